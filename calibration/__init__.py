@@ -1,0 +1,10 @@
+"""Images without data: the methods' synthesizers, and the table that names them (`METHODS`)."""
+
+if __name__ != "dfq.calibration":
+    raise ImportError("this folder is the package dfq.calibration: install the project and import it by that name")
+
+from dfq.batch import Batch
+from dfq.calibration.methods import METHODS, Method
+from dfq.calibration.synthesizer import Synthesizer
+
+__all__ = ["METHODS", "Batch", "Method", "Synthesizer"]

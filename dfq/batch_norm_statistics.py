@@ -1,0 +1,104 @@
+"""L_bn: how far a batch's statistics are from those that a network's BatchNorm layers remember.
+
+The usual hooks (`x.mean((0, 2, 3))`, `x.var(...)`) triple the time of a synthesis step: several passes over every
+feature map forward, several more backward. Here one autograd function takes both moments in one native pass and adds
+their gradient to the one that flows through the network anyway.
+"""
+
+import torch
+from torch import Tensor, nn
+
+SMALLEST_VARIANCE = 1e-3  # of a layer's mean variance; a channel below it is dead, and would dominate the loss
+
+
+def normalization_layers(model: nn.Module) -> list[nn.Module]:
+    """The BatchNorm layers with running statistics, in order of registration."""
+    kinds = (nn.BatchNorm2d, nn.BatchNorm1d)
+    return [m for m in model.modules() if isinstance(m, kinds) and m.running_var is not None]
+
+
+def channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean, biased variance), float32 of shape (C,), of features (N, C, …)."""
+    if features.device.type == "cpu":
+        return torch.ops.aten.batch_norm_update_stats(features.detach(), None, None, 0.0)
+    dims = [d for d in range(features.dim()) if d != 1]
+    variance, mean = torch.var_mean(features.detach().float(), dims, correction=0)
+    return mean, variance
+
+
+class _Moments(torch.autograd.Function):
+    """features → (features, mean, variance); the gradients of the moments join that of the features in one pass."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor):
+        mean, variance = channel_moments(features)
+        ctx.save_for_backward(features, mean)
+        return features.view_as(features), mean, variance
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        gradient, gradient_mean, gradient_variance = gradients
+        features, mean = ctx.saved_tensors
+        count = features.numel() // features.shape[1]
+        # ∂mean/∂x = 1/n and ∂variance/∂x = 2 (x − mean)/n: together an affine map of x per channel.
+        factor = gradient_variance * (2 / count)
+        offset = gradient_mean / count - factor * mean
+        affine = torch.nn.functional.batch_norm(  # the native kernel is the fastest affine map per channel
+            features, torch.zeros_like(mean), torch.ones_like(mean), factor, offset, False, 0.0, 0.0
+        )
+        return affine.add_(gradient)
+
+
+class BatchNormStatistics:
+    """Hooks on the BatchNorm layers of `model`; `remove()` takes them off again (see `Teacher.bn_statistics`)."""
+
+    def __init__(self, model: nn.Module):
+        self.layers = normalization_layers(model)
+        self._references = [_Reference(layer) for layer in self.layers]
+        self._moments: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        self._handles = [
+            layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)
+        ]
+
+    def _hook(self, index: int):
+        def record(module, inputs):
+            features, mean, variance = _Moments.apply(inputs[0])
+            self._moments[index] = (mean, variance)
+            return (features,)
+
+        return record
+
+    def per_layer(self) -> Tensor:
+        """Deviation of each layer's input in the last forward pass, (layers,), float32.
+
+        mean over channels of ((μ − μ̂)/σ̂)² + (σ/σ̂ − 1)²: relative, so that layers and channels weigh alike, unlike
+        the plain distances of ZeroQ and DeepInversion. Channels whose running variance is about 0 are left out.
+        """
+        pairs = [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
+        return torch.stack([reference.deviation(*moments) for reference, moments in pairs])
+
+    def loss(self) -> Tensor:
+        """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
+        return self.per_layer().sum()
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._moments = [None] * len(self.layers)
+
+
+class _Reference:
+    """What one BatchNorm layer remembers: mean, standard deviation, and which channels count."""
+
+    def __init__(self, layer: nn.Module):
+        self.mean = layer.running_mean.detach().float()
+        variance = layer.running_var.detach().float()
+        self.deviation_ = (variance + layer.eps).sqrt()
+        alive = (variance > SMALLEST_VARIANCE * variance.mean()).float()
+        self.weight = alive / alive.sum().clamp(min=1)
+        self.eps = layer.eps
+
+    def deviation(self, mean: Tensor, variance: Tensor) -> Tensor:
+        of_mean = ((mean - self.mean) / self.deviation_).square()
+        of_spread = ((variance + self.eps).sqrt() / self.deviation_ - 1).square()
+        return ((of_mean + of_spread) * self.weight).sum()

@@ -1,0 +1,130 @@
+"""`calibrate`: sets every range of a student from its weights and from images; `snap_biases` for the runtime."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+
+from dfq.convert import activation_quantizers, weight_quantizers
+from dfq.errors import DfqError
+from dfq.fake_quant import FakeQuantize, SharedQuantize
+from dfq.progress import Progress, Silent
+from dfq.quant_layers import MATRIX_LAYERS
+from dfq.ranges import RANGES
+
+SAMPLES_PER_TENSOR = 2**17
+
+
+class SampleObserver:
+    """Keeps a random sample of the values of one tensor, and always its extremes."""
+
+    def __init__(self, values_per_batch: int, seed: int):
+        self.values_per_batch, self.kept = values_per_batch, []
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def see(self, values: Tensor) -> None:
+        flat = values.detach().float().flatten()
+        if flat.numel() > self.values_per_batch:
+            index = torch.randint(flat.numel(), (self.values_per_batch,), generator=self.generator)
+            extremes = torch.stack(flat.aminmax())
+            flat = torch.cat([flat[index.to(flat.device)], extremes])
+        self.kept.append(flat)
+
+    def values(self) -> Tensor:
+        """(1, M) float32."""
+        return torch.cat(self.kept)[None]
+
+
+@contextmanager
+def quantizers_in_mode(student: nn.Module, mode: str) -> Iterator[None]:
+    """All quantizers of the student in `mode` ("quantize", "observe" or "off") within the context."""
+    quantizers = [module for module in student.modules() if isinstance(module, FakeQuantize)]
+    before = [quantizer.mode for quantizer in quantizers]
+    for quantizer in quantizers:
+        quantizer.mode = mode
+    try:
+        yield
+    finally:
+        for quantizer, old_mode in zip(quantizers, before, strict=True):
+            quantizer.mode, quantizer.observer = old_mode, None
+
+
+@torch.no_grad()
+def calibrate(
+    student: fx.GraphModule,
+    images: Tensor,
+    *,
+    ranges: str = "mse",
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> fx.GraphModule:
+    """Sets scales and zero points of all quantizers; returns the same student.
+
+    Weights are fitted per channel; activations to what the unquantized network computes on `images`.
+
+    Args:
+        images: normalised, (N, C, H, W).
+        ranges: "minmax", "percentile" or "mse" (`dfq.ranges.RANGES`).
+
+    Raises:
+        DfqError: an unknown rule, or values that are not finite.
+    """
+    if ranges not in RANGES:
+        raise DfqError(f"ranges {ranges!r}", f"one of {', '.join(RANGES)}")
+    weights, tensors = weight_quantizers(student), activation_quantizers(student)
+    batches = images.split(batch_size)
+    with (progress or Silent()).task("Calibrating ranges", len(weights) + len(batches) + len(tensors)) as task:
+        for layer, quantizer in weights.items():
+            _fit(quantizer, student.get_submodule(layer).weight.detach().flatten(1).float(), ranges, layer)
+            task.advance()
+        with quantizers_in_mode(student, "observe"):
+            observers = _attach(tensors, max(SAMPLES_PER_TENSOR // len(batches), 1), seed)
+            for batch in batches:
+                student(batch)
+                task.advance()
+        for name, quantizer in tensors.items():
+            _fit(quantizer, observers[name].values(), ranges, name)
+            task.advance()
+    return student
+
+
+def _attach(tensors: dict[str, FakeQuantize], values_per_batch: int, seed: int) -> dict[str, SampleObserver]:
+    observers = {name: SampleObserver(values_per_batch, seed) for name in tensors}
+    for name, quantizer in tensors.items():
+        quantizer.observer = observers[name]
+    return observers
+
+
+def _fit(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -> None:
+    if not torch.isfinite(values).all():
+        raise DfqError(f"values in {name} that are not finite", "finite weights and activations", exit_code=1)
+    scale, zero_point = RANGES[ranges](values, quantizer.spec)
+    quantizer.scale.copy_(scale.view_as(quantizer.scale))
+    quantizer.zero_point.copy_(zero_point.view_as(quantizer.zero_point))
+
+
+@torch.no_grad()
+def snap_biases(student: fx.GraphModule) -> None:
+    """Rounds each bias to the grid scale_x · scale_w on which integer kernels add it, in place.
+
+    Done once, after training, so that student and runtime differ by rounding ties only.
+    """
+    modules = dict(student.named_modules())
+    for node in student.graph.nodes:
+        layer = modules.get(str(node.target)) if node.op == "call_module" else None
+        source = input_quantizer(node, modules)
+        if not isinstance(layer, MATRIX_LAYERS) or layer.bias is None or source is None:
+            continue
+        step = source.qparams()[0] * layer.weight_quantizer.qparams()[0]
+        layer.bias.copy_((layer.bias / step).round() * step)
+
+
+def input_quantizer(node: fx.Node, modules: dict[str, nn.Module]) -> FakeQuantize | None:
+    """The quantizer of a node's first input; None where that tensor stays in floating point."""
+    source = node.args[0] if node.args else None
+    module = modules.get(str(source.target)) if isinstance(source, fx.Node) and source.op == "call_module" else None
+    if isinstance(module, SharedQuantize):
+        return module.source
+    return module if isinstance(module, FakeQuantize) else None

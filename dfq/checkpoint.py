@@ -1,0 +1,106 @@
+"""A checkpoint file → a network with its weights, its architecture's name and its input; and back."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfq.checkpoint_arch import PICKLED, build_with_weights
+from dfq.checkpoint_checks import check_weights
+from dfq.checkpoint_files import read_file
+from dfq.checkpoint_input import check_forward, resolve_input_spec
+from dfq.checkpoint_weights import find_contents
+from dfq.errors import DfqError
+from dfq.input_spec import InputSpec
+from dfq.models.registry import published_input_spec
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network read from a file.
+
+    Attributes:
+        model: evaluation mode, float32, on the CPU.
+        arch: full name of the architecture (`torchvision/resnet18`, `net.py:factory`, `pickle/MyNet`).
+        input_spec: size and normalisation of its images.
+        assumed: a plain sentence for everything that neither the file nor the caller told.
+    """
+
+    model: nn.Module
+    arch: str
+    input_spec: InputSpec
+    assumed: tuple[str, ...]
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    allow_pickle: bool = False,
+) -> Loaded:
+    """Reads a checkpoint; what the caller passes goes before what the file says.
+
+    Args:
+        path: a dict with `arch` and `state_dict`, a bare state dict, or `.safetensors`.
+        arch: as in `dfq.models.registry.build`; needed where the file does not say it.
+        input_size: (channels, height, width) of the images.
+        mean, std: per channel, for pixels in [0, 1].
+        allow_pickle: unpickle files that hold Python objects. This runs code from the file.
+
+    Raises:
+        DfqError: for every file that is not a whole checkpoint of an image classifier.
+    """
+    file = Path(path)
+    contents = find_contents(*read_file(file, allow_pickle=allow_pickle))
+    check_weights(contents.weights)
+    model, name, assumed = build_with_weights(contents, arch, file)
+    model = model.float().cpu().eval()
+    flags = {"size": input_size, "mean": mean, "std": std}
+    published = None if name.startswith(PICKLED) else published_input_spec(name)
+    input_spec, guessed = resolve_input_spec(flags, contents.metadata, published, name)
+    check_forward(model, input_spec)
+    return Loaded(model, name, input_spec, assumed + guessed)
+
+
+def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, input_spec: InputSpec) -> Path:
+    """Writes `{arch, state_dict, input_spec}`, which `load_checkpoint` reads alone; whole or not at all.
+
+    Raises:
+        DfqError: the folder is missing or not writable, or the disk is full (exit code 1).
+    """
+    target = Path(path)
+    values = {"arch": arch, "state_dict": model.state_dict(), "input_spec": input_spec.to_dict()}
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it readable for the owner only
+        torch.save(values, temporary)
+        temporary.replace(target)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise DfqError(
+            f"'{target}' cannot be written: {error}",
+            "a writable folder with free space",
+            "choose another path",
+            exit_code=1,
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()  # gone already after a success
+    return target
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

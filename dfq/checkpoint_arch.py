@@ -1,0 +1,117 @@
+"""Which network a checkpoint's weights belong to: the caller's word, the file's, or an error that suggests."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from dfq.checkpoint_checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
+from dfq.checkpoint_weights import Contents, load_weights, rename
+from dfq.errors import DfqError
+from dfq.models.registry import build, full_names
+from dfq.models.suggest import suggest
+from dfq.models.torchvision_library import current_key
+from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
+
+PICKLED = "pickle/"  # before the class name, for a network that came whole out of a pickle
+
+
+def build_with_weights(
+    contents: Contents, arch: str | None, path: Path
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """The network with the file's weights, its full name, and what was assumed about the name."""
+    if arch is None and contents.module is not None:
+        return contents.module, PICKLED + type(contents.module).__name__, ()
+    names = (
+        full_names(arch) if arch and not is_file_name(arch) else [arch] if arch else _stated(contents, path)
+    )
+    if not is_file_name(names[0]) and not takes_images(contents.weights):
+        raise _not_images(contents.weights)
+    fitting = [(name, _fit(name, contents.weights)) for name in names]
+    name, (model, weights) = max(fitting, key=lambda pair: _share(*pair[1]))
+    load_weights(model, weights, name)
+    assumed = (
+        ()
+        if len(names) == 1
+        else (f"architecture {name}, whose tensors fit best of those with this name: {', '.join(names)}",)
+    )
+    return model, name, assumed
+
+
+def _fit(arch: str, weights: "OrderedDict[str, Tensor]") -> tuple[nn.Module, "OrderedDict[str, Tensor]"]:
+    """A network with as many classes as the weights have, and the weights under its own names."""
+    library, _, name = arch.partition("/")
+    if library == "torchvision":
+        weights = rename(weights, lambda key: current_key(name, key))
+    model = build(arch)
+    found, own = _classes(model, weights)
+    if found != own and (not is_file_name(arch) or file_factory_takes_num_classes(arch)):
+        model = build(arch, found)
+    return model, weights
+
+
+def _classes(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> tuple[int, int]:
+    """Number of classes in the weights and in the model; equal where the classifier is not found."""
+    layers = [
+        (name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    if not layers:
+        return 0, 0
+    name, classifier = layers[-1]
+    own = classifier.weight.shape[0]
+    found = weights.get(f"{name}.weight")
+    return (own if found is None else found.shape[0]), own
+
+
+def _share(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> float:
+    own = set(model.state_dict())
+    return len(own & set(weights)) / len(own | set(weights))
+
+
+def _stated(contents: Contents, path: Path) -> list[str]:
+    """Full names that the checkpoint's own `arch` may mean."""
+    arch: Any = contents.metadata.get("arch")
+    if not isinstance(arch, str) or not arch:
+        raise _needs_arch(contents.weights, path)
+    if is_file_name(arch):  # a checkpoint must not choose which Python file runs
+        raise DfqError(
+            f"'{path}' was made with the architecture '{arch}'",
+            "your word that this Python file may run",
+            f"--arch {arch}",
+        )
+    try:
+        return full_names(arch)
+    except DfqError as error:
+        raise DfqError(f"{error.found}, as '{path}' says", error.needed, error.way_out) from error
+
+
+def _needs_arch(weights: "OrderedDict[str, Tensor]", path: Path) -> DfqError:
+    if not takes_images(weights):
+        return _not_images(weights)
+    likely = [f"{name} ({share:.0%} of the tensors fit)" for name, share in suggest(weights)]
+    return DfqError(
+        f"'{path}' does not say its architecture; {_outline(weights)}",
+        "the architecture: --arch torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory",
+        f"--arch with one of: {', '.join(likely)}"
+        if likely
+        else "--arch path/to/net.py:factory, with your own code",
+    )
+
+
+def _not_images(weights: "OrderedDict[str, Tensor]") -> DfqError:
+    return DfqError(
+        f"no 2-D convolution: the network does not look like one for images; {_outline(weights)}",
+        IMAGE_NETWORK,
+        "if it does take images, pass its code: --arch path/to/net.py:factory",
+    )
+
+
+def _outline(weights: "OrderedDict[str, Tensor]") -> str:
+    first, last = first_layer_key(weights), classifier_key(weights)
+    described = [
+        f"{what} '{key}' {tuple(weights[key].shape)}"
+        for what, key in (("first layer", first), ("classifier", last))
+        if key
+    ]
+    return ", ".join(described) or f"{len(weights)} tensors"

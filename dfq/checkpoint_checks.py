@@ -1,0 +1,86 @@
+"""What the weights of an image classifier must be, whatever its architecture."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dfq.errors import DfqError
+
+IMAGE_NETWORK = "an image-classification network: images (N, channels, height, width) → logits (N, classes)"
+
+
+def check_weights(weights: Mapping[str, Tensor]) -> None:
+    """Raises a DfqError for weights that no image classifier can have: empty, NaN, integer, zero classes."""
+    matrices = {name: tensor for name, tensor in weights.items() if tensor.ndim >= 2}
+    if not matrices:
+        raise DfqError(
+            f"{len(weights)} tensors, none of them of a convolution or linear layer",
+            IMAGE_NETWORK,
+            "check the file",
+        )
+    integers = [
+        name
+        for name, tensor in matrices.items()
+        if name.endswith("weight") and not tensor.is_floating_point()
+    ]
+    if integers:
+        raise DfqError(
+            f"'{integers[0]}' holds {weights[integers[0]].dtype} numbers: the network is already quantized",
+            "floating-point weights",
+            "pass the checkpoint from before quantization",
+        )
+    _check_empty(matrices)
+    _check_finite(weights)
+
+
+def _check_empty(matrices: Mapping[str, Tensor]) -> None:
+    for name, tensor in matrices.items():
+        if name == classifier_key(matrices) and tensor.shape[0] == 0:
+            raise DfqError(
+                f"the classifier '{name}' {tuple(tensor.shape)} has zero classes",
+                "at least one class",
+                "check how the checkpoint was made",
+            )
+        if tensor.numel() == 0 and name.endswith("weight"):
+            raise DfqError(
+                f"'{name}' {tuple(tensor.shape)} is empty",
+                "weights in every layer",
+                "check how the file was made",
+            )
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    counts = {
+        name: int((~torch.isfinite(tensor)).sum())
+        for name, tensor in weights.items()
+        if tensor.is_floating_point()
+    }
+    bad = {name: count for name, count in counts.items() if count}
+    if bad:
+        name, count = next(iter(bad.items()))
+        more = f", and in {len(bad) - 1} more tensors" if len(bad) > 1 else ""
+        raise DfqError(
+            f"{count} of {weights[name].numel()} values in '{name}' are NaN or infinite{more}",
+            "finite weights",
+            "the training has diverged: take an earlier checkpoint",
+        )
+
+
+def first_layer_key(weights: Mapping[str, Tensor]) -> str | None:
+    """The first weight of a layer in the order of the file, a convolution's where there is one."""
+    layers = [name for name, tensor in weights.items() if tensor.ndim >= 2 and name.endswith("weight")]
+    return next((name for name in layers if weights[name].ndim == 4), layers[0] if layers else None)
+
+
+def classifier_key(weights: Mapping[str, Tensor]) -> str | None:
+    """The last weight of a linear layer, or of any layer where there is no linear one."""
+    layers = [name for name, tensor in weights.items() if tensor.ndim >= 2 and name.endswith("weight")]
+    return next(
+        (name for name in reversed(layers) if weights[name].ndim == 2), layers[-1] if layers else None
+    )
+
+
+def takes_images(weights: Mapping[str, Tensor]) -> bool:
+    """Whether there is a two-dimensional convolution, without which hardly any network takes images."""
+    return any(tensor.ndim == 4 for tensor in weights.values())

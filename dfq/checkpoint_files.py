@@ -1,0 +1,213 @@
+"""Reading a checkpoint file into plain values, without running code from it.
+
+Every file goes through torch's `weights_only` reader or safetensors; only `allow_pickle=True` unpickles.
+"""
+
+import argparse
+import json
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+from dfq.errors import DfqError
+
+CHECKPOINT = "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict') or a .safetensors file"
+SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it with --arch"
+SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
+
+PICKLE_MARK = b"\x80"
+TORCH_LEGACY_MARK = (
+    b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save's number before its zip format (2020)
+)
+HEAD_BYTES = 64
+FOREIGN_FORMATS = (  # (offset, bytes, what it is)
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\x89HDF", "an HDF5 file (Keras)"),
+    (4, b"TFL3", "a TensorFlow Lite file"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+)
+numpy_scalar = numpy.float64(0).__reduce__()[0]  # the constructor of pickled NumPy numbers
+# Harmless values that training scripts put beside the weights: timm's and torchvision's `args`, NumPy scores.
+PLAIN_VALUES: list[Any] = [
+    argparse.Namespace,
+    numpy.dtype,
+    (numpy_scalar, "numpy.core.multiarray.scalar"),  # its name before NumPy 2, and since
+    (numpy_scalar, "numpy._core.multiarray.scalar"),
+    *(type(numpy.dtype(kind)) for kind in ("bool", "int32", "int64", "float16", "float32", "float64")),
+]
+# How `weights_only` says that it met code, in contrast to damage.
+REFUSED_CODE = re.compile(r"GLOBAL (\S+)|Can only (?:create new object|build Tensor)")
+
+
+def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
+    """The object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
+
+    Args:
+        path: any file; the format is recognised by content, `.safetensors` and `.pt2` by name as well.
+        allow_pickle: unpickle what `weights_only` refuses. This runs code from the file.
+
+    Raises:
+        DfqError: missing, empty, truncated, foreign, or refused file.
+    """
+    head = _head(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix == ".pt2":
+        raise _exported_program(path)
+    if head.startswith(b"PK"):
+        return _read_zip(path, allow_pickle), {}
+    if head.startswith(PICKLE_MARK):
+        is_torch_file = TORCH_LEGACY_MARK in head
+        return (_read_torch if is_torch_file else _read_raw_pickle)(path, allow_pickle), {}
+    raise DfqError(f"'{path}' is {_foreign_format(head, path)}", CHECKPOINT, SAVE_STATE_DICT)
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        inside = sorted(
+            each.name for each in path.iterdir() if each.suffix in (".pt", ".pth", ".th", ".safetensors")
+        )
+        raise DfqError(
+            f"'{path}' is a directory",
+            CHECKPOINT,
+            f"name a file; in it: {', '.join(inside[:5]) or 'no checkpoint'}",
+        )
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise DfqError(f"no file '{path}'", CHECKPOINT, "check the path") from error
+    except (OSError, ValueError) as error:
+        raise DfqError(
+            f"'{path}' cannot be read: {error}", "a readable file", "check path and permissions"
+        ) from error
+    if not head:
+        raise DfqError(f"'{path}' is empty (0 bytes)", CHECKPOINT, SAVE_AGAIN)
+    return head
+
+
+def _foreign_format(head: bytes, path: Path) -> str:
+    for offset, mark, name in FOREIGN_FORMATS:
+        if head[offset:].startswith(mark):
+            return f"{name}, not a checkpoint"
+    if path.suffix == ".onnx":
+        return "an ONNX file, not a checkpoint"
+    try:
+        head.decode("ascii")
+    except UnicodeDecodeError:
+        return "not a checkpoint (unknown binary content)"
+    return "a text file, not a checkpoint"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: dict[str, Any] = dict(file.metadata() or {})
+        tensors = load_file(path, device="cpu")
+    except Exception as error:  # the Rust reader has its own error class, and reports disk errors differently
+        raise DfqError(
+            f"'{path}' is truncated or not a safetensors file: {error}",
+            "a whole .safetensors file",
+            SAVE_AGAIN,
+        ) from error
+    return tensors, {name: _from_json(text) for name, text in metadata.items()}
+
+
+def _from_json(text: str) -> Any:
+    """safetensors keeps text only: `input_spec` is a JSON object, `arch` is plain text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_zip(path: Path, allow_pickle: bool) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise DfqError(f"'{path}' is truncated or damaged: {error}", CHECKPOINT, SAVE_AGAIN) from error
+    if any(name.endswith(("serialized_exported_program.json", "models/model.json")) for name in names):
+        raise _exported_program(path)
+    if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+        raise DfqError(
+            f"'{path}' is a TorchScript file",
+            "weights and the architecture's Python code: dfq quantizes the layers of an nn.Module",
+            "torch.save(torch.jit.load(path).state_dict(), 'weights.pt'), then pass it with --arch",
+        )
+    if not any(name.endswith("data.pkl") for name in names):
+        raise DfqError(f"'{path}' is a zip archive, not a checkpoint", CHECKPOINT, SAVE_STATE_DICT)
+    return _read_torch(path, allow_pickle)
+
+
+def _exported_program(path: Path) -> DfqError:
+    return DfqError(
+        f"'{path}' is a torch.export program (.pt2), which is not read yet", CHECKPOINT, SAVE_STATE_DICT
+    )
+
+
+def _read_torch(path: Path, allow_pickle: bool) -> Any:
+    """A file of torch.save, zip or the older kind."""
+    try:
+        with torch.serialization.safe_globals(PLAIN_VALUES):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not allow_pickle:
+            raise _refused(path, error) from error
+    except (
+        Exception
+    ) as error:  # torch raises many kinds for damaged files: RuntimeError, EOFError, KeyError, …
+        raise DfqError(
+            f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN
+        ) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise _unpickling_failed(path, error) from error
+
+
+def _read_raw_pickle(path: Path, allow_pickle: bool) -> Any:
+    if not allow_pickle:
+        raise _refused(path, None)
+    try:
+        with path.open("rb") as file:
+            return pickle.load(file)
+    except Exception as error:
+        raise _unpickling_failed(path, error) from error
+
+
+def _refused(path: Path, error: Exception | None) -> DfqError:
+    """`weights_only` stopped at a class or a function; damaged pickles end here too, and are named so."""
+    match = REFUSED_CODE.search(str(error)) if error else None
+    if error and not match:
+        return DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN)
+    name = f" ({match[1]})" if match and match[1] else ""
+    return DfqError(
+        f"'{path}' is a pickle that holds Python objects{name}: loading it would run code from the file",
+        "a checkpoint with tensors and plain values only",
+        SAVE_STATE_DICT
+        + "; or, only if you trust whoever made the file, --allow-pickle, which runs its code",
+    )
+
+
+def _unpickling_failed(path: Path, error: Exception) -> DfqError:
+    return DfqError(
+        f"'{path}' does not unpickle: {type(error).__name__}: {_brief(error)}",
+        "a whole pickle, and the modules that its classes come from",
+        SAVE_STATE_DICT,
+    )
+
+
+def _brief(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

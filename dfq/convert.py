@@ -1,0 +1,66 @@
+"""`quantize`: from a teacher to its fake-quantized student."""
+
+import re
+
+from torch import fx, nn
+
+from dfq.fake_quant import FakeQuantize, SharedQuantize
+from dfq.placement import TensorPlan, plan
+from dfq.quant_layers import quantize_layer
+from dfq.scheme import Scheme
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+QUANTIZERS = "activation_quantizers"
+
+
+def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
+    """A fake-quantized copy of the teacher, to be calibrated before use (`dfq.calibrate.calibrate`).
+
+    The student is an fx graph: layers keep the teacher's module names, BatchNorm is folded, weights pass
+    `<layer>.weight_quantizer`, activations pass `activation_quantizers.<node>`.
+
+    Raises:
+        DfqError: the network does not trace, rejects its input size, or has nothing to quantize.
+    """
+    student = trace(teacher.model, teacher.input_spec).to(teacher.device)
+    student.requires_grad_(True)
+    planned = plan(student, scheme)
+    for layer, spec in planned.weights.items():
+        quantize_layer(student.get_submodule(layer), spec)
+    student.add_submodule(QUANTIZERS, nn.ModuleDict())
+    for tensor in planned.tensors:
+        _insert(student, tensor)
+    student.graph.lint()
+    student.recompile()
+    return student.to(teacher.device)
+
+
+def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
+    quantizer = FakeQuantize(tensor.spec, scale_limit=tensor.scale_limit)
+    _call_after(student, tensor.node, quantizer)
+    for node in tensor.shared:
+        _call_after(student, node, SharedQuantize(quantizer))
+
+
+def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
+    name = re.sub(r"\W", "_", node.name)
+    path = f"{QUANTIZERS}.{name}"
+    student.add_submodule(path, module)
+    users = list(node.users)
+    with student.graph.inserting_after(node):
+        call = student.graph.call_module(path, (node,))
+    call.meta = dict(node.meta)
+    for user in users:
+        user.replace_input_with(node, call)
+
+
+def activation_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
+    """The activation quantizers of a student by name, in the order of the graph."""
+    return {n: m for n, m in student.get_submodule(QUANTIZERS).named_children() if isinstance(m, FakeQuantize)}
+
+
+def weight_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
+    """The weight quantizers of a student by their layer's name."""
+    suffix = ".weight_quantizer"
+    return {n.removesuffix(suffix): m for n, m in student.named_modules() if n.endswith(suffix)}

@@ -1,0 +1,38 @@
+"""Atomic writes: a name either holds a whole file or does not exist."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dfq.errors import DfqError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; renames it to `path` if the block succeeds, else removes it.
+
+    Raises:
+        DfqError: no permission, no space, or another failure of the file system.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise DfqError(
+            f"cannot write '{path}': {error.strerror or error}",
+            "a folder with write permission and enough free space",
+            "choose another folder with --out, or free some space",
+            exit_code=1,
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""Removes BatchNorm from a traced network without changing what it computes."""
+
+import torch
+from torch import Tensor, fx, nn
+
+BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
+FOLDABLE = (nn.Conv2d, nn.Linear)
+
+
+def fold_batch_norms(graph_module: fx.GraphModule) -> None:
+    """Folds every evaluation-mode BatchNorm into the layer whose only reader it is, in place.
+
+    A BatchNorm2d behind something else (a concatenation, an addition) becomes a depthwise 1×1 convolution: the same
+    affine map per channel, for which integer kernels exist. A lone factor per channel is exact on any per-channel grid.
+    """
+    modules = dict(graph_module.named_modules())
+    for node in list(graph_module.graph.nodes):
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(norm, BATCH_NORMS) or norm.running_var is None:
+            continue
+        before = node.args[0]
+        layer = modules.get(str(before.target)) if before.op == "call_module" else None
+        if isinstance(layer, FOLDABLE) and len(before.users) == 1 and _calls(graph_module, before.target) == 1:
+            _fold(layer, norm)
+            node.replace_all_uses_with(before)
+            graph_module.graph.erase_node(node)
+        elif isinstance(norm, nn.BatchNorm2d):
+            replacement = _as_convolution(norm)
+            parent, _, name = str(node.target).rpartition(".")
+            setattr(graph_module.get_submodule(parent), name, replacement)
+            modules[str(node.target)] = replacement
+    graph_module.recompile()
+
+
+def _calls(graph_module: fx.GraphModule, target) -> int:
+    return sum(node.op == "call_module" and node.target == target for node in graph_module.graph.nodes)
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """(factor, offset) per channel of a BatchNorm in evaluation mode, in float64."""
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        factor = factor * norm.weight.double()
+    offset = -norm.running_mean.double() * factor
+    if norm.bias is not None:
+        offset = offset + norm.bias.double()
+    return factor.detach(), offset.detach()
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    factor, offset = _affine(norm)
+    column = factor.view(-1, *[1] * (layer.weight.dim() - 1))
+    bias = offset if layer.bias is None else layer.bias.detach().double() * factor + offset
+    layer.weight = nn.Parameter((layer.weight.detach().double() * column).to(layer.weight.dtype))
+    layer.bias = nn.Parameter(bias.to(layer.weight.dtype))
+
+
+def _as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
+    factor, offset = _affine(norm)
+    channels = norm.num_features
+    convolution = nn.Conv2d(channels, channels, 1, groups=channels, device=norm.running_mean.device).eval()
+    with torch.no_grad():
+        convolution.weight.copy_(factor.view(-1, 1, 1, 1))
+        convolution.bias.copy_(offset)
+    return convolution

@@ -1,0 +1,52 @@
+"""What a network expects at its input: size and normalisation."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dfq.errors import DfqError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """Shape and normalisation of the images that a teacher expects.
+
+    Attributes:
+        size: (channels, height, width).
+        mean, std: per channel, in units of pixels scaled to [0, 1]: network input = (pixel − mean) / std.
+    """
+
+    size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self):
+        channels = self.size[0]
+        if len(self.size) != 3 or min(self.size) < 1:
+            raise DfqError(f"input size {self.size}", "three positive numbers: channels × height × width",
+                           "for example --input-size 3x32x32")
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise DfqError(f"{len(self.mean)} means and {len(self.std)} standard deviations for {channels} channels",
+                           "one of each for every channel", "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5")
+        if min(self.std) <= 0:
+            raise DfqError(f"standard deviation {self.std}", "positive numbers", "check --std")
+
+    def _column(self, values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels in [0, 1], (N, C, H, W) → network input."""
+        return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
+
+    def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """Network input, (N, C, H, W) → pixels, clipped to [0, 1]."""
+        return (images * self._column(self.std, images) + self._column(self.mean, images)).clamp(0, 1)
+
+    def to_dict(self) -> dict:
+        return {"size": list(self.size), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "InputSpec":
+        return cls(size=tuple(values["size"]), mean=tuple(values["mean"]), std=tuple(values["std"]))

@@ -1,0 +1,163 @@
+"""Architectures by name: `dfq/resnet20`, `torchvision/resnet18`, `timm/…`, `path/to/net.py:factory`.
+
+A bare name (`resnet18`), as timm and the PyTorch ImageNet example write into checkpoints, may be any library's.
+No function here downloads anything.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from dfq import models
+from dfq.errors import DfqError
+from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.models import timm_library, torchvision_library
+from dfq.models.user_file import build_from_file, is_file_name
+
+CIFAR_INPUT = InputSpec(
+    size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD
+)  # as akamaster's nets were trained
+# Pixels 0 … 16 of the digits scaled to [0, 1]: 0.5 maps them to [−1, 1] and needs no statistic of the data.
+DIGITS_INPUT = InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
+OWN_CLASSES = 10
+
+OWN: dict[str, tuple[Callable[..., nn.Module], InputSpec]] = {
+    "resnet20": (models.resnet20, CIFAR_INPUT),
+    "resnet32": (models.resnet32, CIFAR_INPUT),
+    "resnet44": (models.resnet44, CIFAR_INPUT),
+    "resnet56": (models.resnet56, CIFAR_INPUT),
+    "resnet110": (models.resnet110, CIFAR_INPUT),
+    "resnet18_cifar": (models.resnet18_cifar, CIFAR_INPUT),
+    "resnet34_cifar": (models.resnet34_cifar, CIFAR_INPUT),
+    "wrn40_2": (models.wrn40_2, CIFAR_INPUT),
+    "wrn40_1": (models.wrn40_1, CIFAR_INPUT),
+    "wrn16_2": (models.wrn16_2, CIFAR_INPUT),
+    "wrn16_1": (models.wrn16_1, CIFAR_INPUT),
+    "vgg11_cifar": (models.vgg11_cifar, CIFAR_INPUT),
+    "digits_cnn": (models.digits_cnn, DIGITS_INPUT),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """Where the names behind one prefix come from.
+
+    Attributes:
+        build: (name, num_classes or None) → model with random weights.
+        names: () → every name the library knows; empty where it is not installed.
+        knows: name → whether `build` can build it.
+        input_spec: name → the published input, or None.
+    """
+
+    build: Callable[[str, int | None], nn.Module]
+    names: Callable[[], list[str]]
+    knows: Callable[[str], bool]
+    input_spec: Callable[[str], InputSpec | None]
+
+
+def _build_own(name: str, num_classes: int | None) -> nn.Module:
+    return OWN[name][0](num_classes=num_classes or OWN_CLASSES)
+
+
+# In the order in which a bare name is looked up.
+LIBRARIES: dict[str, Library] = {
+    "torchvision": Library(
+        build=torchvision_library.build,
+        names=torchvision_library.names,
+        knows=lambda name: name in torchvision_library.names(),
+        input_spec=torchvision_library.input_spec,
+    ),
+    "timm": Library(
+        build=timm_library.build,
+        names=timm_library.names,
+        knows=timm_library.knows,
+        input_spec=timm_library.input_spec,
+    ),
+    "dfq": Library(
+        build=_build_own,
+        names=lambda: list(OWN),
+        knows=lambda name: name in OWN,
+        input_spec=lambda name: OWN[name][1],
+    ),
+}
+
+
+def build(arch: str, num_classes: int | None = None) -> nn.Module:
+    """The network that `arch` names, with random weights.
+
+    Args:
+        arch: `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`, or a bare NAME, looked
+            up in torchvision, then timm, then dfq.
+        num_classes: number of logits; None keeps the architecture's own number.
+
+    Raises:
+        DfqError: unknown name (with close matches), missing timm, or a factory that does not work.
+    """
+    if num_classes is not None and num_classes < 1:
+        raise DfqError(f"{num_classes} classes", "at least one class", "check num_classes")
+    if is_file_name(arch):
+        return build_from_file(arch, num_classes)
+    library, name = full_names(arch)[0].split("/", 1)
+    try:
+        return LIBRARIES[library].build(name, num_classes)
+    except DfqError:
+        raise
+    except Exception as error:
+        raise DfqError(
+            f"{library} fails to build '{name}' with num_classes={num_classes}: {_first_line(error)}",
+            "an image-classification network that builds without weights",
+            "check the name, or write a factory of your own: --arch path/to/net.py:factory",
+        ) from error
+
+
+def published_input_spec(arch: str) -> InputSpec | None:
+    """Input size and normalisation that `arch` was published with; None for files and unpublished ones.
+
+    Raises:
+        DfqError: unknown name, missing timm.
+    """
+    if is_file_name(arch):
+        return None
+    library, name = full_names(arch)[0].split("/", 1)
+    return LIBRARIES[library].input_spec(name)
+
+
+def full_names(arch: str) -> list[str]:
+    """What `arch` may mean, most likely first: `resnet18` → [`torchvision/resnet18`, `timm/resnet18`].
+
+    Raises:
+        DfqError: no library has that name.
+    """
+    prefix, _, name = arch.rpartition("/")
+    if prefix == "timm":
+        timm_library.require()
+    prefixes = [prefix] if prefix else list(LIBRARIES)
+    found = [f"{each}/{name}" for each in prefixes if each in LIBRARIES and LIBRARIES[each].knows(name)]
+    if not found:
+        raise _unknown(arch)
+    return found
+
+
+def known_names() -> list[str]:
+    """Every architecture by its full name, timm's only where it is installed."""
+    return [f"{prefix}/{name}" for prefix, library in LIBRARIES.items() for name in library.names()]
+
+
+def _unknown(arch: str) -> DfqError:
+    known = known_names()
+    matches = difflib.get_close_matches(arch, known, n=4, cutoff=0.6)
+    bare = {name.split("/", 1)[1]: name for name in reversed(known)}
+    matches += [bare[name] for name in difflib.get_close_matches(arch.split("/")[-1], bare, n=4, cutoff=0.6)]
+    guess = f"did you mean {', '.join(list(dict.fromkeys(matches))[:5])}? " if matches else ""
+    timm_hint = "" if timm_library.installed() else '; more names with timm: pip install "dfq[timm]"'
+    return DfqError(
+        f"unknown architecture '{arch}'",
+        "dfq/NAME, torchvision/NAME, timm/NAME, or path/to/net.py:factory",
+        f"{guess}For example --arch torchvision/resnet18 or --arch net.py:make_model{timm_hint}",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

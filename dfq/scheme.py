@@ -1,0 +1,135 @@
+"""Number formats, and which tensors get which: `QuantSpec` and `Scheme`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from dfq.errors import DfqError
+
+BITS = range(2, 9)
+EIGHT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantSpec:
+    """A uniform integer grid: real value = scale · (integer − zero_point).
+
+    Attributes:
+        bits: 2 to 8; the grid has 2^bits values.
+        signed: integers in [−2^(bits−1), 2^(bits−1) − 1] if True, else in [0, 2^bits − 1].
+        symmetric: zero_point is fixed at 0. Otherwise it is an integer of the grid, so that zero stays exact.
+        axis: the dimension that has a scale each (0 for the output channels of a weight: a weight (A, B) has
+            scales (A,)); None for one scale per tensor.
+    """
+
+    bits: int
+    signed: bool
+    symmetric: bool
+    axis: int | None = None
+
+    def __post_init__(self):
+        check_bits(self.bits)
+
+    @property
+    def q_min(self) -> int:
+        return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def q_max(self) -> int:
+        return self.q_min + 2**self.bits - 1
+
+
+def check_bits(bits: int) -> int:
+    """Returns `bits`, or raises `DfqError` where no integer grid of that width is offered."""
+    if not isinstance(bits, int) or bits not in BITS:
+        raise DfqError(f"{bits} bits", f"a whole number from {BITS.start} to {BITS.stop - 1}", "for example --bits 4")
+    return bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """Which tensors of a network are quantized, and to how many bits.
+
+    A *matrix layer* is a convolution or a linear layer. The placements are described in `dfq.placement`.
+
+    Attributes:
+        name: key of `SCHEMES`.
+        placement: "edges" (every tensor that an integer kernel reads or writes), "matrix-inputs" (every tensor
+            that a matrix layer reads) or "after-relu" (outputs of ReLU and ReLU6, nothing else).
+        weight_bits, activation_bits: of matrix layers and of the tensors that they read.
+        first_last_bits: of the first and the last matrix layer's weights and inputs; None: as the rest.
+        edge_bits: of tensors that no matrix layer reads, such as a residual branch before its addition. The
+            runtime holds these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
+        weight_symmetric: zero_point 0 for weights, which integer kernels need.
+        overrides: layer name → bits of this layer's weight and of the tensor that it reads.
+    """
+
+    name: str
+    placement: str
+    weight_bits: int
+    activation_bits: int
+    first_last_bits: int | None = EIGHT
+    edge_bits: int = EIGHT
+    weight_symmetric: bool = True
+    overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self):
+        for bits in (self.weight_bits, self.activation_bits, self.edge_bits, *self.overrides.values()):
+            check_bits(bits)
+        if self.first_last_bits is not None:
+            check_bits(self.first_last_bits)
+
+    def layer_bits(self, layer: str, *, is_end: bool) -> tuple[int, int]:
+        """(bits of a matrix layer's weight, bits of the tensor it reads); `is_end` marks the first and last layer."""
+        if layer in self.overrides:
+            return self.overrides[layer], self.overrides[layer]
+        if is_end and self.first_last_bits is not None:
+            return self.first_last_bits, self.first_last_bits
+        return self.weight_bits, self.activation_bits
+
+    def weight_spec(self, bits: int) -> QuantSpec:
+        return QuantSpec(bits=bits, signed=True, symmetric=self.weight_symmetric, axis=0)
+
+    def activation_spec(self, bits: int) -> QuantSpec:
+        return QuantSpec(bits=bits, signed=False, symmetric=False)
+
+    def to_dict(self) -> dict:
+        return {**self.__dict__, "overrides": dict(self.overrides)}
+
+
+# One row per protocol of the field: what a published number of that line quantizes.
+SCHEMES: dict[str, dict] = {
+    # What an integer runtime needs: our default.
+    "deploy": {"placement": "edges"},
+    # GDFQ … SynQ: activations after ReLU only, first and last layer like the rest, asymmetric weights.
+    "paper-qat": {"placement": "after-relu", "first_last_bits": None, "weight_symmetric": False},
+    # BRECQ … Genie: what convolutions and linear layers read, first and last layer at 8 bits.
+    "paper-ptq": {"placement": "matrix-inputs"},
+}
+
+
+def make_scheme(
+    name: str = "deploy",
+    *,
+    bits: int = 8,
+    weight_bits: int | None = None,
+    activation_bits: int | None = None,
+    overrides: Mapping[str, int] | None = None,
+) -> Scheme:
+    """The `Scheme` of that name. `weight_bits` and `activation_bits` default to `bits`.
+
+    Raises:
+        DfqError: an unknown name, or bits outside 2 to 8.
+    """
+    if name not in SCHEMES:
+        raise DfqError(f"scheme {name!r}", f"one of {', '.join(SCHEMES)}", "see `dfq quantize --help`")
+    settings = dict(SCHEMES[name])
+    if name == "paper-qat":  # every tensor that this protocol touches has the same width
+        settings["edge_bits"] = check_bits(activation_bits or bits)
+    return Scheme(
+        name=name,
+        weight_bits=weight_bits if weight_bits is not None else bits,
+        activation_bits=activation_bits if activation_bits is not None else bits,
+        overrides=MappingProxyType(dict(overrides or {})),
+        **settings,
+    )

@@ -1,0 +1,48 @@
+"""`Teacher`: the trained network, frozen, and all that a data-free method may ask of it."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dfq.batch_norm_statistics import BatchNormStatistics, normalization_layers
+from dfq.input_spec import InputSpec
+
+
+class Teacher:
+    """A frozen full-precision network in evaluation mode.
+
+    Args:
+        model: maps normalised images (N, C, H, W) to logits (N, classes). It is copied, never changed.
+        input_spec: size and normalisation of its images.
+        device: where the copy lives; synthetic images and students follow it.
+
+    Attributes:
+        num_classes: width of the logits.
+    """
+
+    def __init__(self, model: nn.Module, input_spec: InputSpec, device: str | torch.device = "cpu"):
+        self.input_spec, self.device = input_spec, torch.device(device)
+        self.model = copy.deepcopy(model).to(self.device).eval().requires_grad_(False)
+        with torch.no_grad():
+            logits = self.model(torch.zeros(1, *input_spec.size, device=self.device))
+        self.num_classes = logits.shape[-1]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to the images."""
+        return self.model(images)
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return bool(normalization_layers(self.model))
+
+    @contextmanager
+    def bn_statistics(self) -> Iterator[BatchNormStatistics]:
+        """Within the context, each forward pass refreshes `.loss()`: the deviation L_bn of the batch's statistics."""
+        statistics = BatchNormStatistics(self.model)
+        try:
+            yield statistics
+        finally:
+            statistics.remove()

@@ -1,0 +1,154 @@
+"""`Trainer`: fits a fake-quantized student to its teacher on synthetic images."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from math import cos, isfinite, pi
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dfq.augment import Augment
+from dfq.batch import Batch
+from dfq.budget import Budget
+from dfq.losses import knowledge_distillation
+from dfq.objectives import Objective
+from dfq.precision import fast_autocast
+from dfq.progress import Progress, Silent
+from dfq.teacher import Teacher
+from dfq.training_state import TrainingState
+
+# Learning rate of Adam by the lowest width in the student: coarse grids need weights that move further.
+LEARNING_RATES = {2: 5e-4, 3: 1e-4, 4: 3e-5, 5: 2e-5, 6: 2e-5, 7: 1e-5, 8: 1e-5}
+MOST_BAD_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings of `Trainer`.
+
+    Attributes:
+        steps: optimizer steps; a time budget may end them earlier.
+        batch_size: images per step.
+        learning_rate: of Adam at the start; falls to 0 by a cosine over steps or time, whichever ends first.
+        clip_norm: largest norm of the gradient.
+        augment: mirror and shift in front of both networks.
+        evaluate_every: steps between two looks at the held-out synthetic images.
+        seed: of batches and augmentation.
+    """
+
+    steps: int = 600
+    batch_size: int = 128
+    learning_rate: float = 3e-5
+    clip_norm: float = 1.0
+    augment: Augment = Augment(shift=3)
+    evaluate_every: int = 50
+    seed: int = 0
+
+
+@dataclass
+class History:
+    """What training did: one record per evaluation, and the notes that the report should carry.
+
+    A record holds `step`, `seconds`, `learning_rate`, the mean of each training loss since the last record, and
+    `held_out`: KL(teacher ‖ student) in nats on synthetic images that were not trained on.
+    """
+
+    records: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    steps: int = 0
+    chosen_step: int = 0
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+class Trainer:
+    """Trains `student` in place; keeps the state that was best on held-out *synthetic* images.
+
+    Args:
+        checkpoint: a file that is rewritten while training and read at the start where it exists: a killed run that
+            is started again with the same arguments goes on from there.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        student: nn.Module,
+        objective: Objective,
+        settings: TrainSettings,
+        *,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
+    ):
+        self.teacher, self.student, self.objective, self.settings = teacher, student, objective, settings
+        self.budget, self.progress = budget or Budget(), progress or Silent()
+        self.optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.history = History()
+        self.state = TrainingState(checkpoint, student, self.optimizer, self.generator, self.history)
+
+    def fit(self, images: Batch, held_out: Batch) -> History:
+        """Runs all steps, or until the budget ends; the student then holds the chosen state."""
+        with torch.no_grad():
+            held_out_target = self.teacher(held_out.images)
+        self.state.resume()
+        if not self.history.records:
+            self._evaluate(held_out, held_out_target, {}, 0.0)
+        sums: dict[str, float] = {}
+        bad_steps, since = 0, 0
+        with self.progress.task("Training the student", self.settings.steps) as task:
+            task.advance(self.history.steps)
+            while (done := self.budget.done(self.history.steps, self.settings.steps)) < 1:
+                rate = self._set_learning_rate(done)
+                losses = self._step(images)
+                self.history.steps += 1
+                bad_steps = 0 if losses else bad_steps + 1
+                if bad_steps > MOST_BAD_STEPS:
+                    self.history.notes.append(f"training stopped at step {self.history.steps}: losses not finite")
+                    break
+                since += 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                if self.history.steps % self.settings.evaluate_every == 0:
+                    self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, rate)
+                    sums, since = {}, 0
+                    self.state.save_if_due()
+                task.advance(1, **losses, held_out=self.history.records[-1]["held_out"])
+            task.advance(self.settings.steps - self.history.steps)
+        if since:
+            self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, 0.0)
+        self.history.chosen_step = self.state.restore_best()
+        return self.history
+
+    def _set_learning_rate(self, done: float) -> float:
+        rate = self.settings.learning_rate * 0.5 * (1 + cos(pi * done))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _step(self, images: Batch) -> dict[str, float]:
+        """One optimizer step; returns its losses, or nothing where they were not finite and the step was skipped."""
+        self.student.train()
+        index = torch.randint(len(images), (self.settings.batch_size,), generator=self.generator)
+        batch = images.pick(index.to(images.images.device))
+        batch = Batch(self.settings.augment(batch.images, self.generator), batch.labels)
+        with fast_autocast(self.teacher.device):
+            losses = self.objective(self.student, batch, self.teacher)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not isfinite(float(norm)) or not all(map(isfinite, values.values())):
+            return {}
+        self.optimizer.step()
+        return values
+
+    @torch.no_grad()
+    def _evaluate(self, held_out: Batch, target: Tensor, losses: dict[str, float], rate: float) -> None:
+        self.student.eval()
+        divergence = float(knowledge_distillation(self.student(held_out.images), target, temperature=1.0))
+        record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
+        self.history.records.append({**record, "learning_rate": rate, "held_out": divergence})
+        self.state.keep_if_best(divergence)

@@ -1,0 +1,67 @@
+"""What a training run must remember: its best state so far, and enough to go on after it was killed."""
+
+import copy
+import time
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfq.files import replacing
+
+SAVE_EVERY_SECONDS = 20.0
+
+
+class TrainingState:
+    """Best and resumable state of one training run.
+
+    Args:
+        path: where the resumable state lives; None: nowhere.
+    """
+
+    def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history):
+        self.path, self.student, self.optimizer = path, student, optimizer
+        self.generator, self.history = generator, history
+        self.best_loss, self.best_step, self.best_state = inf, 0, copy.deepcopy(student.state_dict())
+        self.started = self.saved = time.monotonic()
+
+    def keep_if_best(self, loss: float) -> None:
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.history.steps
+            self.best_state = copy.deepcopy(self.student.state_dict())
+
+    def restore_best(self) -> int:
+        """Puts the best state back into the student; returns the step that it was seen at."""
+        self.student.load_state_dict(self.best_state)
+        self.student.eval()
+        return self.best_step
+
+    def save_if_due(self) -> None:
+        if self.path is None or time.monotonic() - self.saved < SAVE_EVERY_SECONDS:
+            return
+        state = {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": asdict(self.history),
+            "best": (self.best_loss, self.best_step, self.best_state),
+            "seconds": time.monotonic() - self.started,
+        }
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Takes over the state of an earlier, killed run, if there is one."""
+        if self.path is None or not self.path.exists():
+            return
+        state = torch.load(self.path, weights_only=True, map_location=next(self.student.parameters()).device)
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        for name, value in state["history"].items():
+            setattr(self.history, name, value)
+        self.best_loss, self.best_step, self.best_state = state["best"]
+        self.started = time.monotonic() - state["seconds"]

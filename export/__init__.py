@@ -1,0 +1,9 @@
+"""ONNX files that run on integer kernels, and the proof that they do: imported as `dfq.export`."""
+
+if __name__ != "dfq.export":
+    raise ImportError("this folder is imported as 'dfq.export': install it with `pip install -e .`")
+
+from dfq.export.to_onnx import export_float_onnx, export_onnx
+from dfq.export.validate import Agreement, Labelled, validate
+
+__all__ = ["Agreement", "Labelled", "export_float_onnx", "export_onnx", "validate"]

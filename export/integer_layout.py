@@ -1,0 +1,114 @@
+"""Passes over the exported graph: weights of few bits packed, moved values kept as integers, plain names.
+
+Weights of 4 bits and less are stored as INT4 and cast to INT8 in front of their DequantizeLinear. ONNX Runtime folds
+the cast when it loads the file, and runs its INT8 kernels; INT4 straight into DequantizeLinear would run in floating
+point.
+"""
+
+from collections.abc import Mapping
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from dfq.export.weights import IntegerWeights
+
+PACKED_BITS = 4
+MOVES = ("Slice", "Pad")
+
+
+def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights]) -> None:
+    """Runs every pass on `model`, in place. `weights` are keyed by initializer name."""
+    name_nodes_by_module(model.graph)
+    for name, constants in weights.items():
+        if constants.bits <= PACKED_BITS:
+            _pack(model.graph, model.graph.initializers[name], constants)
+    _move_as_integers(model.graph)
+    common.RemoveUnusedNodesPass()(model)
+    common.ClearMetadataAndDocStringPass()(model)
+    common.TopologicalSortPass()(model)
+
+
+def name_nodes_by_module(graph: ir.Graph) -> None:
+    """Names each node after the module that wrote it, 'layer1.0.conv1/Conv', so that reports can be read."""
+    taken: dict[str, int] = {}
+    for node in graph:
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes", "").strip("[]").split(", ")
+        called = [scope.strip("'") for scope in scopes]
+        module = (called[-2] if len(called) > 1 else "") or called[-1]  # a function outside modules: its own name
+        name = f"{module}/{node.op_type}"
+        count = taken[name] = taken.get(name, 0) + 1
+        node.name = name if count == 1 else f"{name}_{count}"
+
+
+def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    value = ir.val(name, const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
+    return ir.node("Cast", [value], attributes={"to": int(dtype)}, name=f"{layer}/Cast_{dtype.name}")
+
+
+def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights) -> None:
+    """Replaces an INT8 initializer by INT4 → Cast; with a zero point also → Sub, in int32, folded like the cast."""
+    integers, stored = initializer.const_value.numpy(), constants.stored_zero_point.numpy()
+    axis = integers.shape.index(len(stored)) if integers.ndim != 2 else _axis(initializer)
+    column = [-1 if i == axis else 1 for i in range(integers.ndim)]
+    packed = (integers + stored.reshape(column)).astype(ml_dtypes.int4)
+    name = str(initializer.name)
+    small = _initializer(graph, f"{name}.int4", ir.Tensor(packed))
+    if stored.any():
+        wide = _cast(small, ir.DataType.INT32, name)
+        zero_point = _initializer(
+            graph, f"{name}.stored_zero_point", ir.Tensor(stored.reshape(column).astype(np.int32))
+        )
+        centred = ir.node("Sub", [wide.outputs[0], zero_point], name=f"{name}/Sub")
+        last = _cast(centred.outputs[0], ir.DataType.INT8, name)
+        nodes = [wide, centred, last]
+    else:
+        last = _cast(small, ir.DataType.INT8, name)
+        nodes = [last]
+    graph.insert_before(graph[0], nodes)
+    initializer.replace_all_uses_with(last.outputs[0])
+    del graph.initializers[name]
+
+
+def _axis(initializer: ir.Value) -> int:
+    (user, _), *_ = initializer.uses()
+    return user.attributes["axis"].as_int()
+
+
+def _move_as_integers(graph: ir.Graph) -> None:
+    """DequantizeLinear → Slice, Pad → QuantizeLinear on one grid: moves the integers themselves, with the same values.
+
+    ONNX Runtime has no such rule for Pad (the shortcut of CIFAR ResNets).
+    """
+    for quantize in [node for node in graph if node.op_type == "QuantizeLinear"]:
+        moves: list[ir.Node] = []
+        node = quantize.inputs[0].producer()
+        while node is not None and node.op_type in MOVES and len(node.outputs[0].uses()) == 1:
+            moves.append(node)
+            node = node.inputs[0].producer()
+        if moves and node is not None and node.op_type == "DequantizeLinear" and _same_grid(node, quantize):
+            _rewire(graph, node, moves[::-1], quantize)
+
+
+def _same_grid(dequantize: ir.Node, quantize: ir.Node) -> bool:
+    pairs = zip(dequantize.inputs[1:], quantize.inputs[1:], strict=True)
+    return all(a is b or np.array_equal(a.const_value.numpy(), b.const_value.numpy()) for a, b in pairs)
+
+
+def _rewire(graph: ir.Graph, dequantize: ir.Node, moves: list[ir.Node], quantize: ir.Node) -> None:
+    integers, zero_point = dequantize.inputs[0], dequantize.inputs[2]
+    moves[0].replace_input_with(0, integers)
+    for move in moves:
+        move.outputs[0].type = zero_point.type
+        if move.op_type == "Pad":  # zeros are zero points here
+            if len(move.inputs) < 3:
+                move.resize_inputs(3)
+            move.replace_input_with(2, zero_point)
+    quantize.outputs[0].replace_all_uses_with(moves[-1].outputs[0])
+    graph.remove(quantize, safe=True)

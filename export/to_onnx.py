@@ -1,0 +1,150 @@
+"""`export_onnx` and `export_float_onnx`: from a network to a checked ONNX file."""
+
+import contextlib
+import io
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import fx, nn
+
+from dfq.errors import DfqError
+from dfq.export.integer_layout import apply_integer_layout
+from dfq.export.prepare import prepare
+from dfq.export.weights import IntegerWeights
+from dfq.input_spec import InputSpec
+from dfq.trace import trace
+
+OPSET, IR_VERSION = 21, 10  # the first with INT4, and what ONNX Runtime has loaded since 1.18
+INPUT, OUTPUT = "images", "logits"
+
+
+def export_onnx(
+    student: fx.GraphModule, path: str | Path, input_spec: InputSpec, *, batch_size: int | None = None
+) -> Path:
+    """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
+
+    Activations: QuantizeLinear (uint8), Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 and a
+    cast, per channel. Biases: INT32. The student does not change. The file holds 'images' (N, C, H, W), normalised,
+    and 'logits' (N, classes). It appears whole or not at all.
+
+    Args:
+        batch_size: N; None leaves it open.
+
+    Raises:
+        DfqError: an operator that ONNX lacks, or a folder that cannot be written to.
+    """
+    copied, weights = prepare(student, input_spec)
+    return _write(copied, weights, Path(path), input_spec, batch_size)
+
+
+def export_float_onnx(
+    model: nn.Module, path: str | Path, input_spec: InputSpec, *, batch_size: int | None = None
+) -> Path:
+    """Writes a network in floating point, BatchNorm folded: the twin that sizes and latencies are compared with.
+
+    Raises:
+        DfqError: as `export_onnx`, and a network that does not trace.
+    """
+    copied, weights = prepare(trace(model, input_spec), input_spec)
+    return _write(copied, weights, Path(path), input_spec, batch_size)
+
+
+def _write(
+    copied: fx.GraphModule,
+    weights: Mapping[str, IntegerWeights],
+    path: Path,
+    input_spec: InputSpec,
+    batch_size: int | None,
+) -> Path:
+    model = _convert(copied, input_spec, batch_size)
+    apply_integer_layout(model, weights)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "dfq", None
+    proto = ir.serde.serialize_model(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return write_atomically(path, proto.SerializeToString())
+
+
+def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None) -> ir.Model:
+    images = torch.zeros(batch_size or 2, *input_spec.size)
+    dynamic = None if batch_size else ({0: torch.export.Dim.DYNAMIC},)
+    try:
+        with _silence(), torch.no_grad():
+            program = torch.onnx.export(
+                copied,
+                (images,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=dynamic,
+            )
+    except Exception as error:
+        raise _unsupported(error) from error
+    assert program is not None
+    if batch_size is None:
+        program.model.graph.inputs[0].shape = ir.Shape(["batch", *input_spec.size])
+    return program.model
+
+
+def _unsupported(error: Exception) -> DfqError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reasons = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    place = [line.strip() for line in str(error).splitlines() if "node" in line.lower()]
+    reason = "; ".join(dict.fromkeys([*place[:1], *reasons[:1]])) or type(cause).__name__
+    return DfqError(
+        f"an operator that cannot be written as ONNX: {reason[:600]}",
+        f"operators of ONNX opset {OPSET}",
+        "replace that operator in the network and pass it as --arch path/to/net.py:factory",
+        exit_code=1,
+    )
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """torch's exporter prints, logs and warns about its own progress; nothing of that helps the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Writes a file that appears whole or not at all.
+
+    Raises:
+        DfqError: the folder does not exist, is not writable, or the disk is full.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise DfqError(
+            f"'{path}' cannot be written: {error.strerror or error}",
+            f"a folder that exists and is writable, with {len(content) / 1e6:.1f} MB free",
+            "choose another folder with --out",
+            exit_code=1,
+        ) from error
+    return path
