@@ -1,0 +1,14 @@
+"""dfq: compresses a trained vision network when its training data is gone.
+
+    import dfq
+
+    result = dfq.quantize("model.pt", bits=4, out="run/")
+    print(result.report["agreement"])
+    student = dfq.load("run/")
+"""
+
+from dfq.api import load, quantize
+from dfq.errors import DfqError
+from dfq.pipeline import Result
+
+__all__ = ["DfqError", "Result", "load", "quantize"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +76,12 @@ def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, i
         DfqError: the folder is missing or not writable, or the disk is full (exit code 1).
     """
     target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     values = {"arch": arch, "state_dict": model.state_dict(), "input_spec": input_spec.to_dict()}
-    temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it readable for the owner only
         torch.save(values, temporary)
         temporary.replace(target)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a missing folder and a full disk as RuntimeError
         raise DfqError(
             f"'{target}' cannot be written: {error}",
             "a writable folder with free space",
@@ -94,13 +89,6 @@ def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, i
             exit_code=1,
         ) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()  # gone already after a success
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # there is one only after a failure
     return target
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -1,4 +1,4 @@
-"""Which network a checkpoint's weights belong to: the caller's word, the file's, or an error that suggests."""
+"""Which network the weights belong to: what the caller or the file says, or an error that suggests."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -23,20 +23,19 @@ def build_with_weights(
     """The network with the file's weights, its full name, and what was assumed about the name."""
     if arch is None and contents.module is not None:
         return contents.module, PICKLED + type(contents.module).__name__, ()
-    names = (
-        full_names(arch) if arch and not is_file_name(arch) else [arch] if arch else _stated(contents, path)
-    )
+    names = _meanings(arch) if arch else _stated(contents, path)
     if not is_file_name(names[0]) and not takes_images(contents.weights):
         raise _not_images(contents.weights)
     fitting = [(name, _fit(name, contents.weights)) for name in names]
     name, (model, weights) = max(fitting, key=lambda pair: _share(*pair[1]))
     load_weights(model, weights, name)
-    assumed = (
-        ()
-        if len(names) == 1
-        else (f"architecture {name}, whose tensors fit best of those with this name: {', '.join(names)}",)
-    )
-    return model, name, assumed
+    if len(names) == 1:
+        return model, name, ()
+    return model, name, (f"architecture {name}, whose tensors fit best among {', '.join(names)}",)
+
+
+def _meanings(arch: str) -> list[str]:
+    return [arch] if is_file_name(arch) else full_names(arch)
 
 
 def _fit(arch: str, weights: "OrderedDict[str, Tensor]") -> tuple[nn.Module, "OrderedDict[str, Tensor]"]:

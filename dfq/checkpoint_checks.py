@@ -12,6 +12,13 @@ IMAGE_NETWORK = "an image-classification network: images (N, channels, height, w
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
     """Raises a DfqError for weights that no image classifier can have: empty, NaN, integer, zero classes."""
+    unusual = [name for name, tensor in weights.items() if tensor.layout != torch.strided or tensor.is_meta]
+    if unusual:
+        raise DfqError(
+            f"'{unusual[0]}' is a sparse tensor or one without data",
+            "dense tensors",
+            "save the weights again: tensor.to_dense()",
+        )
     matrices = {name: tensor for name, tensor in weights.items() if tensor.ndim >= 2}
     if not matrices:
         raise DfqError(

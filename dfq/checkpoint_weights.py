@@ -45,15 +45,18 @@ def find_contents(content: Any, metadata: dict[str, Any]) -> Contents:
         DfqError: no tensors anywhere.
     """
     if isinstance(content, nn.Module):
-        module = getattr(content, "module", content)  # out of DataParallel
+        module = content.module if isinstance(content, nn.DataParallel) else content
         return Contents(weights=_tensors(module.state_dict()), metadata=metadata, module=module)
     if not isinstance(content, Mapping):
         raise DfqError(f"the file holds a {type(content).__name__}, no weights", *_WEIGHTS_NEEDED)
     for key in WEIGHT_KEYS:
         inner = content.get(key)
-        if isinstance(inner, nn.Module) or (isinstance(inner, Mapping) and _tensors(inner)):
-            rest = {name: value for name, value in content.items() if name != key}
-            return find_contents(inner, {**_from_arguments(rest.get("args")), **metadata, **rest})
+        rest = {name: value for name, value in content.items() if name != key}
+        notes = {**_from_arguments(rest.get("args")), **metadata, **rest}
+        if isinstance(inner, nn.Module):
+            return find_contents(inner, notes)
+        if isinstance(inner, Mapping) and _tensors(inner):
+            return Contents(weights=unwrap(_tensors(inner)), metadata=notes)
     weights = _tensors(content)
     if not weights:
         keys = ", ".join(str(key) for key in list(content)[:LISTED])
@@ -73,8 +76,9 @@ def _tensors(values: Mapping[Any, Any]) -> "OrderedDict[str, Tensor]":
     result = OrderedDict(
         (key, value) for key, value in tensors.items() if isinstance(key, str) and key not in COUNTERS
     )
-    if hasattr(values, "_metadata"):  # version numbers of the modules, which some need to load older files
-        result._metadata = values._metadata  # type: ignore[attr-defined]
+    versions = getattr(values, "_metadata", None)  # of the modules: some need them to load older files
+    if isinstance(versions, Mapping):
+        result._metadata = versions  # type: ignore[attr-defined]
     return result
 
 

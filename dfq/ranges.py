@@ -4,7 +4,7 @@ Each takes values (rows, M), float32, and a spec, and returns (scale, zero_point
 channel of a weight, or one whole tensor. The grid always holds an exact zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from dfq.fake_quant import SMALLEST_SCALE, quantize_to_integers
 from dfq.scheme import QuantSpec
 
 MSE_EXPONENT = 2.4  # punishes large errors a little more than squares do: clipping costs more than rounding
+ONE_END = (1.2, 1.1, 1.05, 0.95, 0.9, 0.8, 0.6)
 SHRINKS = torch.linspace(1.0, 0.1, 91).tolist()
 
 
@@ -32,11 +33,15 @@ def minmax(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
     return grid(values.amin(1), values.amax(1), spec)
 
 
-def percentile(values: Tensor, spec: QuantSpec, outside: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """Leaves the fraction `outside` of the values beyond each end of the grid."""
+def percentile(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
+    """Leaves 0.1 % of the values beyond each end of the grid."""
+    return grid(*_percentile_ends(values), spec)
+
+
+def _percentile_ends(values: Tensor, outside: float = 1e-3) -> tuple[Tensor, Tensor]:
     ordered = values.sort(1).values
     index = round(outside * (values.shape[1] - 1))
-    return grid(ordered[:, index], ordered[:, -1 - index], spec)
+    return ordered[:, index].clamp(max=0), ordered[:, -1 - index].clamp(min=0)
 
 
 def mse(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
@@ -44,10 +49,11 @@ def mse(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
     low, high = values.amin(1).clamp(max=0), values.amax(1).clamp(min=0)
     best = _Best(values, spec)
     best.search((low * s, high * s) for s in SHRINKS)
+    best.search([_percentile_ends(values)])
     if not spec.symmetric:
         for _ in range(2):
-            best.search((best.low * s, best.high) for s in (1.2, 1.1, 1.05, 0.95, 0.9, 0.8, 0.6))
-            best.search((best.low, best.high * s) for s in (1.2, 1.1, 1.05, 0.95, 0.9, 0.8, 0.6))
+            best.search([(best.low * s, best.high) for s in ONE_END])
+            best.search([(best.low, best.high * s) for s in ONE_END])
     return grid(best.low, best.high, spec)
 
 
@@ -59,8 +65,8 @@ class _Best:
         self.low = self.high = torch.zeros(len(values), device=values.device)
         self.error = torch.full((len(values),), float("inf"), device=values.device)
 
-    def search(self, candidates) -> None:
-        for low, high in list(candidates):
+    def search(self, candidates: Iterable[tuple[Tensor, Tensor]]) -> None:
+        for low, high in candidates:
             error = self._error(*grid(low, high, self.spec))
             better = error < self.error
             self.error = torch.where(better, error, self.error)

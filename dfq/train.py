@@ -34,6 +34,7 @@ class TrainSettings:
         clip_norm: largest norm of the gradient.
         augment: mirror and shift in front of both networks.
         evaluate_every: steps between two looks at the held-out synthetic images.
+        selection_temperature: τ of the held-out divergence. At 1, images that the teacher is sure of say nothing.
         seed: of batches and augmentation.
     """
 
@@ -43,6 +44,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     augment: Augment = Augment(shift=3)
     evaluate_every: int = 50
+    selection_temperature: float = 4.0
     seed: int = 0
 
 
@@ -51,7 +53,7 @@ class History:
     """What training did: one record per evaluation, and the notes that the report should carry.
 
     A record holds `step`, `seconds`, `learning_rate`, the mean of each training loss since the last record, and
-    `held_out`: KL(teacher ‖ student) in nats on synthetic images that were not trained on.
+    `held_out`: τ²·KL(teacher ‖ student) in nats on synthetic images that were not trained on.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -148,7 +150,8 @@ class Trainer:
     @torch.no_grad()
     def _evaluate(self, held_out: Batch, target: Tensor, losses: dict[str, float], rate: float) -> None:
         self.student.eval()
-        divergence = float(knowledge_distillation(self.student(held_out.images), target, temperature=1.0))
+        logits = torch.cat([self.student(images) for images in held_out.images.split(self.settings.batch_size)])
+        divergence = float(knowledge_distillation(logits, target, self.settings.selection_temperature))
         record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
         self.history.records.append({**record, "learning_rate": rate, "held_out": divergence})
         self.state.keep_if_best(divergence)

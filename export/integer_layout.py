@@ -26,6 +26,8 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights])
             _pack(model.graph, model.graph.initializers[name], constants)
     _move_as_integers(model.graph)
     common.RemoveUnusedNodesPass()(model)
+    common.DeduplicateInitializersPass()(model)
+    _forget_shapes(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
     common.TopologicalSortPass()(model)
 
@@ -40,6 +42,15 @@ def name_nodes_by_module(graph: ir.Graph) -> None:
         name = f"{module}/{node.op_type}"
         count = taken[name] = taken.get(name, 0) + 1
         node.name = name if count == 1 else f"{name}_{count}"
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    """Leaves out the shapes of intermediate tensors: readers infer them, and in a small file they weigh a tenth."""
+    outputs = set(graph.outputs)
+    for node in graph:
+        for value in node.outputs:
+            if value not in outputs:
+                value.shape, value.type = None, None
 
 
 def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:

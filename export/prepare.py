@@ -169,15 +169,24 @@ def _bias(layer: nn.Module, constants: IntegerWeights) -> nn.Module | None:
 def _pad_unlike_zeros(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d) -> None:
     if layer.padding_mode == "zeros":
         return
-    border = list(layer._reversed_padding_repeated_twice)
+    border = list(layer._reversed_padding_repeated_twice)  # what torch itself pads with in these modes
     with copied.graph.inserting_before(node):
         padded = copied.graph.call_function(F.pad, (node.args[0], border), {"mode": layer.padding_mode})
     node.replace_input_with(node.args[0], padded)
 
 
+def _own_padding(layer: nn.Conv2d) -> tuple[int, ...]:
+    """(left, right, top, bottom) of zeros that the layer itself adds."""
+    if layer.padding_mode != "zeros":
+        return (0, 0, 0, 0)
+    if isinstance(layer.padding, str):  # "same" and "valid", which torch resolves here
+        return tuple(layer._reversed_padding_repeated_twice)
+    top, left = layer.padding
+    return (left, left, top, top)
+
+
 def _convolution(layer: nn.Conv2d, constants: IntegerWeights, extra: tuple[int, ...]) -> EmitConvolution:
-    own = layer._reversed_padding_repeated_twice if layer.padding_mode == "zeros" else (0, 0, 0, 0)
-    left, right, top, bottom = (a + b for a, b in zip(own, extra, strict=True))
+    left, right, top, bottom = (a + b for a, b in zip(_own_padding(layer), extra, strict=True))
     weight = EmitWeight(constants.integers, constants.scale, constants.zero_point)
     return EmitConvolution(weight, _bias(layer, constants), layer, (top, left, bottom, right))
 

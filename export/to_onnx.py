@@ -3,8 +3,6 @@
 import contextlib
 import io
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from dfq.errors import DfqError
 from dfq.export.integer_layout import apply_integer_layout
 from dfq.export.prepare import prepare
 from dfq.export.weights import IntegerWeights
+from dfq.files import replacing
 from dfq.input_spec import InputSpec
 from dfq.trace import trace
 
@@ -69,7 +68,9 @@ def _write(
     model.producer_name, model.producer_version = "dfq", None
     proto = ir.serde.serialize_model(model)
     onnx.checker.check_model(proto, full_check=True)
-    return write_atomically(path, proto.SerializeToString())
+    with replacing(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
+    return path
 
 
 def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None) -> ir.Model:
@@ -121,30 +122,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a file that appears whole or not at all.
-
-    Raises:
-        DfqError: the folder does not exist, is not writable, or the disk is full.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise DfqError(
-            f"'{path}' cannot be written: {error.strerror or error}",
-            f"a folder that exists and is writable, with {len(content) / 1e6:.1f} MB free",
-            "choose another folder with --out",
-            exit_code=1,
-        ) from error
-    return path

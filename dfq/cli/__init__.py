@@ -1,0 +1,5 @@
+"""The command line: one file per command; `main` is the entry point of `dfq` and `python -m dfq`."""
+
+from dfq.cli.main import main
+
+__all__ = ["main"]

@@ -1,6 +1,6 @@
 """Architectures by name: `dfq/resnet20`, `torchvision/resnet18`, `timm/…`, `path/to/net.py:factory`.
 
-A bare name (`resnet18`), as timm and the PyTorch ImageNet example write into checkpoints, may be any library's.
+A bare name (`resnet18`), which timm and the PyTorch ImageNet example write, may be any library's.
 No function here downloads anything.
 """
 

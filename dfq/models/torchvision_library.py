@@ -18,7 +18,7 @@ AUXILIARY_HEADS: dict[str, tuple[str, ...]] = {
     "googlenet": ("aux1.", "aux2."),
     "inception_v3": ("AuxLogits.",),
 }
-# With published weights these two turn ImageNet-normalised input into (pixel − 0.5) / 0.5 (`transform_input`).
+# With published weights these turn ImageNet-normalised input into (pixel − 0.5) / 0.5 (`transform_input`).
 # Stating 0.5 as the normalisation is the same arithmetic, without the extra operations.
 HALF = (0.5, 0.5, 0.5)
 CENTRED = ("googlenet", "inception_v3")

@@ -1,0 +1,6 @@
+"""`python -m dfq`: the same as the command `dfq`."""
+
+from dfq.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="dfq")

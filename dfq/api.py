@@ -1,0 +1,86 @@
+"""The Python API: `dfq.quantize` and `dfq.load`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from dfq.checkpoint import load_checkpoint
+from dfq.errors import DfqError
+from dfq.input_spec import InputSpec
+from dfq.labelled import read_labelled
+from dfq.pipeline import Result, quantize_model
+from dfq.progress import Progress
+from dfq.run_folder import load_run as load
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+
+__all__ = ["load", "load_teacher", "quantize"]
+
+
+def load_teacher(
+    model: str | Path | nn.Module,
+    *,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str = "cpu",
+    allow_pickle: bool = False,
+) -> tuple[Teacher, str | None, tuple[str, ...]]:
+    """(teacher, architecture name, what was assumed) of a checkpoint file or a network in memory.
+
+    Raises:
+        DfqError: see `dfq.checkpoint.load_checkpoint`; a network in memory needs `input_size`, `mean` and `std`.
+    """
+    if not isinstance(model, nn.Module):
+        loaded = load_checkpoint(
+            model, arch=arch, input_size=input_size, mean=mean, std=std, allow_pickle=allow_pickle
+        )
+        return Teacher(loaded.model, loaded.input_spec, device), loaded.arch, loaded.assumed
+    if input_size is None or mean is None or std is None:
+        raise DfqError(
+            "a network in memory without the description of its input",
+            "size and normalisation of the images it was trained on",
+            "dfq.quantize(model, input_size=(3, 32, 32), mean=(…), std=(…), …)",
+        )
+    spec = InputSpec(size=tuple(input_size), mean=tuple(mean), std=tuple(std))  # type: ignore[arg-type]
+    return Teacher(model, spec, device), arch, ()
+
+
+def quantize(
+    model: str | Path | nn.Module,
+    *,
+    out: str | Path,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str = "cpu",
+    allow_pickle: bool = False,
+    data: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **settings,
+) -> Result:
+    """Quantizes a network without data: what the command `dfq quantize` does.
+
+    Args:
+        model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
+        out: the run folder to write.
+        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        settings: the fields of `dfq.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
+
+    Raises:
+        DfqError: one error for anything that does not fit; nothing half-written is left.
+    """
+    chosen = Settings(**settings)
+    teacher, name, assumed = load_teacher(
+        model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
+    )
+    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
+    return quantize_model(
+        teacher, out, chosen, arch=name, assumed=assumed, labelled=labelled,
+        resume=resume, overwrite=overwrite, progress=progress,
+    )  # fmt: skip

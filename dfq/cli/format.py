@@ -1,0 +1,39 @@
+"""Numbers as a person reads them. A value that was not measured is an en dash."""
+
+NOTHING = "–"
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    return NOTHING if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def points(fraction: float | None, reference: float | None) -> str:
+    """Difference in percentage points: "(-0.30)"; empty where one of the two is unknown."""
+    return "" if fraction is None or reference is None else f" ({100 * (fraction - reference):+.2f})"
+
+
+def size(number: float | None) -> str:
+    if number is None:
+        return NOTHING
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.2f} {unit}"
+    return f"{number / 1e3:.1f} kB"
+
+
+def milliseconds(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3g} ms"
+
+
+def ratio(value: float | None, reference: float | None) -> str:
+    """ "(0.27×)"; empty where one of the two is unknown."""
+    return "" if value is None or not reference else f" ({value / reference:.2f}×)"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+def label(scheme: dict) -> str:
+    """W4A4 of a scheme's dictionary."""
+    return f"W{scheme['weight_bits']}A{scheme['activation_bits']}"

@@ -1,0 +1,21 @@
+"""`dfq methods`: the table of methods."""
+
+import click
+from rich.padding import Padding
+
+from dfq.calibration import METHODS
+from dfq.cli import console
+
+
+@click.command(short_help="What --method takes.")
+def methods() -> None:
+    """List what --method takes: how images are made and the student is trained, and where that was published.
+
+    \b
+    Example:
+      dfq methods
+    """
+    for method in METHODS.values():
+        console.stdout.print(method.name, style="bold")
+        console.stdout.print(Padding(method.summary, (0, 0, 0, 2)))
+        console.stdout.print(Padding(method.paper, (0, 0, 0, 2)), style="dim")

@@ -1,0 +1,216 @@
+"""Options that several commands share: one spelling, one help text, one check each."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from dfq.api import load_teacher
+from dfq.budget import parse_duration
+from dfq.calibration import METHODS
+from dfq.errors import DfqError
+from dfq.ranges import RANGES
+from dfq.scheme import SCHEMES
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+
+ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory"
+
+
+class Named(click.ParamType):
+    """A name out of a table; the error lists the table and the closest name."""
+
+    name = "name"
+
+    def __init__(self, option: str, names: Iterable[str], way_out: str):
+        self.option, self.names, self.way_out = option, list(names), way_out
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.names:
+            return value
+        close = get_close_matches(value, self.names, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise DfqError(f"{self.option} {value!r}", f"one of {', '.join(self.names)}", f"{guess}{self.way_out}")
+
+
+class Parsed(click.ParamType):
+    """Text that `parse` turns into a value, or raises `DfqError`."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]):
+        self.name, self.parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.parse(value) if isinstance(value, str) else value
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """(channels, height, width) of "3x32x32"."""
+    parts = re.split("[x×,]", text.strip().lower())
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise DfqError(
+            f"--input-size {text!r}", "channels x height x width, whole numbers", "for example --input-size 3x32x32"
+        )
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """The numbers of "0.5,0.5,0.5"."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DfqError(f"{text!r}", "one number per channel, with commas", "for example --mean 0.5,0.5,0.5") from error
+
+
+def parse_layer_bits(text: str) -> tuple[str, int]:
+    """("conv1", 4) of "conv1=4"."""
+    name, equals, bits = text.rpartition("=")
+    if not equals or not name or not bits.strip().isdigit():
+        raise DfqError(
+            f"--layer-bits {text!r}", "NAME=BITS", "for example --layer-bits conv1=8; `dfq inspect` lists the names"
+        )
+    return name, int(bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How to read a checkpoint, and where to compute; each field is the option of the same name."""
+
+    arch: str | None
+    input_size: tuple[int, int, int] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    device: str
+    threads: int | None
+    allow_pickle: bool
+
+    def load(self, model: Path) -> tuple[Teacher, str | None, tuple[str, ...]]:
+        """(teacher, architecture, what was assumed); sets the number of threads."""
+        device = check_device(self.device)
+        set_threads(self.threads)
+        return load_teacher(
+            model, arch=self.arch, input_size=self.input_size, mean=self.mean, std=self.std,
+            device=device, allow_pickle=self.allow_pickle,
+        )  # fmt: skip
+
+
+def set_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    if threads < 1:
+        raise DfqError(f"--threads {threads}", "at least 1", "leave it out to use all cores")
+    torch.set_num_threads(threads)
+
+
+def check_device(name: str) -> str:
+    """The name, if torch can compute there now."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        seen = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise DfqError(
+            f"--device {name}, which torch cannot use: {reason}",
+            f"one of {', '.join(seen)} on this machine",
+            "leave --device out, or install the torch build for your accelerator",
+        ) from error
+    return name
+
+
+def _stack(options: list[Callable]) -> Callable:
+    """One decorator out of several `click.option`s, shown in this order."""
+
+    def decorate(function: Callable) -> Callable:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+threads_option = click.option("--threads", type=int, metavar="N", help="CPU threads.  [default: all cores]")
+arch_option = click.option(
+    "--arch", metavar="NAME", help=f"{ARCH_HELP}.  [default: what the checkpoint says]"
+)
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), metavar="LABELLED",
+    help="Labelled images to report accuracy on, and for nothing else: a folder with one sub-folder per class, or an "
+    ".npz with 'images' (uint8, N×H×W×C) and 'labels'.  [default: none]",
+)  # fmt: skip
+seed_option = click.option(
+    "--seed", type=int, default=0, metavar="N", show_default=True, help="Seed of every random draw."
+)
+
+model_options = _stack(
+    [
+        arch_option,
+        click.option("--input-size", type=Parsed("CxHxW", parse_size), metavar="CxHxW",
+                     help="Image size, for example 3x32x32.  [default: the checkpoint's, else the published one]"),
+        click.option("--mean", type=Parsed("numbers", parse_numbers), metavar="M,M,M",
+                     help="Mean per channel for pixels in 0…1.  [default: as --input-size]"),
+        click.option("--std", type=Parsed("numbers", parse_numbers), metavar="S,S,S",
+                     help="Standard deviation per channel.  [default: as --input-size]"),
+        click.option("--device", default="cpu", metavar="NAME", show_default=True,
+                     help="Where to compute: cpu, cuda, cuda:1."),
+        threads_option,
+        click.option("--allow-pickle", is_flag=True,
+                     help="Read pickled Python objects. This RUNS CODE FROM THE FILE: only for files whose maker you "
+                     "trust.  [default: off]"),
+    ]
+)  # fmt: skip
+
+bits_options = _stack(
+    [
+        click.option("--bits", type=int, default=8, show_default=True, metavar="N",
+                     help="Bits of weights and activations, 2 to 8."),
+        click.option("--weight-bits", type=int, metavar="N", help="Bits of weights.  [default: --bits]"),
+        click.option("--activation-bits", type=int, metavar="N", help="Bits of activations.  [default: --bits]"),
+        click.option("--scheme", type=Named("scheme", SCHEMES, "see --help"), default="deploy", show_default=True,
+                     metavar="NAME", help="What is quantized: deploy (all that an integer runtime needs), or a protocol "
+                     "of the papers, paper-qat or paper-ptq."),
+        click.option("--layer-bits", type=Parsed("name=bits", parse_layer_bits), multiple=True, metavar="NAME=BITS",
+                     help="Other bits for one layer and the tensor it reads; repeatable.  [default: none]"),
+    ]
+)  # fmt: skip
+
+synthesis_options = _stack(
+    [
+        click.option("--method", type=Named("method", METHODS, "see `dfq methods`"), default=Settings.method,
+                     show_default=True, metavar="NAME",
+                     help="How images are made and the student is trained: see `dfq methods`."),
+        click.option("--flip/--no-flip", default=True, show_default=True,
+                     help="Mirrored images mean the same. Switch off for digits, letters, traffic signs."),
+        click.option("--images", type=int, metavar="N",
+                     help="Synthetic images.  [default: 1024 (256 at 8 bits); 128 above 64 pixels]"),
+        click.option("--budget", type=Parsed("time", parse_duration), metavar="TIME",
+                     help="Time limit, for example 90s, 5m, 1.5h.  [default: none]"),
+        seed_option,
+    ]
+)  # fmt: skip
+
+training_options = _stack(
+    [
+        click.option("--ranges", type=Named("ranges", RANGES, "see --help"), default="mse", show_default=True,
+                     metavar="NAME", help="How grids are fitted before training: mse, percentile or minmax."),
+        click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 600 (200 at 8 bits)]"),
+    ]
+)  # fmt: skip
+
+
+def take_model_options(values: dict[str, Any]) -> ModelOptions:
+    """Moves the values of `model_options` out of a command's keywords."""
+    return ModelOptions(**{field.name: values.pop(field.name) for field in fields(ModelOptions)})
+
+
+def take_settings(values: dict[str, Any]) -> Settings:
+    """Moves the values of the settings' options out of a command's keywords, and checks them together."""
+    given = {field.name: values.pop(field.name) for field in fields(Settings) if field.name in values}
+    if "layer_bits" in given:
+        given["layer_bits"] = dict(given["layer_bits"])
+    return Settings(**given)

@@ -1,0 +1,43 @@
+"""Where results go: looked at before any work starts, so that nobody waits for an error."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from dfq.errors import DfqError
+
+
+def check_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
+    """Raises `DfqError` if a run cannot write to `folder`, or would have to touch what lies there; writes nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
+    check_writable(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+        ways = "replace it with --overwrite, or choose another with --out"
+        raise DfqError(
+            f"'{folder}' exists and is not empty", "a new or an empty folder, so that nothing is lost", ways
+        )
+
+
+def check_file(file: Path, *, overwrite: bool) -> None:
+    """Raises `DfqError` if `file` cannot be written, or exists and is not to be replaced."""
+    if file.is_dir():
+        raise DfqError(f"'{file}' is a folder", "the name of a file", "choose another with --out")
+    check_writable(file.parent)
+    if file.exists() and not overwrite:
+        raise DfqError(f"'{file}' exists", "a new name, so that nothing is lost", "choose another, or --overwrite")
+
+
+def check_writable(folder: Path) -> None:
+    """Tries it: permissions, read-only disks and quotas have too many forms to ask for."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise DfqError(
+            f"cannot write to '{existing}': {error.strerror or error}",
+            "a folder with write permission and free space",
+            "choose another with --out",
+            exit_code=1,
+        ) from error

@@ -1,0 +1,88 @@
+"""The end of a run on the terminal, drawn from the content of `report.json` alone."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+
+from dfq.cli import console
+from dfq.cli.format import label, milliseconds, percent, points, ratio, seconds, size
+from dfq.run_folder import RunFolder
+
+STAGES = ("synthesis", "training", "export", "validation")
+
+
+def show_run(report: dict, folder: Path, name: str) -> None:
+    """Everything that a person wants to know after `dfq quantize`."""
+    settings = report["settings"]
+    title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
+    console.stdout.print()
+    console.stdout.print(agreement_table(report, title))
+    show_nodes(report["nodes"])
+    console.facts("Notes", report["warnings"])
+    _show_seconds(report["seconds"], settings["images"], report.get("training"))
+    _show_files(RunFolder(folder))
+
+
+def agreement_table(found: dict, title: str) -> Table:
+    """Teacher, student and ONNX file side by side; `found` is a report or an `Agreement` as a dictionary."""
+    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"])]
+    for name, measured, text in (
+        ("file size", found["size_bytes"], size),
+        ("latency, batch 1", found["latency_ms"], milliseconds),
+    ):
+        reference, value = measured["float_onnx"], measured["onnx"]
+        rows.append((name, text(reference), "", text(value) + ratio(value, reference)))
+    return console.table(title, ("", "teacher", "student", "ONNX file"), rows)
+
+
+def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
+    teacher = accuracy["teacher"]
+    if teacher is None:
+        return []
+    cells = [percent(accuracy[key]) + points(accuracy[key], teacher) for key in ("student", "onnx")]
+    return [("accuracy, labelled", percent(teacher), *cells)]
+
+
+def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
+    """Top-1 agreement stands in the column of the network that is compared with the one to its left."""
+    rows = []
+    for kind in ("labelled", "synthetic"):
+        of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
+        if of_student is not None:
+            rows.append((f"top-1 = teacher, {kind}", "", percent(of_student), ""))
+        if of_file is not None:
+            rows.append((f"top-1 = student, {kind}", "", "", percent(of_file)))
+    return rows
+
+
+def show_nodes(nodes: dict) -> None:
+    """Which operators the runtime computes in integers, and which stayed float and why."""
+    integer = ", ".join(f"{op} {count}" for op, count in nodes["integer"].items())
+    console.fact("Runs on integers", integer or "nothing")
+    grouped = Counter((node["op"], node["reason"]) for node in nodes["float"])
+    if not grouped:
+        console.fact("Stayed in float", "nothing")
+        return
+    console.stdout.print()
+    rows = [(f"{op} × {count}", reason) for (op, reason), count in grouped.most_common()]
+    console.stdout.print(console.table("Stayed in float", ("operator", "reason"), rows, left=2))
+
+
+def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
+    stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES)
+    steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "nothing trained"
+    console.fact("Made from", f"{images} synthetic images; {steps}")
+    console.fact("Time", f"{seconds(spent['total'])}: {stages}")
+
+
+def _show_files(run: RunFolder) -> None:
+    kinds = (
+        (run.onnx, "the network, for ONNX Runtime"),
+        (run.report, "every figure, setting and version"),
+        (run.samples, "what the synthetic images look like"),
+        (run.curve, "how training went"),
+        (run.student, "the student, for dfq.load"),
+    )
+    console.fact("Files", f"in {run.path}/")
+    console.facts("", [f"{path.name:<20}  {what}" for path, what in kinds if path.exists()])

@@ -1,0 +1,44 @@
+"""`dfq synthesize`: only the images."""
+
+from pathlib import Path
+
+import click
+
+from dfq.budget import Budget
+from dfq.cli import console, options
+from dfq.cli.output import check_folder
+from dfq.pictures import contact_sheet
+from dfq.pipeline import synthesize as make_images
+from dfq.run_folder import RunFolder
+
+
+@click.command(short_help="Only the synthetic images.")
+@click.argument("model", type=click.Path(path_type=Path))
+@options.synthesis_options
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder to write.  [default: MODEL's name and -images]",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")
+@options.model_options
+def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None:
+    """Make synthetic images from MODEL, a checkpoint, and nothing else.
+
+    Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N) and samples.png, a contact sheet.
+
+    \b
+    Examples:
+      dfq synthesize model.pt --images 256 --out images/
+      dfq synthesize digits.pt --no-flip --images 1000 --budget 2m
+    """
+    model_options, settings = options.take_model_options(values), options.take_settings(values)
+    folder = out or Path(f"{model.stem}-images")
+    check_folder(folder, overwrite=overwrite)
+    teacher, _, assumed = model_options.load(model)
+    progress, run = console.TerminalProgress(), RunFolder(folder)
+    batch, notes = make_images(teacher, settings, budget=Budget(settings.budget), progress=progress)
+    run.save_images(batch, teacher.input_spec)
+    contact_sheet(batch, teacher.input_spec, run.samples)
+    console.facts("Notes", [*assumed, *notes])
+    console.fact("Images", f"{len(batch)} of {'x'.join(map(str, teacher.input_spec.size))}")
+    console.facts("Files", [f"{run.images}  pixels and labels", f"{run.samples}  a contact sheet"])

@@ -1,0 +1,70 @@
+"""`dfq validate`: does the ONNX file of a run do what its student does?"""
+
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor, nn
+
+from dfq.cli import console, options, summary
+from dfq.errors import DfqError
+from dfq.export import validate as compare
+from dfq.export.engine import Engine
+from dfq.input_spec import InputSpec
+from dfq.labelled import read_labelled
+from dfq.pipeline import held_out_count
+from dfq.run_folder import RunFolder, load_run, read_json
+from dfq.teacher import Teacher
+
+
+class _RuntimeNetwork(nn.Module):
+    """The run's float ONNX file as a network: a run folder keeps no checkpoint of its teacher."""
+
+    def __init__(self, path: Path, threads: int):
+        super().__init__()
+        self.engine = Engine(path, threads)
+        self.device_marker = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def __deepcopy__(self, memo: dict) -> "_RuntimeNetwork":
+        return self  # sessions cannot be copied, and nothing here can be changed
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self.engine.run(images))
+
+
+@click.command(short_help="Compare a run's ONNX file with its student.")
+@click.argument("run", type=click.Path(path_type=Path))
+@options.data_option
+@click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]")
+@options.arch_option
+@options.threads_option
+def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, threads: int | None) -> None:
+    """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
+
+    On the synthetic images that training did not see, and on labelled ones if given.
+
+    \b
+    Examples:
+      dfq validate run/
+      dfq validate run/ --data test.npz --threads 2
+      dfq validate run/ --onnx camera.onnx
+    """
+    options.set_threads(threads)
+    folder = RunFolder(run)
+    config, path = read_json(folder.config), onnx or folder.onnx
+    spec, used = InputSpec.from_dict(config["input_spec"]), torch.get_num_threads()
+    labelled = read_labelled(data, spec, config["num_classes"]) if data else None
+    student = load_run(run, arch=arch)
+    batch = folder.load_images(spec, torch.device("cpu"))
+    _, held_out = batch.split(held_out_count(len(batch)))
+    if not folder.float_onnx.is_file():
+        raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
+    teacher = Teacher(_RuntimeNetwork(folder.float_onnx, used), spec)
+    found = compare(
+        path, student, held_out.images, teacher=teacher, float_path=folder.float_onnx, labelled=labelled,
+        threads=used, progress=console.TerminalProgress(),
+    ).to_dict()  # fmt: skip
+    console.stdout.print(summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
+    error = found["error_steps"]
+    console.fact("Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits")
+    summary.show_nodes(found["nodes"])

@@ -1,0 +1,109 @@
+"""`Settings`: everything that a person may choose about a quantization, validated together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from dfq.augment import Augment
+from dfq.calibration import METHODS, Method
+from dfq.calibration.methods import DEFAULT_METHOD
+from dfq.calibration.zeroq import ZeroQSettings
+from dfq.errors import DfqError
+from dfq.input_spec import InputSpec
+from dfq.ranges import RANGES
+from dfq.scheme import Scheme, make_scheme
+from dfq.train import LEARNING_RATES, TrainSettings
+
+SMALL_SIDE = 64  # pixels; larger images cost so much more that fewer are made
+FULL_STEPS, EIGHT_BIT_STEPS = 600, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `dfq quantize` takes; each field is the option of the same name.
+
+    Attributes:
+        bits: of weights and activations, 2 to 8.
+        weight_bits, activation_bits: instead of `bits`, for one of the two.
+        scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.scheme.SCHEMES`).
+        layer_bits: layer name → bits of its weight and of the tensor that it reads.
+        method: a row of `METHODS`.
+        ranges: how grids are fitted at the start: "mse", "minmax" or "percentile".
+        flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
+        images: number of synthetic images; None: 1024 up to 64×64 pixels (256 at 8 bits), else 128.
+        steps: training steps; None: 600 (200 at 8 bits).
+        budget: seconds for synthesis, training, export and validation together; None: no limit.
+        seed: of every random draw.
+    """
+
+    bits: int = 8
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    scheme: str = "deploy"
+    layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    method: str = DEFAULT_METHOD
+    ranges: str = "mse"
+    flip: bool = True
+    images: int | None = None
+    steps: int | None = None
+    budget: float | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        self.make_scheme()
+        if self.method not in METHODS:
+            raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
+        if self.ranges not in RANGES:
+            raise DfqError(f"ranges {self.ranges!r}", f"one of {', '.join(RANGES)}")
+        if self.images is not None and self.images < 2:
+            raise DfqError(f"{self.images} images", "at least 2: one to train on, one to hold out", "--images 256")
+        if self.steps is not None and self.steps < 0:
+            raise DfqError(f"{self.steps} steps", "a number from 0 up", "for example --steps 600")
+        if self.budget is not None and self.budget <= 0:
+            raise DfqError(f"a budget of {self.budget} seconds", "a positive time", "for example --budget 5m")
+
+    def make_scheme(self) -> Scheme:
+        return make_scheme(
+            self.scheme,
+            bits=self.bits,
+            weight_bits=self.weight_bits,
+            activation_bits=self.activation_bits,
+            overrides=self.layer_bits,
+        )
+
+    @property
+    def chosen_method(self) -> Method:
+        return METHODS[self.method]
+
+    @property
+    def lowest_bits(self) -> int:
+        scheme = self.make_scheme()
+        return min(scheme.weight_bits, scheme.activation_bits, *scheme.overrides.values(), 8)
+
+    def image_count(self, input_spec: InputSpec) -> int:
+        if self.images is not None:
+            return self.images
+        if max(input_spec.size[1:]) > SMALL_SIDE:
+            return 128
+        return 256 if self.lowest_bits == 8 else 1024
+
+    def synthesis(self, input_spec: InputSpec) -> ZeroQSettings:
+        """The synthesizer's settings for images of that size: large ones in smaller batches."""
+        small = max(input_spec.size[1:]) <= SMALL_SIDE
+        shift = max(input_spec.size[1] // 16, 1)
+        return ZeroQSettings(batch_size=256 if small else 32, augment=Augment(flip=self.flip, shift=shift))
+
+    def training(self, input_spec: InputSpec) -> TrainSettings:
+        """The trainer's settings: the step size follows the lowest width."""
+        small = max(input_spec.size[1:]) <= SMALL_SIDE
+        steps = EIGHT_BIT_STEPS if self.lowest_bits == 8 else FULL_STEPS
+        return TrainSettings(
+            steps=self.steps if self.steps is not None else steps,
+            batch_size=128 if small else 32,
+            learning_rate=LEARNING_RATES[self.lowest_bits],
+            augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1)),
+            seed=self.seed,
+        )
+
+    def to_dict(self) -> dict:
+        return {**self.__dict__, "layer_bits": dict(self.layer_bits)}

@@ -1,0 +1,158 @@
+"""Conversion: what is folded, where quantizers go, and that nothing else changes."""
+
+import pytest
+import torch
+from small_nets import SPEC, PreActivation, Residual, lived_in, plain, small_teacher
+from torch import nn
+
+from dfq.calibrate import calibrate, input_quantizer, quantizers_in_mode, snap_biases
+from dfq.convert import activation_quantizers, quantize, weight_quantizers
+from dfq.errors import DfqError
+from dfq.scheme import SCHEMES, make_scheme
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+
+def images(count=16):
+    return torch.randn(count, *SPEC.size, generator=torch.Generator().manual_seed(1))
+
+
+def calibrated(teacher, bits=8, scheme="deploy", **settings):
+    return calibrate(quantize(teacher, make_scheme(scheme, bits=bits, **settings)), images())
+
+
+@pytest.mark.parametrize("net", [Residual, PreActivation, lambda: plain(True)])
+def test_folding_keeps_the_function_and_leaves_no_batch_norm(net):
+    torch.manual_seed(0)
+    model = lived_in(net())
+    traced = trace(model, SPEC)
+    assert not [m for m in traced.modules() if isinstance(m, (nn.BatchNorm2d, nn.Dropout))]
+    torch.testing.assert_close(traced(images()), model(images()), atol=1e-5, rtol=1e-4)
+
+
+def test_a_layer_called_twice_is_not_folded_into():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Linear(3, 5)
+
+        def forward(self, x):
+            return self.head(self.norm(self.conv(self.conv(x))).mean((2, 3)))
+
+    model = lived_in(Shared())
+    torch.testing.assert_close(trace(model, SPEC)(images()), model(images()), atol=1e-5, rtol=1e-4)
+
+
+def test_deploy_places_quantizers_on_every_edge_but_the_logits():
+    student = quantize(small_teacher(), make_scheme("deploy", bits=4))
+    bits = {name: q.spec.bits for name, q in activation_quantizers(student).items()}
+    # image, stem, block's first ReLU, branch before the addition, sum, pooled features
+    assert list(bits.values()) == [8, 4, 4, 8, 8, 8]
+    weights = {name: q.spec.bits for name, q in weight_quantizers(student).items()}
+    assert weights == {"stem": 8, "conv1": 4, "conv2": 4, "head": 8}
+
+
+def test_paper_qat_touches_relu_outputs_and_all_weights():
+    student = quantize(small_teacher(), make_scheme("paper-qat", bits=3))
+    assert [q.spec.bits for q in activation_quantizers(student).values()] == [3, 3, 3]
+    assert {q.spec.bits for q in weight_quantizers(student).values()} == {3}
+    assert not any(q.spec.symmetric for q in weight_quantizers(student).values())
+
+
+def test_paper_ptq_touches_inputs_of_matrix_layers():
+    student = quantize(small_teacher(), make_scheme("paper-ptq", bits=4))
+    modules = dict(student.named_modules())
+    matrix = [n for n in student.graph.nodes if n.op == "call_module" and n.target in weight_quantizers(student)]
+    assert all(input_quantizer(node, modules) is not None for node in matrix)
+    assert len(activation_quantizers(student)) == 4
+
+
+def test_bits_are_set_separately_and_per_layer():
+    scheme = make_scheme("deploy", weight_bits=3, activation_bits=6, overrides={"conv2": 5})
+    student = quantize(small_teacher(), scheme)
+    assert {n: q.spec.bits for n, q in weight_quantizers(student).items()} == {
+        "stem": 8, "conv1": 3, "conv2": 5, "head": 8
+    }  # fmt: skip
+    assert [q.spec.bits for q in activation_quantizers(student).values()] == [8, 6, 5, 8, 8, 8]
+
+
+def test_unknown_layer_in_overrides():
+    with pytest.raises(DfqError, match="conv9"):
+        quantize(small_teacher(), make_scheme("deploy", overrides={"conv9": 8}))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("net", [Residual, PreActivation, plain])
+def test_more_bits_are_closer_to_the_teacher(scheme, net):
+    torch.manual_seed(0)
+    teacher = small_teacher(net())
+    target = teacher(images())
+    error = {b: (calibrated(teacher, b, scheme)(images()) - target).norm().item() for b in (2, 4, 8)}
+    assert error[8] < error[4] < error[2]
+    assert error[8] < 0.05 * target.norm()
+
+
+def test_off_mode_is_the_folded_teacher():
+    teacher = small_teacher()
+    student = calibrated(teacher, 2)
+    with quantizers_in_mode(student, "off"):
+        torch.testing.assert_close(student(images()), teacher(images()), atol=1e-5, rtol=1e-4)
+    assert {q.mode for q in activation_quantizers(student).values()} == {"quantize"}
+
+
+def test_conversion_leaves_the_teacher_alone():
+    teacher = small_teacher()
+    before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    calibrated(teacher, 4)
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.model.state_dict().items())
+
+
+def test_relu6_bounds_the_grid_behind_it():
+    student = quantize(small_teacher(plain()), make_scheme("deploy", bits=4))
+    limits = [q.scale_limit for q in activation_quantizers(student).values()]
+    assert limits[1:3] == [pytest.approx(6 / 15), pytest.approx(6 / 255)]  # what the last layer reads has 8 bits
+
+
+def test_snapped_biases_lie_on_the_integer_grid():
+    student = calibrated(small_teacher(), 4)
+    snap_biases(student)
+    modules = dict(student.named_modules())
+    for node in student.graph.nodes:
+        if node.op == "call_module" and node.target in weight_quantizers(student):
+            layer, source = modules[node.target], input_quantizer(node, modules)
+            steps = layer.bias / (source.qparams()[0] * layer.weight_quantizer.qparams()[0])
+            torch.testing.assert_close(steps, steps.round(), atol=2e-2, rtol=1e-5)
+
+
+def test_gradients_reach_images_weights_and_scales():
+    student = calibrated(small_teacher(), 4)
+    inputs = images(4).requires_grad_()
+    student(inputs).square().sum().backward()
+    assert inputs.grad.abs().sum() > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+
+
+def test_untraceable_network_names_the_line():
+    class Branches(nn.Module):
+        def forward(self, x):
+            if x.sum() > 0:
+                return x.mean((2, 3))
+            return x.amax((2, 3))
+
+    with pytest.raises(DfqError) as caught:
+        quantize(Teacher(Branches(), SPEC), make_scheme("deploy"))
+    assert "if x.sum() > 0" in caught.value.found and caught.value.way_out
+
+
+def test_network_without_layers():
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    with pytest.raises(DfqError, match="without convolution"):
+        quantize(Teacher(Nothing(), SPEC), make_scheme("deploy"))
+
+
+def test_unknown_range_rule():
+    with pytest.raises(DfqError, match="one of minmax"):
+        calibrate(quantize(small_teacher(), make_scheme()), images(), ranges="magic")

@@ -1,0 +1,104 @@
+"""Every method of the table makes usable images; ZeroQ's get closer to the statistics than noise does."""
+
+import pytest
+import torch
+from small_nets import SPEC, plain, small_teacher
+
+from dfq.augment import Augment
+from dfq.budget import Budget
+from dfq.calibration import METHODS
+from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
+from dfq.calibration.zeroq import ZeroQ, ZeroQSettings
+
+FEW = ZeroQSettings(batch_size=16, iterations=25)
+
+
+def deviation(teacher, images):
+    with teacher.bn_statistics() as statistics:
+        teacher(images)
+        return statistics.loss().item()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method(name):
+    teacher = small_teacher()
+    before = {key: tensor.clone() for key, tensor in teacher.model.state_dict().items()}
+    batch = METHODS[name].synthesizer(teacher, FEW, seed=3).sample(24)
+    assert batch.images.shape == (24, *SPEC.size) and batch.images.isfinite().all()
+    assert batch.labels.shape == (24,) and set(batch.labels.tolist()) <= set(range(5))
+    again = METHODS[name].synthesizer(teacher, FEW, seed=3).sample(24)
+    other = METHODS[name].synthesizer(teacher, FEW, seed=4).sample(24)
+    assert torch.equal(batch.images, again.images) and not torch.equal(batch.images, other.images)
+    assert all(torch.equal(before[key], tensor) for key, tensor in teacher.model.state_dict().items())
+    assert all(not module._forward_pre_hooks for module in teacher.model.modules())
+    assert METHODS[name].paper and METHODS[name].summary
+
+
+def test_images_match_the_statistics_better_than_noise():
+    teacher = small_teacher()
+    images = ZeroQ(teacher, FEW).sample(32).images
+    noise = torch.randn(32, *SPEC.size, generator=torch.Generator().manual_seed(0))
+    assert deviation(teacher, images) < 0.3 * deviation(teacher, noise)
+
+
+def test_images_have_the_labels_they_were_made_for():
+    teacher = small_teacher()
+    batch = ZeroQ(teacher, ZeroQSettings(batch_size=20, iterations=60, label_weight=3.0)).sample(20)
+    assert (teacher(batch.images).argmax(1) == batch.labels).float().mean() > 0.6  # chance: 0.2
+
+
+def test_labels_are_balanced_and_pixels_lie_on_the_eight_bit_grid():
+    teacher = small_teacher()
+    batch = ZeroQ(teacher, FEW).sample(30)
+    assert torch.bincount(batch.labels[:15]).tolist() == [3] * 5 or torch.bincount(batch.labels).max() <= 8
+    pixels = SPEC.to_pixels(batch.images) * 255
+    torch.testing.assert_close(pixels, pixels.round(), atol=1e-3, rtol=0)
+
+
+def test_without_batch_norm_falls_back_and_says_so():
+    synthesizer = ZeroQ(small_teacher(plain()), FEW)
+    assert synthesizer.sample(8).images.isfinite().all()
+    assert "no BatchNorm" in synthesizer.notes[0]
+
+
+def test_budget_ends_synthesis_early():
+    teacher = small_teacher()
+    budget = Budget(1.0)
+    images = ZeroQ(teacher, ZeroQSettings(batch_size=8, iterations=100_000), budget=budget).sample(16).images
+    assert len(images) == 16 and budget.elapsed() < 5
+
+
+def test_early_stop_ends_a_batch_that_no_longer_improves():
+    calls = []
+
+    class Counting:
+        def task(self, description, total):
+            from contextlib import nullcontext
+
+            return nullcontext(self)
+
+        def advance(self, steps=1, **figures):
+            if figures:
+                calls.append(figures["loss"])
+
+    ZeroQ(small_teacher(), ZeroQSettings(batch_size=8, iterations=5000), progress=Counting()).sample(8)
+    assert 120 < len(calls) < 4000
+
+
+def test_grid_sizes():
+    assert grid_sizes(32, 32) == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
+    assert grid_sizes(8, 8) == [(8, 8), (4, 4), (2, 2)]
+    grids = PixelGrids(2, (3, 12, 8), torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert grids.logits().shape == (2, 3, 12, 8)
+
+
+def test_augment_only_mirrors_and_shifts():
+    images = torch.arange(64.0).view(1, 1, 8, 8).expand(200, 1, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(Augment(flip=False, shift=0)(images, generator), images)
+    flipped = Augment(flip=True, shift=0)(images, generator)
+    mirrored = [torch.equal(i, images[0].flip(2)) for i in flipped]
+    assert all(m or torch.equal(i, images[0]) for m, i in zip(mirrored, flipped, strict=True)) and 60 < sum(mirrored) < 140
+    shifted = Augment(flip=False, shift=1)(images, generator)
+    assert len({tuple(i.flatten().tolist()) for i in shifted}) == 9
+    assert torch.equal(shifted[:, :, 4, 4].unique(), torch.tensor([27.0, 28, 29, 35, 36, 37, 43, 44, 45]))

@@ -1,0 +1,130 @@
+"""Training: it helps, stops cleanly, survives bad numbers and kills, and selects on held-out synthetic images."""
+
+import pytest
+import torch
+from small_nets import SPEC, small_teacher
+
+from dfq.batch import Batch
+from dfq.budget import Budget, parse_duration
+from dfq.calibrate import calibrate
+from dfq.convert import quantize
+from dfq.errors import DfqError
+from dfq.losses import knowledge_distillation
+from dfq.objectives import KnowledgeDistillation
+from dfq.scheme import make_scheme
+from dfq.train import Trainer, TrainSettings
+
+SETTINGS = TrainSettings(steps=40, batch_size=32, learning_rate=1e-3, evaluate_every=10)
+
+
+def batches():
+    images = torch.randn(160, *SPEC.size, generator=torch.Generator().manual_seed(5))
+    return Batch(images).split(32)
+
+
+def student_of(teacher, bits=2):
+    return calibrate(quantize(teacher, make_scheme("deploy", bits=bits)), batches()[0].images)
+
+
+def test_training_lowers_the_held_out_divergence():
+    teacher = small_teacher()
+    student = student_of(teacher)
+    history = Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*batches())
+    first, best = history.records[0]["held_out"], min(r["held_out"] for r in history.records)
+    assert best < 0.8 * first
+    assert [r["step"] for r in history.records] == [0, 10, 20, 30, 40]
+    with torch.no_grad():
+        images = batches()[1].images
+        final = knowledge_distillation(student(images), teacher(images), SETTINGS.selection_temperature)
+    assert final.item() == pytest.approx(best, rel=1e-4), "the student holds the best state"
+
+
+def test_a_step_size_that_destroys_is_not_kept():
+    teacher = small_teacher()
+    student = student_of(teacher, bits=8)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    settings = TrainSettings(steps=10, batch_size=16, learning_rate=10.0, evaluate_every=5)
+    history = Trainer(teacher, student, KnowledgeDistillation(), settings).fit(*batches())
+    assert history.chosen_step == 0
+    assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
+
+
+def test_non_finite_losses_are_skipped_and_end_training():
+    teacher = small_teacher()
+    student = student_of(teacher)
+    before = [p.detach().clone() for p in student.parameters()]
+
+    def broken(student, batch, teacher):
+        return {"broken": student(batch.images).sum() * float("nan")}
+
+    history = Trainer(teacher, student, broken, SETTINGS).fit(*batches())
+    assert history.steps < SETTINGS.steps and "not finite" in history.notes[0]
+    assert all(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
+
+
+def test_budget_ends_training_early():
+    teacher = small_teacher()
+    settings = TrainSettings(steps=10**6, batch_size=8)
+    student = student_of(teacher)
+    budget = Budget(2.0)
+    history = Trainer(teacher, student, KnowledgeDistillation(), settings, budget=budget).fit(*batches())
+    assert 0 < history.steps < 10**5 and budget.elapsed() < 10
+
+
+def test_same_seed_same_student():
+    teacher = small_teacher()
+    states = []
+    for _ in range(2):
+        student = student_of(teacher)
+        Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*batches())
+        states.append(student.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("dfq.training_state.SAVE_EVERY_SECONDS", 0.0)
+    teacher, path = small_teacher(), tmp_path / "training.ckpt"
+
+    class Killed(Exception):
+        pass
+
+    calls = []
+
+    def dies(student, batch, teacher):
+        calls.append(1)
+        if len(calls) > 25:
+            raise Killed
+        return KnowledgeDistillation()(student, batch, teacher)
+
+    with pytest.raises(Killed):
+        Trainer(teacher, student_of(teacher), dies, SETTINGS, checkpoint=path).fit(*batches())
+    resumed = student_of(teacher)
+    history = Trainer(teacher, resumed, KnowledgeDistillation(), SETTINGS, checkpoint=path).fit(*batches())
+    whole = student_of(teacher)
+    Trainer(teacher, whole, KnowledgeDistillation(), SETTINGS).fit(*batches())
+    assert [r["step"] for r in history.records] == [0, 10, 20, 30, 40]
+    expected = whole.state_dict()
+    for name, tensor in resumed.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-5m", "0", "5 days", "m"])
+def test_bad_durations(text):
+    with pytest.raises(DfqError, match="positive time"):
+        parse_duration(text)
+
+
+def test_knowledge_distillation_against_the_definition():
+    student = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.5, 0.2]])
+    teacher = torch.tensor([[2.0, 1.0, 0.0], [0.3, 0.1, 0.9]])
+    total = 0.0
+    for s, t in zip(student, teacher, strict=True):
+        p, q = torch.softmax(t / 4, 0), torch.softmax(s / 4, 0)
+        total += float((p * (p / q).log()).sum())
+    assert knowledge_distillation(student, teacher, 4.0).item() == pytest.approx(16 * total / 2, rel=1e-5)
+    assert knowledge_distillation(teacher, teacher, 4.0).item() == pytest.approx(0, abs=1e-6)
