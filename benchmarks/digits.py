@@ -56,10 +56,18 @@ def main() -> int:
             f"  {100 * agreement:>8.2f}%  {run['seconds']:>7.1f}"
         )
     means = {name: sum(drop(run, name) for run in runs) / len(runs) for name in MOST_POINTS}
-    print("mean drop in points: " + ", ".join(f"{name} {mean:.2f} (≤ {MOST_POINTS[name]})" for name, mean in means.items()))
+    print(
+        "mean drop in points: "
+        + ", ".join(f"{name} {mean:.2f} (≤ {MOST_POINTS[name]})" for name, mean in means.items())
+    )
 
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    content = {"mean_drop_points": means, "runs": runs, "versions": versions(), "hardware": hardware(torch.device("cpu"))}
+    content = {
+        "mean_drop_points": means,
+        "runs": runs,
+        "versions": versions(),
+        "hardware": hardware(torch.device("cpu")),
+    }
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
     print(f"written to {RESULTS}")
     return int(any(means[name] > MOST_POINTS[name] for name in MOST_POINTS))

@@ -15,10 +15,10 @@ from torch import nn
 from dfq.api import load_teacher, quantize
 from dfq.augment import Augment
 from dfq.checkpoint import save_checkpoint
-from dfq.errors import DfqError
 from dfq.export import validate
 from dfq.labelled import Labelled
 from dfq.models.registry import DIGITS_INPUT, build
+from dfq.output import check_folder, make_folder
 from dfq.progress import Progress, Silent
 from dfq.run_folder import RunFolder, load_run
 
@@ -67,7 +67,8 @@ def run_demo(
     """
     folder, progress = Path(folder), progress or Silent()
     checkpoint = folder / "teacher.pt"
-    _prepare(folder, checkpoint, overwrite)
+    check_folder(folder, overwrite=overwrite)
+    make_folder(folder)
     start = time.monotonic()
     save_teacher(checkpoint, seed, progress)  # returns nothing: the digits and the network are gone
     seconds = {"teacher": time.monotonic() - start}
@@ -81,23 +82,6 @@ def run_demo(
         )  # fmt: skip
         seconds[name] = result.report["seconds"]["total"]
     return _report(folder, checkpoint, seconds)
-
-
-def _prepare(folder: Path, checkpoint: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise DfqError(
-            f"'{folder}' is not empty",
-            "a new or an empty folder, so that nothing is lost",
-            "choose another with --out, or replace it with --overwrite",
-        )
-    try:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DfqError(
-            f"cannot make '{folder}': {error.strerror}", "a place to write to", "choose another with --out", exit_code=1
-        ) from error
 
 
 def digits(part: str) -> Labelled:

@@ -76,7 +76,6 @@ class FakeQuantize(nn.Module):
         "quantize": x → scale · (clamp(round(x / scale) + zero_point) − zero_point).
         "observe": the tensor passes unchanged and is shown to `observer`.
         "off": the tensor passes unchanged.
-        "export": emits ONNX QuantizeLinear and DequantizeLinear instead (set by `dfq.export`).
 
     Attributes:
         spec: the grid.
@@ -137,14 +136,13 @@ class FakeQuantize(nn.Module):
 class SharedQuantize(nn.Module):
     """Marks a tensor that already lies on a quantizer's grid: max-pooled, reshaped or sliced values of it.
 
-    Identity in torch, because rounding a grid point again changes nothing. In "export" mode it repeats the source's
-    QuantizeLinear and DequantizeLinear: integer kernels of such operators need both sides on one grid.
+    Identity in torch, because rounding a grid point again changes nothing. `dfq.export` writes the source's
+    QuantizeLinear and DequantizeLinear here again: integer kernels of such operators need both sides on one grid.
     """
 
     def __init__(self, source: FakeQuantize):
         super().__init__()
         self._source = [source]  # in a list: not registered twice, so the state dict holds each quantizer once
-        self.mode = "quantize"
 
     @property
     def source(self) -> FakeQuantize:

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from dfq.errors import DfqError
+
+# safetensors and torch report a full disk by classes of their own.
+WRITE_FAILURES = (OSError, SafetensorError, RuntimeError)
 
 
 @contextmanager
@@ -26,9 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except WRITE_FAILURES as error:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise DfqError(
-            f"cannot write '{path}': {error.strerror or error}",
+            f"cannot write '{path}': {reason}",
             "a folder with write permission and enough free space",
             "choose another folder with --out, or free some space",
             exit_code=1,

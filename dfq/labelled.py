@@ -1,6 +1,7 @@
 """Labelled images, read from disk to report on: nothing here is ever trained, calibrated or chosen on."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'im
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
 LARGE_SIDE, CROP = 64, 0.875  # photographs are resized a little larger than the network's input, then cropped
 MOST_BYTES = 8 * 2**30
-DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
+DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -62,26 +64,25 @@ def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """'images' and 'labels' of the file. Pickled arrays are never opened: they run code."""
+    if not zipfile.is_zipfile(path):
+        raise _unreadable(path, "which is not a whole .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
-            keys = list(getattr(file, "files", ()))
+            keys = list(file.files)
             if "images" in keys and "labels" in keys:
                 return {key: file[key] for key in ("images", "labels")}
     except DAMAGED as error:
-        pickled = "allow_pickle" in str(error)
-        what = "pickled Python objects" if pickled else "not a whole .npz file"
-        raise DfqError(
-            f"'{path}' holds {what}",
-            FORMATS,
-            "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64",
-        ) from error
-    except AttributeError:  # a bare .npy array is no context manager
-        keys = []
+        what = "which holds pickled Python objects" if "allow_pickle" in str(error) else "which is damaged"
+        raise _unreadable(path, what) from error
     raise DfqError(
-        f"'{path}' has the arrays {', '.join(keys[:8]) or 'without names'}",
+        f"'{path}' with the arrays {', '.join(keys[:8]) or '(none)'}",
         "arrays named 'images' and 'labels'",
-        "write it with numpy.savez(path, images=…, labels=…)",
+        WRITE_NPZ,
     )
+
+
+def _unreadable(path: Path, what: str) -> DfqError:
+    return DfqError(f"'{path}', {what}", FORMATS, WRITE_NPZ)
 
 
 def _checked_images(images: np.ndarray, path: Path, input_spec: InputSpec) -> np.ndarray:
@@ -164,7 +165,9 @@ def _read_image(file: Path, input_spec: InputSpec) -> np.ndarray:
     """(H, W, C) uint8: resized so that the crop at the centre holds most of the picture."""
     channels, height, width = input_spec.size
     if channels not in (1, 3):
-        raise DfqError(f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'")
+        raise DfqError(
+            f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'"
+        )
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB" if channels == 3 else "L")

@@ -126,7 +126,7 @@ def _dress(axes: Axes, title: str, unit: str) -> None:
     axes.grid(True, which="both", linewidth=0.4, color="#dfe4e8")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
-    if axes.lines and any(len(line.get_xdata()) for line in axes.lines):
+    if any(np.size(line.get_xdata()) for line in axes.lines):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

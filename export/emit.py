@@ -62,7 +62,9 @@ class EmitWeight(nn.Module):
         self.register_buffer("zero_point", zero_point)
 
     def forward(self) -> Tensor:
-        return _dequantize(self.get_buffer(INTEGERS), self.get_buffer("scale"), self.get_buffer("zero_point"), self.axis)
+        return _dequantize(
+            self.get_buffer(INTEGERS), self.get_buffer("scale"), self.get_buffer("zero_point"), self.axis
+        )
 
 
 class EmitFloat(nn.Module):

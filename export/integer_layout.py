@@ -22,7 +22,8 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights])
     """Runs every pass on `model`, in place. `weights` are keyed by initializer name."""
     name_nodes_by_module(model.graph)
     for name, constants in weights.items():
-        if constants.bits <= PACKED_BITS:
+        # torch's exporter merges equal initializers, as those of a layer that is called twice.
+        if constants.bits <= PACKED_BITS and name in model.graph.initializers:
             _pack(model.graph, model.graph.initializers[name], constants)
     _move_as_integers(model.graph)
     common.RemoveUnusedNodesPass()(model)

@@ -16,6 +16,7 @@ FUSIBLE = frozenset(
     "Conv FusedConv Gemm FusedGemm MatMul FusedMatMul Add Mul Concat AveragePool GlobalAveragePool "
     "Sigmoid LeakyRelu Softmax MaxPool Where".split()
 )
+ELEMENTWISE = ("Add", "Mul", "Concat")
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 # Rearranges memory or computes shapes: no arithmetic, so not worth a line.
 MOVES = frozenset(
@@ -81,8 +82,7 @@ class _Types:
         if op == "Cast":
             return next(a.i for a in node.attribute if a.name == "to")
         if op in ("Constant", "ConstantOfShape"):
-            value = next((a.t.data_type for a in node.attribute if a.name == "value"), FLOAT)
-            return value
+            return next((a.t.data_type for a in node.attribute if a.name == "value"), FLOAT)
         if op == "QLinearConcat":  # inputs: output scale, output zero point, then triples
             return inputs[1]
         return inputs[1] if op == "Where" else inputs[0] if inputs else 0
@@ -97,9 +97,10 @@ class _Types:
         return self.of[node.output[0]] == FLOAT and not self.is_integer(node)
 
     def reads_float(self, node: onnx.NodeProto) -> bool:
-        """Whether some input is computed in floating point and not dequantized."""
-        computed = [self.producer.get(name) for name in node.input if name and name not in self.constants]
-        return any(before is None or before.op_type != "DequantizeLinear" for before in computed)
+        """Whether some input is in floating point and not dequantized. The constants of a matrix layer are weights."""
+        names = [name for name in node.input if name and (node.op_type in ELEMENTWISE or name not in self.constants)]
+        before = [self.producer.get(name) for name in names]
+        return any(producer is None or producer.op_type != "DequantizeLinear" for producer in before)
 
     def writes_float(self, node: onnx.NodeProto) -> bool:
         readers = self.readers.get(node.output[0], [])

@@ -49,7 +49,8 @@ class TerminalProgress:
     """Bars on a terminal, a few plain lines elsewhere: the command line's `dfq.progress.Progress`."""
 
     def __init__(self, console: Console = stderr):
-        self.console, self._bars, self._open = console, None, 0
+        self.console, self._open = console, 0
+        self._bars: Bars | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator["_BarTask | _PlainTask"]:
@@ -93,8 +94,9 @@ class _BarTask:
         self._bars, self._identity = bars, identity
 
     def advance(self, steps: int = 1, **figures: float) -> None:
-        shown = {"figures": figures_text(figures)} if figures else {}
-        self._bars.update(self._identity, advance=steps, **shown)
+        if figures:
+            self._bars.update(self._identity, figures=figures_text(figures))
+        self._bars.update(self._identity, advance=steps)
 
 
 class _PlainTask:

@@ -6,10 +6,10 @@ import click
 
 from dfq.cli import console, options
 from dfq.cli.format import NOTHING, milliseconds, percent, points, ratio, seconds, size
-from dfq.cli.output import check_folder
 from dfq.demo import DemoRow, run_demo
+from dfq.output import check_folder
 
-EXPLAINED = "agreement: same class in ONNX Runtime as in the student; latency: median at batch 1."
+EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."
 
 
 @click.command(short_help="The whole job on handwritten digits, in a minute.")
@@ -40,8 +40,12 @@ def demo(out: Path, overwrite: bool, seed: int, threads: int) -> None:
     console.stdout.print(console.table(title, columns, [_cells(row, teacher) for row in result.rows]))
     console.stdout.print(EXPLAINED, style="dim")
     console.stdout.print()
-    console.facts("Files", [f"in {out}/", "teacher.pt    the checkpoint", "int8/, w4a4/  run folders, as of `dfq quantize`"])
-    console.facts("Try", [f"dfq inspect {out}/teacher.pt --bits 4", f"dfq quantize {out}/teacher.pt --bits 3 --no-flip"])
+    console.facts(
+        "Files", [f"in {out}/", "teacher.pt    the checkpoint", "int8/, w4a4/  run folders, as of `dfq quantize`"]
+    )
+    console.facts(
+        "Try", [f"dfq inspect {out}/teacher.pt --bits 4", f"dfq quantize {out}/teacher.pt --bits 3 --no-flip"]
+    )
 
 
 def _cells(row: DemoRow, teacher: DemoRow) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ def inspect(model: Path, **values) -> None:
     teacher, arch, assumed = model_options.load(model)
     student = quantize(teacher, scheme)
     title = f"{model.name}: {arch or type(teacher.model).__name__}, {label(scheme.to_dict())} {scheme.name}"
-    console.stdout.print(console.table(title, ("layer", "type", "weight", "parameters", "W", "A"), _rows(student), left=2))
+    console.stdout.print(
+        console.table(title, ("layer", "type", "weight", "parameters", "W", "A"), _rows(student), left=2)
+    )
     console.stdout.print("W, A: bits of the weight and of the tensor that the layer reads.\n", style="dim")
     spec = teacher.input_spec
     tensors = Counter(quantizer.spec.bits for quantizer in activation_quantizers(student).values())

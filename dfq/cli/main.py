@@ -33,7 +33,9 @@ class ReportingGroup(click.Group):
             console.show_error(error)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            console.stderr.print("\nInterrupted. Finished files are kept; `dfq quantize` goes on with --resume.", markup=False)
+            console.stderr.print(
+                "\nInterrupted. Finished files are kept; `dfq quantize` goes on with --resume.", markup=False
+            )
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit):
             raise

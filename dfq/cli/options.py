@@ -1,9 +1,7 @@
 """Options that several commands share: one spelling, one help text, one check each."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from dfq.api import load_teacher
 from dfq.budget import parse_duration
 from dfq.calibration import METHODS
+from dfq.cli.parameters import Named, Parsed, parse_layer_bits, parse_numbers, parse_size
 from dfq.errors import DfqError
 from dfq.ranges import RANGES
 from dfq.scheme import SCHEMES
@@ -20,61 +19,6 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 
 ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory"
-
-
-class Named(click.ParamType):
-    """A name out of a table; the error lists the table and the closest name."""
-
-    name = "name"
-
-    def __init__(self, option: str, names: Iterable[str], way_out: str):
-        self.option, self.names, self.way_out = option, list(names), way_out
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in self.names:
-            return value
-        close = get_close_matches(value, self.names, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise DfqError(f"{self.option} {value!r}", f"one of {', '.join(self.names)}", f"{guess}{self.way_out}")
-
-
-class Parsed(click.ParamType):
-    """Text that `parse` turns into a value, or raises `DfqError`."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]):
-        self.name, self.parse = name, parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return self.parse(value) if isinstance(value, str) else value
-
-
-def parse_size(text: str) -> tuple[int, int, int]:
-    """(channels, height, width) of "3x32x32"."""
-    parts = re.split("[x×,]", text.strip().lower())
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise DfqError(
-            f"--input-size {text!r}", "channels x height x width, whole numbers", "for example --input-size 3x32x32"
-        )
-    channels, height, width = map(int, parts)
-    return channels, height, width
-
-
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """The numbers of "0.5,0.5,0.5"."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise DfqError(f"{text!r}", "one number per channel, with commas", "for example --mean 0.5,0.5,0.5") from error
-
-
-def parse_layer_bits(text: str) -> tuple[str, int]:
-    """("conv1", 4) of "conv1=4"."""
-    name, equals, bits = text.rpartition("=")
-    if not equals or not name or not bits.strip().isdigit():
-        raise DfqError(
-            f"--layer-bits {text!r}", "NAME=BITS", "for example --layer-bits conv1=8; `dfq inspect` lists the names"
-        )
-    return name, int(bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +79,7 @@ def _stack(options: list[Callable]) -> Callable:
 
 
 threads_option = click.option("--threads", type=int, metavar="N", help="CPU threads.  [default: all cores]")
-arch_option = click.option(
-    "--arch", metavar="NAME", help=f"{ARCH_HELP}.  [default: what the checkpoint says]"
-)
+arch_option = click.option("--arch", metavar="NAME", help=f"{ARCH_HELP}.  [default: what the checkpoint says]")
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), metavar="LABELLED",
     help="Labelled images to report accuracy on, and for nothing else: a folder with one sub-folder per class, or an "
@@ -172,8 +114,8 @@ bits_options = _stack(
         click.option("--weight-bits", type=int, metavar="N", help="Bits of weights.  [default: --bits]"),
         click.option("--activation-bits", type=int, metavar="N", help="Bits of activations.  [default: --bits]"),
         click.option("--scheme", type=Named("scheme", SCHEMES, "see --help"), default="deploy", show_default=True,
-                     metavar="NAME", help="What is quantized: deploy (all that an integer runtime needs), or a protocol "
-                     "of the papers, paper-qat or paper-ptq."),
+                     metavar="NAME", help="What is quantized: deploy (all that an integer runtime needs), or a "
+                     "protocol of the papers, paper-qat or paper-ptq."),
         click.option("--layer-bits", type=Parsed("name=bits", parse_layer_bits), multiple=True, metavar="NAME=BITS",
                      help="Other bits for one layer and the tensor it reads; repeatable.  [default: none]"),
     ]

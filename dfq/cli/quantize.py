@@ -6,8 +6,8 @@ import click
 
 from dfq.cli import console, options, summary
 from dfq.cli.format import label
-from dfq.cli.output import check_folder
 from dfq.labelled import read_labelled
+from dfq.output import check_folder
 from dfq.pipeline import quantize_model
 
 

@@ -46,7 +46,7 @@ def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
 
 def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
     """Top-1 agreement stands in the column of the network that is compared with the one to its left."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for kind in ("labelled", "synthetic"):
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
         if of_student is not None:

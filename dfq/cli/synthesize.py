@@ -6,7 +6,7 @@ import click
 
 from dfq.budget import Budget
 from dfq.cli import console, options
-from dfq.cli.output import check_folder
+from dfq.output import check_folder
 from dfq.pictures import contact_sheet
 from dfq.pipeline import synthesize as make_images
 from dfq.run_folder import RunFolder

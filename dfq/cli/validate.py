@@ -35,7 +35,9 @@ class _RuntimeNetwork(nn.Module):
 @click.command(short_help="Compare a run's ONNX file with its student.")
 @click.argument("run", type=click.Path(path_type=Path))
 @options.data_option
-@click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]")
+@click.option(
+    "--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]"
+)
 @options.arch_option
 @options.threads_option
 def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, threads: int | None) -> None:
@@ -66,5 +68,7 @@ def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, 
     ).to_dict()  # fmt: skip
     console.stdout.print(summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
     error = found["error_steps"]
-    console.fact("Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits")
+    console.fact(
+        "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits"
+    )
     summary.show_nodes(found["nodes"])

@@ -7,15 +7,21 @@ from pathlib import Path
 from dfq.errors import DfqError
 
 
-def check_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
-    """Raises `DfqError` if a run cannot write to `folder`, or would have to touch what lies there; writes nothing."""
+def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -> None:
+    """Raises `DfqError` if a command cannot write to `folder`, or would touch what lies there; writes nothing.
+
+    Args:
+        resume: whether an earlier run is to go on; None where the command has no such option.
+    """
     if folder.exists() and not folder.is_dir():
         raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
     check_writable(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
-        ways = "replace it with --overwrite, or choose another with --out"
+        resuming = "or " if resume is None else "go on with that run with --resume, or "
         raise DfqError(
-            f"'{folder}' exists and is not empty", "a new or an empty folder, so that nothing is lost", ways
+            f"'{folder}' exists and is not empty",
+            "a new or an empty folder, so that nothing is lost",
+            f"choose another with --out, {resuming}replace it with --overwrite",
         )
 
 
@@ -38,6 +44,19 @@ def check_writable(folder: Path) -> None:
         raise DfqError(
             f"cannot write to '{existing}': {error.strerror or error}",
             "a folder with write permission and free space",
+            "choose another with --out",
+            exit_code=1,
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder that `check_writable` has looked at."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DfqError(
+            f"cannot make '{folder}': {error.strerror or error}",
+            "a place with write permission",
             "choose another with --out",
             exit_code=1,
         ) from error

@@ -1,0 +1,65 @@
+"""Texts of the command line turned into values; each failure says what was found, what is needed, and the way out."""
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+from dfq.errors import DfqError
+
+
+class Named(click.ParamType):
+    """A name out of a table; the error lists the table and the closest name."""
+
+    name = "name"
+
+    def __init__(self, option: str, names: Iterable[str], way_out: str):
+        self.option, self.names, self.way_out = option, list(names), way_out
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.names:
+            return value
+        close = get_close_matches(value, self.names, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise DfqError(f"{self.option} {value!r}", f"one of {', '.join(self.names)}", f"{guess}{self.way_out}")
+
+
+class Parsed(click.ParamType):
+    """Text that `parse` turns into a value, or raises `DfqError`."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]):
+        self.name, self.parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.parse(value) if isinstance(value, str) else value
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """(channels, height, width) of "3x32x32"."""
+    parts = re.split("[x×,]", text.strip().lower())
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise DfqError(
+            f"--input-size {text!r}", "channels x height x width, whole numbers", "for example --input-size 3x32x32"
+        )
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """The numbers of "0.5,0.5,0.5"."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DfqError(f"{text!r}", "one number per channel, with commas", "for example --mean 0.5,0.5,0.5") from error
+
+
+def parse_layer_bits(text: str) -> tuple[str, int]:
+    """("conv1", 4) of "conv1=4"."""
+    name, equals, bits = text.rpartition("=")
+    if not equals or not name or not bits.strip().isdigit():
+        raise DfqError(
+            f"--layer-bits {text!r}", "NAME=BITS", "for example --layer-bits conv1=8; `dfq inspect` lists the names"
+        )
+    return name, int(bits)
