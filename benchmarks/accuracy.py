@@ -121,7 +121,8 @@ def table(rows: list[dict]) -> Table:
         spread = f" ± {accuracy.std(ddof=1):.2f}" if len(group) > 1 else ""
         view.add_row(
             net, f"W{bits}A{bits}", scheme, images, str(len(group)), f"{teacher:.1f}", f"{accuracy.mean():.2f}{spread}",
-            f"{teacher - accuracy.mean():.2f}", f"{agreement:.2f}", f"{np.mean([r['seconds']['total'] for r in group]):.0f}",
+            f"{teacher - accuracy.mean():.2f}", f"{agreement:.2f}",
+            f"{np.mean([row['seconds']['total'] for row in group]):.0f}",
         )  # fmt: skip
     return view
 

@@ -9,7 +9,6 @@ activations, int8 weights per channel, after `quant_pre_process`), dfq INT8 and 
 import argparse
 import json
 import platform
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -159,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

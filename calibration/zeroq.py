@@ -13,10 +13,10 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-from dfq.budget import Budget
 from dfq.augment import Augment
-from dfq.calibration.pixel_grids import PixelGrids
 from dfq.batch import Batch
+from dfq.budget import Budget
+from dfq.calibration.pixel_grids import PixelGrids
 from dfq.losses import input_prior, label_cross_entropy, saturation, total_variation
 from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent, Task

@@ -1,10 +1,10 @@
 """dfq: compresses a trained vision network when its training data is gone.
 
-    import dfq
+import dfq
 
-    result = dfq.quantize("model.pt", bits=4, out="run/")
-    print(result.report["agreement"])
-    student = dfq.load("run/")
+result = dfq.quantize("model.pt", bits=4, out="run/")
+print(result.report["agreement"])
+student = dfq.load("run/")
 """
 
 from dfq.api import load, quantize

@@ -34,9 +34,7 @@ def load_teacher(
         DfqError: see `dfq.checkpoint.load_checkpoint`; a network in memory needs `input_size`, `mean` and `std`.
     """
     if not isinstance(model, nn.Module):
-        loaded = load_checkpoint(
-            model, arch=arch, input_size=input_size, mean=mean, std=std, allow_pickle=allow_pickle
-        )
+        loaded = load_checkpoint(model, arch=arch, input_size=input_size, mean=mean, std=std, allow_pickle=allow_pickle)
         return Teacher(loaded.model, loaded.input_spec, device), loaded.arch, loaded.assumed
     if input_size is None or mean is None or std is None:
         raise DfqError(

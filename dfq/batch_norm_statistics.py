@@ -59,9 +59,7 @@ class BatchNormStatistics:
         self.layers = normalization_layers(model)
         self._references = [_Reference(layer) for layer in self.layers]
         self._moments: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
-        self._handles = [
-            layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)
-        ]
+        self._handles = [layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)]
 
     def _hook(self, index: int):
         def record(module, inputs):

@@ -20,7 +20,8 @@ class SampleObserver:
     """Keeps a random sample of the values of one tensor, and always its extremes."""
 
     def __init__(self, values_per_batch: int, seed: int):
-        self.values_per_batch, self.kept = values_per_batch, []
+        self.values_per_batch = values_per_batch
+        self.kept: list[Tensor] = []
         self.generator = torch.Generator().manual_seed(seed)
 
     def see(self, values: Tensor) -> None:

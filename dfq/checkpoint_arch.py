@@ -17,9 +17,7 @@ from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
 PICKLED = "pickle/"  # before the class name, for a network that came whole out of a pickle
 
 
-def build_with_weights(
-    contents: Contents, arch: str | None, path: Path
-) -> tuple[nn.Module, str, tuple[str, ...]]:
+def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
     """The network with the file's weights, its full name, and what was assumed about the name."""
     if arch is None and contents.module is not None:
         return contents.module, PICKLED + type(contents.module).__name__, ()
@@ -52,9 +50,7 @@ def _fit(arch: str, weights: "OrderedDict[str, Tensor]") -> tuple[nn.Module, "Or
 
 def _classes(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> tuple[int, int]:
     """Number of classes in the weights and in the model; equal where the classifier is not found."""
-    layers = [
-        (name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not layers:
         return 0, 0
     name, classifier = layers[-1]
@@ -92,9 +88,7 @@ def _needs_arch(weights: "OrderedDict[str, Tensor]", path: Path) -> DfqError:
     return DfqError(
         f"'{path}' does not say its architecture; {_outline(weights)}",
         "the architecture: --arch torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory",
-        f"--arch with one of: {', '.join(likely)}"
-        if likely
-        else "--arch path/to/net.py:factory, with your own code",
+        f"--arch with one of: {', '.join(likely)}" if likely else "--arch path/to/net.py:factory, with your own code",
     )
 
 

@@ -26,11 +26,7 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
             IMAGE_NETWORK,
             "check the file",
         )
-    integers = [
-        name
-        for name, tensor in matrices.items()
-        if name.endswith("weight") and not tensor.is_floating_point()
-    ]
+    integers = [name for name, tensor in matrices.items() if name.endswith("weight") and not tensor.is_floating_point()]
     if integers:
         raise DfqError(
             f"'{integers[0]}' holds {weights[integers[0]].dtype} numbers: the network is already quantized",
@@ -59,9 +55,7 @@ def _check_empty(matrices: Mapping[str, Tensor]) -> None:
 
 def _check_finite(weights: Mapping[str, Tensor]) -> None:
     counts = {
-        name: int((~torch.isfinite(tensor)).sum())
-        for name, tensor in weights.items()
-        if tensor.is_floating_point()
+        name: int((~torch.isfinite(tensor)).sum()) for name, tensor in weights.items() if tensor.is_floating_point()
     }
     bad = {name: count for name, count in counts.items() if count}
     if bad:
@@ -83,9 +77,7 @@ def first_layer_key(weights: Mapping[str, Tensor]) -> str | None:
 def classifier_key(weights: Mapping[str, Tensor]) -> str | None:
     """The last weight of a linear layer, or of any layer where there is no linear one."""
     layers = [name for name, tensor in weights.items() if tensor.ndim >= 2 and name.endswith("weight")]
-    return next(
-        (name for name in reversed(layers) if weights[name].ndim == 2), layers[-1] if layers else None
-    )
+    return next((name for name in reversed(layers) if weights[name].ndim == 2), layers[-1] if layers else None)
 
 
 def takes_images(weights: Mapping[str, Tensor]) -> bool:

@@ -23,9 +23,7 @@ SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it wi
 SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
 
 PICKLE_MARK = b"\x80"
-TORCH_LEGACY_MARK = (
-    b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save's number before its zip format (2020)
-)
+TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save's number before its zip format (2020)
 HEAD_BYTES = 64
 FOREIGN_FORMATS = (  # (offset, bytes, what it is)
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -75,9 +73,7 @@ def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str,
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        inside = sorted(
-            each.name for each in path.iterdir() if each.suffix in (".pt", ".pth", ".th", ".safetensors")
-        )
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in (".pt", ".pth", ".th", ".safetensors"))
         raise DfqError(
             f"'{path}' is a directory",
             CHECKPOINT,
@@ -89,9 +85,7 @@ def _head(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise DfqError(f"no file '{path}'", CHECKPOINT, "check the path") from error
     except (OSError, ValueError) as error:
-        raise DfqError(
-            f"'{path}' cannot be read: {error}", "a readable file", "check path and permissions"
-        ) from error
+        raise DfqError(f"'{path}' cannot be read: {error}", "a readable file", "check path and permissions") from error
     if not head:
         raise DfqError(f"'{path}' is empty (0 bytes)", CHECKPOINT, SAVE_AGAIN)
     return head
@@ -152,9 +146,7 @@ def _read_zip(path: Path, allow_pickle: bool) -> Any:
 
 
 def _exported_program(path: Path) -> DfqError:
-    return DfqError(
-        f"'{path}' is a torch.export program (.pt2), which is not read yet", CHECKPOINT, SAVE_STATE_DICT
-    )
+    return DfqError(f"'{path}' is a torch.export program (.pt2), which is not read yet", CHECKPOINT, SAVE_STATE_DICT)
 
 
 def _read_torch(path: Path, allow_pickle: bool) -> Any:
@@ -165,12 +157,8 @@ def _read_torch(path: Path, allow_pickle: bool) -> Any:
     except pickle.UnpicklingError as error:
         if not allow_pickle:
             raise _refused(path, error) from error
-    except (
-        Exception
-    ) as error:  # torch raises many kinds for damaged files: RuntimeError, EOFError, KeyError, …
-        raise DfqError(
-            f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN
-        ) from error
+    except Exception as error:  # torch raises many kinds for damaged files: RuntimeError, EOFError, KeyError, …
+        raise DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
@@ -196,8 +184,7 @@ def _refused(path: Path, error: Exception | None) -> DfqError:
     return DfqError(
         f"'{path}' is a pickle that holds Python objects{name}: loading it would run code from the file",
         "a checkpoint with tensors and plain values only",
-        SAVE_STATE_DICT
-        + "; or, only if you trust whoever made the file, --allow-pickle, which runs its code",
+        SAVE_STATE_DICT + "; or, only if you trust whoever made the file, --allow-pickle, which runs its code",
     )
 
 

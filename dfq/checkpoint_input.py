@@ -90,9 +90,7 @@ def _numbers(field: str, values: Any) -> tuple[float, ...]:
     try:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise DfqError(
-            f"{field} {values!r}", "one number for every channel", f"for example {FLAGS[field]}"
-        ) from error
+        raise DfqError(f"{field} {values!r}", "one number for every channel", f"for example {FLAGS[field]}") from error
 
 
 def _unknown(fields: list[str], arch: str) -> DfqError:

@@ -18,9 +18,7 @@ WRAPPERS = (
 COUNTERS = ("n_averaged",)  # beside the weights in torch.optim.swa_utils.AveragedModel
 LISTED = 5  # keys shown of each kind
 KEY_LIST = re.compile(r"(Missing|Unexpected) key\(s\) in state_dict: (.*)")
-SHAPE_MISMATCH = re.compile(
-    r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)"
-)
+SHAPE_MISMATCH = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +71,7 @@ _WEIGHTS_NEEDED = (
 
 def _tensors(values: Mapping[Any, Any]) -> "OrderedDict[str, Tensor]":
     tensors = OrderedDict((key, value) for key, value in values.items() if isinstance(value, Tensor))
-    result = OrderedDict(
-        (key, value) for key, value in tensors.items() if isinstance(key, str) and key not in COUNTERS
-    )
+    result = OrderedDict((key, value) for key, value in tensors.items() if isinstance(key, str) and key not in COUNTERS)
     versions = getattr(values, "_metadata", None)  # of the modules: some need them to load older files
     if isinstance(versions, Mapping):
         result._metadata = versions  # type: ignore[attr-defined]
@@ -99,9 +95,7 @@ def unwrap(weights: "OrderedDict[str, Tensor]") -> "OrderedDict[str, Tensor]":
     return unwrap(rename(weights, lambda key: key.removeprefix(prefix)))
 
 
-def rename(
-    weights: "OrderedDict[str, Tensor]", new_name: Callable[[str], str | None]
-) -> "OrderedDict[str, Tensor]":
+def rename(weights: "OrderedDict[str, Tensor]", new_name: Callable[[str], str | None]) -> "OrderedDict[str, Tensor]":
     """The same tensors under `new_name(key)`; keys for which it returns None are left out."""
     pairs = ((new_name(key), value) for key, value in weights.items())
     renamed = OrderedDict((key, value) for key, value in pairs if key is not None)

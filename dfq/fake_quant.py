@@ -1,6 +1,7 @@
 """`FakeQuantize`: rounds a tensor to an integer grid and keeps it in floating point, with a learned step (LSQ)."""
 
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,12 @@ def quantize_to_integers(values: Tensor, scale: Tensor, zero_point: Tensor, spec
     Multiplies by the reciprocal of the scale, as torch's own fake-quantize kernels do.
     """
     return torch.mul(values, scale.reciprocal()).round_().add_(zero_point).clamp_(spec.q_min, spec.q_max)
+
+
+class Observer(Protocol):
+    """Is shown a tensor's values while ranges are calibrated."""
+
+    def see(self, values: Tensor) -> None: ...
 
 
 class _RoundToGrid(torch.autograd.Function):
@@ -94,7 +101,7 @@ class FakeQuantize(nn.Module):
         self.scale = nn.Parameter(torch.ones(shape))
         self.register_buffer("zero_point", torch.zeros(shape))
         self.zero_point: Tensor
-        self.observer = None
+        self.observer: Observer | None = None
 
     def effective_scale(self) -> Tensor:
         """The scale in use: the learned one, kept positive and below `scale_limit`."""

@@ -25,11 +25,17 @@ class InputSpec:
     def __post_init__(self):
         channels = self.size[0]
         if len(self.size) != 3 or min(self.size) < 1:
-            raise DfqError(f"input size {self.size}", "three positive numbers: channels × height × width",
-                           "for example --input-size 3x32x32")
+            raise DfqError(
+                f"input size {self.size}",
+                "three positive numbers: channels × height × width",
+                "for example --input-size 3x32x32",
+            )
         if len(self.mean) != channels or len(self.std) != channels:
-            raise DfqError(f"{len(self.mean)} means and {len(self.std)} standard deviations for {channels} channels",
-                           "one of each for every channel", "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5")
+            raise DfqError(
+                f"{len(self.mean)} means and {len(self.std)} standard deviations for {channels} channels",
+                "one of each for every channel",
+                "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
+            )
         if min(self.std) <= 0:
             raise DfqError(f"standard deviation {self.std}", "positive numbers", "check --std")
 

@@ -25,7 +25,7 @@ def total_variation(pixels: Tensor) -> Tensor:
 
 
 def input_prior(images: Tensor) -> Tensor:
-    """ZeroQ's prior: squared distance of the mean and standard deviation per channel of normalised images to 0 and 1."""
+    """ZeroQ's prior: squared distance of each channel's mean and standard deviation to 0 and 1 (normalised images)."""
     images = images.float()
     mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3))
     return mean.square().mean() + (std - 1).square().mean()

@@ -40,10 +40,7 @@ METHODS: dict[str, Kind] = {
 }
 
 
-def _pads_with_zero(node: fx.Node) -> bool:
-    mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
-    value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0)
-    return mode == "constant" and not value
+ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
 
 
 def is_tensor(node: object) -> bool:
@@ -52,20 +49,24 @@ def is_tensor(node: object) -> bool:
 
 
 def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
-    """The row of a node. Arithmetic with a number instead of a second tensor, and on sizes, is FLOAT."""
+    """The row of a node. FLOAT: arithmetic on sizes or with a plain number, padding with something else than zero."""
     if not is_tensor(node):
         return Kind.FLOAT
     if node.op == "call_module":
         return MODULES.get(type(graph_module.get_submodule(str(node.target))), Kind.FLOAT)
-    table: dict = FUNCTIONS if node.op == "call_function" else METHODS if node.op == "call_method" else {}
-    kind = table.get(node.target, Kind.FLOAT)
     if node.target is F.pad and not _pads_with_zero(node):
         return Kind.FLOAT
-    if kind is Kind.INTEGER and not all(is_tensor(n) for n in node.args[:2] if not isinstance(n, (list, tuple, int))):
+    if node.target in ADDITIONS and not all(is_tensor(argument) for argument in node.args[:2]):
         return Kind.FLOAT
-    if kind is Kind.INTEGER and node.target in (operator.add, operator.iadd, torch.add, "add", "add_"):
-        return kind if all(is_tensor(argument) for argument in node.args[:2]) else Kind.FLOAT
-    return kind
+    if node.op == "call_method":
+        return METHODS.get(str(node.target), Kind.FLOAT)
+    return FUNCTIONS.get(node.target, Kind.FLOAT) if node.op == "call_function" else Kind.FLOAT
+
+
+def _pads_with_zero(node: fx.Node) -> bool:
+    mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
+    value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0)
+    return mode == "constant" and value in (None, 0, 0.0)
 
 
 def is_relu6(node: fx.Node, graph_module: fx.GraphModule) -> bool:

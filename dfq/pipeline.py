@@ -94,15 +94,19 @@ def quantize_model(
         history = _train(teacher, student, settings, training, held_out, run, budget, progress)
         snap_biases(student.eval())
         run.save_student(student)
-    with clock.stage("export"):
-        with progress.task("Exporting ONNX", 2) as task:
-            export_onnx(student, run.onnx, spec)
-            task.advance()
-            export_float_onnx(teacher.model, run.float_onnx, spec)
-            task.advance()
+    with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
+        export_onnx(student, run.onnx, spec)
+        task.advance()
+        export_float_onnx(teacher.model, run.float_onnx, spec)
+        task.advance()
     with clock.stage("validation"):
         agreement = validate(
-            run.onnx, student, held_out.images, teacher=teacher, float_path=run.float_onnx, labelled=labelled,
+            run.onnx,
+            student,
+            held_out.images,
+            teacher=teacher,
+            float_path=run.float_onnx,
+            labelled=labelled,
             progress=progress,
         ).to_dict()
 

@@ -112,7 +112,8 @@ def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
 
 def _is_one_tensor(node: fx.Node) -> bool:
     meta = node.meta.get("tensor_meta")
-    return node.op != "output" and hasattr(meta, "dtype") and meta.dtype.is_floating_point
+    dtype = getattr(meta, "dtype", None)  # a tuple of tensors has none
+    return node.op != "output" and dtype is not None and dtype.is_floating_point
 
 
 def _layer_bits(graph: _Graph, scheme: Scheme) -> dict[str, tuple[int, int]]:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class GlobalAveragePool(nn.Module):
     """Mean over height and width: (N, C, H, W) → (N, C, 1, 1), or (N, C) without `keep_dims`.
 
-    `dfq.export` writes it as ONNX GlobalAveragePool: torch's exporter would write ReduceMean, which ONNX Runtime runs
-    in floating point.
+    `dfq.export` writes it as GlobalAveragePool; torch's exporter would write ReduceMean, which ONNX Runtime runs in
+    floating point.
     """
 
     def __init__(self, keep_dims: bool = True):
@@ -15,5 +15,4 @@ class GlobalAveragePool(nn.Module):
         self.keep_dims = keep_dims
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = images.mean((2, 3), keepdim=True)
-        return pooled if self.keep_dims else pooled.flatten(1)
+        return images.mean((2, 3), keepdim=self.keep_dims)

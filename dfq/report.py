@@ -3,12 +3,13 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 from torch import fx
 
-from dfq.convert import weight_quantizers
 from dfq.calibrate import input_quantizer
+from dfq.convert import weight_quantizers
 
 PACKAGES = ("dfq", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors")
 
@@ -37,8 +38,8 @@ def hardware(device: torch.device) -> dict[str, str | int | None]:
 
 def _processor_name() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The run folder: what `dfq quantize --out run/` leaves, written so that a killed run loses little and half of nothing."""
+"""The run folder: what `dfq quantize --out run/` leaves. Every file in it is whole or absent."""
 
 import json
 from pathlib import Path
@@ -79,7 +79,7 @@ class RunFolder:
         save_tensors(self.images, tensors, {"input_spec": json.dumps(input_spec.to_dict())})
 
     def load_images(self, input_spec: InputSpec, device: torch.device) -> Batch:
-        """The saved images, normalised again: bit for bit those that were used, because pixels lie on the 8-bit grid."""
+        """The saved images, normalised again: bit for bit those that were used, whose pixels have 8 bits."""
         tensors = load_tensors(self.images)
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")
@@ -111,7 +111,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         student.load_state_dict(load_tensors(run.student))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise DfqError(f"'{run.student}' does not fit {config['arch']}: {reason}", "the run's own architecture") from error
+        raise DfqError(f"'{run.student}' does not fit the network: {reason}", "the run's own architecture") from error
     return student.eval().requires_grad_(False)
 
 
@@ -152,5 +152,3 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path") from error
     except (OSError, SafetensorError) as error:
         raise DfqError(f"'{path}' cannot be read: {error}", "the file as dfq wrote it", "repeat the run") from error
-
-

@@ -42,6 +42,8 @@ class EmitQuantize(nn.Module):
         self.register_buffer("highest", torch.tensor(spec.q_max, dtype=self.dtype))
         self.scale: Tensor
         self.zero_point: Tensor
+        self.lowest: Tensor
+        self.highest: Tensor
 
     def forward(self, values: Tensor) -> Tensor:
         shape = values.shape

@@ -70,8 +70,7 @@ class Engine:
             raise DfqError(f"'{self.path}' fails in ONNX Runtime: {_first_line(error)}", exit_code=1) from error
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        matches = len(shape) == 4 and all(not isinstance(a, int) or a == b for a, b in zip(self.shape[1:], shape[1:]))
-        if not matches or shape[0] == 0:
+        if len(shape) != 4 or shape[0] == 0 or shape[1:] != self.shape[1:]:
             size = "x".join(str(length) for length in self.shape[1:])
             raise DfqError(
                 f"images of shape {tuple(shape)} for '{self.path}'",

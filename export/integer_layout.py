@@ -66,7 +66,7 @@ def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
 
 def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights) -> None:
     """Replaces an INT8 initializer by INT4 → Cast; with a zero point also → Sub, in int32, folded like the cast."""
-    integers, stored = initializer.const_value.numpy(), constants.stored_zero_point.numpy()
+    integers, stored = _numbers(initializer), constants.stored_zero_point.numpy()
     axis = integers.shape.index(len(stored)) if integers.ndim != 2 else _axis(initializer)
     column = [-1 if i == axis else 1 for i in range(integers.ndim)]
     packed = (integers + stored.reshape(column)).astype(ml_dtypes.int4)
@@ -100,21 +100,33 @@ def _move_as_integers(graph: ir.Graph) -> None:
     """
     for quantize in [node for node in graph if node.op_type == "QuantizeLinear"]:
         moves: list[ir.Node] = []
-        node = quantize.inputs[0].producer()
+        node = _producer(quantize)
         while node is not None and node.op_type in MOVES and len(node.outputs[0].uses()) == 1:
             moves.append(node)
-            node = node.inputs[0].producer()
+            node = _producer(node)
         if moves and node is not None and node.op_type == "DequantizeLinear" and _same_grid(node, quantize):
             _rewire(graph, node, moves[::-1], quantize)
 
 
+def _producer(node: ir.Node) -> ir.Node | None:
+    """The node that computes the first input of `node`."""
+    source = node.inputs[0]
+    return None if source is None else source.producer()
+
+
+def _numbers(value: ir.Value | None) -> np.ndarray:
+    assert value is not None and value.const_value is not None
+    return value.const_value.numpy()
+
+
 def _same_grid(dequantize: ir.Node, quantize: ir.Node) -> bool:
     pairs = zip(dequantize.inputs[1:], quantize.inputs[1:], strict=True)
-    return all(a is b or np.array_equal(a.const_value.numpy(), b.const_value.numpy()) for a, b in pairs)
+    return all(a is b or np.array_equal(_numbers(a), _numbers(b)) for a, b in pairs)
 
 
 def _rewire(graph: ir.Graph, dequantize: ir.Node, moves: list[ir.Node], quantize: ir.Node) -> None:
     integers, zero_point = dequantize.inputs[0], dequantize.inputs[2]
+    assert zero_point is not None
     moves[0].replace_input_with(0, integers)
     for move in moves:
         move.outputs[0].type = zero_point.type

@@ -13,15 +13,47 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 INTEGER_TO_FLOAT = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits")  # integer inside, float outside
 # Operators that have an integer kernel, and so a chance to be fused.
 FUSIBLE = frozenset(
-    "Conv FusedConv Gemm FusedGemm MatMul FusedMatMul Add Mul Concat AveragePool GlobalAveragePool "
-    "Sigmoid LeakyRelu Softmax MaxPool Where".split()
+    [
+        "Conv",
+        "FusedConv",
+        "Gemm",
+        "FusedGemm",
+        "MatMul",
+        "FusedMatMul",
+        "Add",
+        "Mul",
+        "Concat",
+        "AveragePool",
+        "GlobalAveragePool",
+        "Sigmoid",
+        "LeakyRelu",
+        "Softmax",
+        "MaxPool",
+        "Where",
+    ]
 )
 ELEMENTWISE = ("Add", "Mul", "Concat")
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
 # Rearranges memory or computes shapes: no arithmetic, so not worth a line.
 MOVES = frozenset(
-    "Reshape Flatten Squeeze Unsqueeze Transpose Identity Shape Gather Slice Split Expand Cast Constant "
-    "ConstantOfShape ReorderInput ReorderOutput".split()
+    [
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Identity",
+        "Shape",
+        "Gather",
+        "Slice",
+        "Split",
+        "Expand",
+        "Cast",
+        "Constant",
+        "ConstantOfShape",
+        "ReorderInput",
+        "ReorderOutput",
+    ]
 )
 NO_KERNEL = "no integer kernel in ONNX Runtime's CPU provider"
 NOT_QUANTIZED_OUTPUT = "its output is not quantized by this scheme"

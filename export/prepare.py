@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,12 +20,12 @@ from dfq.export.emit import (
     EmitQuantize,
     EmitWeight,
 )
-from dfq.export.weights import IntegerWeights, integer_weights
+from dfq.export.weights import IntegerWeights, QuantizedLayer, integer_weights
 from dfq.fake_quant import FakeQuantize, SharedQuantize
 from dfq.input_spec import InputSpec
 from dfq.operators import Kind, is_relu6, kind_of
 from dfq.pooling import GlobalAveragePool
-from dfq.quant_layers import MATRIX_LAYERS
+from dfq.quant_layers import QuantConv2d, QuantLinear
 
 RELU6_LIMIT = 6.0
 FLOAT_TOLERANCE = 1e-6
@@ -57,12 +58,15 @@ def module_of(node: object, graph_module: fx.GraphModule) -> nn.Module | None:
     return None
 
 
-def _is_quantizer(module: nn.Module | None) -> bool:
-    return isinstance(module, (FakeQuantize, SharedQuantize))
+def _first(node: fx.Node) -> fx.Node:
+    """The node whose output `node` reads first."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    return source
 
 
 def _bypass(node: fx.Node) -> None:
-    node.replace_all_uses_with(node.args[0])
+    node.replace_all_uses_with(_first(node))
     node.graph.erase_node(node)
 
 
@@ -77,7 +81,7 @@ def _call_after(copied: fx.GraphModule, node: fx.Node, name: str, module: nn.Mod
 
 
 def _split_global_pooling(copied: fx.GraphModule) -> None:
-    """Pooling that drops its dimensions becomes pooling, its quantizer, flattening: the kernel needs it in this order."""
+    """Pooling that drops its dimensions becomes pooling, its quantizer, flattening: the kernel needs this order."""
     for node in list(copied.graph.nodes):
         pooling = module_of(node, copied)
         if not isinstance(pooling, GlobalAveragePool):
@@ -85,12 +89,12 @@ def _split_global_pooling(copied: fx.GraphModule) -> None:
         copied.set_submodule(str(node.target), EmitGlobalAveragePool())
         if pooling.keep_dims:
             continue
-        quantize = next(iter(node.users), None)
+        quantize = next(iter(node.users))
         quantizer = module_of(quantize, copied)
-        last = quantize if len(node.users) == 1 and isinstance(quantizer, FakeQuantize) else node
+        is_quantized = len(node.users) == 1 and isinstance(quantizer, FakeQuantize)
         name = f"{node.name}_flatten"
-        flat = _call_after(copied, last, name, nn.Flatten(1))
-        if isinstance(quantizer, FakeQuantize) and last is quantize:
+        flat = _call_after(copied, quantize if is_quantized else node, name, nn.Flatten(1))
+        if isinstance(quantizer, FakeQuantize) and is_quantized:
             _call_after(copied, flat, f"{name}_quantize", SharedQuantize(quantizer))
 
 
@@ -118,7 +122,7 @@ def _zero_padding(node: fx.Node, copied: fx.GraphModule) -> tuple[int, ...] | No
     if isinstance(module, nn.ZeroPad2d):
         return tuple(module.padding)
     if node.target is F.pad and kind_of(node, copied) is Kind.PASS:
-        pad = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
+        pad: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
         return tuple(pad) if len(pad) == 4 and min(pad) >= 0 else None
     return None
 
@@ -128,13 +132,13 @@ def _take_out_paddings(copied: fx.GraphModule) -> dict[str, tuple[int, ...]]:
     taken = {}
     for node in list(copied.graph.nodes):
         layer = module_of(node, copied)
-        if not isinstance(layer, nn.Conv2d) or not hasattr(layer, "weight_quantizer") or layer.padding_mode != "zeros":
+        if not isinstance(layer, QuantConv2d) or layer.padding_mode != "zeros":
             continue
-        shared = node.args[0]
-        pad = shared.args[0] if isinstance(module_of(shared, copied), SharedQuantize) else shared
+        shared = _first(node)
+        pad = _first(shared) if isinstance(module_of(shared, copied), SharedQuantize) else shared
         padding = _zero_padding(pad, copied)
         if padding is not None:
-            node.replace_input_with(shared, pad.args[0])
+            node.replace_input_with(shared, _first(pad))
             taken[node.name] = padding
     return taken
 
@@ -143,11 +147,11 @@ def _replace_layers(copied: fx.GraphModule, paddings: dict) -> Iterator[tuple[st
     modules = dict(copied.named_modules())
     for node in list(copied.graph.nodes):
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, MATRIX_LAYERS) or not hasattr(layer, "weight_quantizer"):
+        if not isinstance(layer, (QuantConv2d, QuantLinear)):
             continue
         constants = integer_weights(layer, input_quantizer(node, modules))
         # One module per call: a layer that is called twice may read two grids, and so have two biases.
-        name = f"{node.target}" if isinstance(module_of(node, copied), MATRIX_LAYERS) else f"{node.target}_{node.name}"
+        name = f"{node.target}" if isinstance(module_of(node, copied), type(layer)) else f"{node.target}_{node.name}"
         if isinstance(layer, nn.Conv2d):
             _pad_unlike_zeros(copied, node, layer)
             module = _convolution(layer, constants, paddings.get(node.name, (0, 0, 0, 0)))
@@ -158,10 +162,10 @@ def _replace_layers(copied: fx.GraphModule, paddings: dict) -> Iterator[tuple[st
         yield f"{name}.weight.{INTEGERS}", constants
 
 
-def _bias(layer: nn.Module, constants: IntegerWeights) -> nn.Module | None:
+def _bias(layer: QuantizedLayer, constants: IntegerWeights) -> nn.Module | None:
     if layer.bias is None:
         return None
-    if constants.bias is None:
+    if constants.bias is None or constants.bias_scale is None:
         return EmitFloat(layer.bias.detach())
     return EmitWeight(constants.bias, constants.bias_scale, torch.zeros_like(constants.bias))
 
@@ -172,7 +176,7 @@ def _pad_unlike_zeros(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d) -
     border = list(layer._reversed_padding_repeated_twice)  # what torch itself pads with in these modes
     with copied.graph.inserting_before(node):
         padded = copied.graph.call_function(F.pad, (node.args[0], border), {"mode": layer.padding_mode})
-    node.replace_input_with(node.args[0], padded)
+    node.replace_input_with(_first(node), padded)
 
 
 def _own_padding(layer: nn.Conv2d) -> tuple[int, ...]:
@@ -191,7 +195,7 @@ def _convolution(layer: nn.Conv2d, constants: IntegerWeights, extra: tuple[int, 
     return EmitConvolution(weight, _bias(layer, constants), layer, (top, left, bottom, right))
 
 
-def _linear(layer: nn.Module, constants: IntegerWeights, rank: int) -> nn.Module:
+def _linear(layer: QuantLinear, constants: IntegerWeights, rank: int) -> nn.Module:
     if rank == 2:
         weight = EmitWeight(constants.integers, constants.scale, constants.zero_point)
         return EmitGemm(weight, _bias(layer, constants))
@@ -202,7 +206,7 @@ def _linear(layer: nn.Module, constants: IntegerWeights, rank: int) -> nn.Module
 def _replace_quantizers(copied: fx.GraphModule) -> None:
     for node in copied.graph.nodes:
         module = module_of(node, copied)
-        if not _is_quantizer(module):
+        if not isinstance(module, (FakeQuantize, SharedQuantize)):
             continue
         quantizer = module.source if isinstance(module, SharedQuantize) else module
         emit = EmitQuantize(quantizer.spec, *quantizer.qparams(), clip=module is quantizer)

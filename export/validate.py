@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,18 +11,12 @@ from dfq.errors import DfqError
 from dfq.export.engine import Engine
 from dfq.export.islands import count_nodes
 from dfq.export.latency import median_latencies
+from dfq.labelled import Labelled
 from dfq.progress import Progress, Silent
 from dfq.teacher import Teacher
 
 BATCH_SIZE = 64
 GRID = 255  # steps of an 8-bit grid
-
-
-class Labelled(Protocol):
-    """Images with labels, for reporting only: uint8 (N, H, W, C) and int (N,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)

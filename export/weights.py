@@ -8,10 +8,12 @@ the integers: they then lie in ±(2^b − 1), which int8 holds for up to 7 bits.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfq.fake_quant import FakeQuantize
+from dfq.quant_layers import QuantConv2d, QuantLinear
 
+QuantizedLayer = QuantConv2d | QuantLinear
 LARGEST_BIAS = 2**30  # of int32's 2^31: the rest is room for the sum of products
 
 
@@ -41,7 +43,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
-def integer_weights(layer: nn.Module, source: FakeQuantize | None) -> IntegerWeights:
+def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> IntegerWeights:
     """The constants of a quantized layer, whose input lies on the grid of `source` (None: in floating point)."""
     quantizer = layer.weight_quantizer
     scale, zero_point = quantizer.qparams()

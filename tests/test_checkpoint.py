@@ -112,10 +112,7 @@ def test_bare_arch_takes_the_library_that_fits(path):
 @pytest.mark.slow
 def test_published_densenet_keys(path):
     network = build("torchvision/densenet121", 2).eval()
-    old = {
-        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v
-        for key, v in network.state_dict().items()
-    }
+    old = {key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): v for key, v in network.state_dict().items()}
     torch.save(old, path)
     assert_same(load_checkpoint(path, arch="torchvision/densenet121", input_size=(3, 64, 64)), network)
 

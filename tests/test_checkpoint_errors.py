@@ -69,9 +69,7 @@ def test_unreadable_file(path):
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.3, 0.6, 0.9, 0.999])
 def test_truncated_torch_file(path, model, legacy, share):
-    torch.save(
-        {"arch": ARCH, "state_dict": model.state_dict()}, path, _use_new_zipfile_serialization=not legacy
-    )
+    torch.save({"arch": ARCH, "state_dict": model.state_dict()}, path, _use_new_zipfile_serialization=not legacy)
     content = path.read_bytes()
     path.write_bytes(content[: max(int(len(content) * share), 40)])
     error = refused(path)
@@ -313,8 +311,7 @@ def test_wrong_keys_and_shapes_are_listed(path, model):
     torch.save(weights, path)
     error = refused(path, arch=ARCH)
     assert (
-        "8 missing from the file: bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var, bn2.weight, …"
-        in error.found
+        "8 missing from the file: bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var, bn2.weight, …" in error.found
     )
     assert "10 unknown to the architecture: old_bn1.weight" in error.found
     assert "1 of another shape: conv2.weight (32, 16, 3, 3), dfq/digits_cnn has (32, 32, 3, 3)" in error.found
@@ -384,9 +381,7 @@ def test_other_number_of_channels_than_the_network_takes(path, model):
 
 def test_images_that_are_too_small(path):
     torch.save(build("torchvision/alexnet", 2).state_dict(), path)
-    assert (
-        "does not take 3x8x8 images" in refused(path, arch="torchvision/alexnet", input_size=(3, 8, 8)).found
-    )
+    assert "does not take 3x8x8 images" in refused(path, arch="torchvision/alexnet", input_size=(3, 8, 8)).found
 
 
 def test_input_that_nobody_states(tmp_path, path):

@@ -208,9 +208,7 @@ def test_user_file_failures(user_file, factory, found):
     assert caught.value.needed and caught.value.way_out
 
 
-@pytest.mark.parametrize(
-    "text", ["def make(:", "import not_a_module_anywhere", "raise SystemExit(3)", "1 / 0"]
-)
+@pytest.mark.parametrize("text", ["def make(:", "import not_a_module_anywhere", "raise SystemExit(3)", "1 / 0"])
 def test_user_file_that_does_not_import(tmp_path, text):
     path = tmp_path / "net.py"
     path.write_text(text)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dfq.ranges import MSE_EXPONENT, RANGES, grid
 from dfq.fake_quant import quantize_to_integers
+from dfq.ranges import MSE_EXPONENT, RANGES, grid
 from dfq.scheme import QuantSpec
 
 WEIGHT = QuantSpec(bits=4, signed=True, symmetric=True, axis=0)

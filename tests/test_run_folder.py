@@ -111,9 +111,7 @@ def test_a_run_killed_after_synthesis_goes_on(tmp_path, monkeypatch, finished):
 
 def test_resume_with_other_settings_is_refused(finished):
     with pytest.raises(DfqError, match="other scheme, settings"):
-        quantize_model(
-            teacher_by_name(), finished.folder, Settings(bits=3, **FEW), arch="dfq/digits_cnn", resume=True
-        )
+        quantize_model(teacher_by_name(), finished.folder, Settings(bits=3, **FEW), arch="dfq/digits_cnn", resume=True)
 
 
 def test_full_disk_leaves_no_half_file(tmp_path):

@@ -98,7 +98,8 @@ def test_augment_only_mirrors_and_shifts():
     assert torch.equal(Augment(flip=False, shift=0)(images, generator), images)
     flipped = Augment(flip=True, shift=0)(images, generator)
     mirrored = [torch.equal(i, images[0].flip(2)) for i in flipped]
-    assert all(m or torch.equal(i, images[0]) for m, i in zip(mirrored, flipped, strict=True)) and 60 < sum(mirrored) < 140
+    assert all(m or torch.equal(i, images[0]) for m, i in zip(mirrored, flipped, strict=True))
+    assert 60 < sum(mirrored) < 140
     shifted = Augment(flip=False, shift=1)(images, generator)
     assert len({tuple(i.flatten().tolist()) for i in shifted}) == 9
     assert torch.equal(shifted[:, :, 4, 4].unique(), torch.tensor([27.0, 28, 29, 35, 36, 37, 43, 44, 45]))

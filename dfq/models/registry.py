@@ -16,9 +16,7 @@ from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import timm_library, torchvision_library
 from dfq.models.user_file import build_from_file, is_file_name
 
-CIFAR_INPUT = InputSpec(
-    size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD
-)  # as akamaster's nets were trained
+CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)  # as akamaster's nets were trained
 # Pixels 0 … 16 of the digits scaled to [0, 1]: 0.5 maps them to [−1, 1] and needs no statistic of the data.
 DIGITS_INPUT = InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
 OWN_CLASSES = 10

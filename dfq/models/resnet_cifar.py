@@ -34,9 +34,7 @@ def projected_shortcut(channels_in: int, channels: int, stride: int) -> nn.Modul
     """Option B of the paper: a strided 1×1 convolution with BatchNorm."""
     if stride == 1 and channels_in == channels:
         return nn.Sequential()
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
-    )
+    return nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):

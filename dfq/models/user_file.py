@@ -39,9 +39,7 @@ def build_from_file(arch: str, num_classes: int | None = None) -> nn.Module:
             )
         model = _call(factory, arguments, f"{factory_name}() in '{path}'")
     if not isinstance(model, nn.Module):
-        raise DfqError(
-            f"{factory_name}() in '{path}' returns {type(model).__name__}", "a torch.nn.Module", EXAMPLE
-        )
+        raise DfqError(f"{factory_name}() in '{path}' returns {type(model).__name__}", "a torch.nn.Module", EXAMPLE)
     return model
 
 
