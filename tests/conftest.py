@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the networks of the tests are too small to share out, and other processes may want a core
 
 
 @pytest.fixture(scope="session")
