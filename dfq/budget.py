@@ -41,6 +41,11 @@ class Budget:
         """A new clock, started now, with that fraction of the remaining time."""
         return Budget(None if self.seconds is None else self.remaining() * fraction)
 
+    def keeping(self, reserve: float, least_share: float) -> "Budget":
+        """A new clock, started now, that leaves `reserve` seconds over, but has at least that share of the rest."""
+        left = self.remaining()
+        return Budget(None if self.seconds is None else max(left - reserve, left * least_share))
+
     def done(self, step: int, steps: int) -> float:
         by_steps = step / max(steps, 1)
         by_time = 0.0 if self.seconds is None else self.elapsed() / max(self.seconds, 1e-9)

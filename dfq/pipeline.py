@@ -21,7 +21,8 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import History, Trainer
 
-SYNTHESIS_SHARE, TRAINING_SHARE = 0.4, 0.85  # of the budget; of what is then left (the rest: export and validation)
+SYNTHESIS_SHARE = 0.4  # of the budget
+RESERVE_SECONDS, LEAST_TRAINING_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
 LEAST_AGREEMENT = 0.998
 
 
@@ -61,7 +62,7 @@ def quantize_model(
     arch: str | None = None,
     assumed: tuple[str, ...] = (),
     labelled: Labelled | None = None,
-    images: Batch | None = None,
+    batch: Batch | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -72,7 +73,7 @@ def quantize_model(
         arch: name that the network can be rebuilt by (`dfq.models.registry`); None: only from Python.
         assumed: sentences on what was guessed while loading, for the report.
         labelled: real images, opened only after everything is decided, to report accuracy.
-        images: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
+        batch: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
         resume: go on with a killed run of the same settings.
         overwrite: replace the results of an earlier run.
 
@@ -86,7 +87,7 @@ def quantize_model(
     run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
 
     with clock.stage("synthesis"):
-        batch, notes = (images, []) if images else _images(teacher, settings, run, budget, progress)
+        batch, notes = (batch, []) if batch else _images(teacher, settings, run, budget, progress)
         training, held_out = batch.split(held_out_count(len(batch)))
         pictures.contact_sheet(batch, spec, run.samples)
     with clock.stage("training"):
@@ -110,7 +111,12 @@ def quantize_model(
             progress=progress,
         ).to_dict()
 
-    warnings = [*assumed, *notes, *(history.notes if history else []), *_doubts(agreement)]
+    warnings = [
+        *(f"assumed {sentence}" for sentence in assumed),
+        *notes,
+        *(history.notes if history else []),
+        *_doubts(agreement),
+    ]
     content = {
         "arch": arch,
         "input_spec": spec.to_dict(),
@@ -125,7 +131,7 @@ def quantize_model(
         "warnings": warnings,
     }
     if history:
-        pictures.learning_curve(history.records, run.curve)
+        pictures.learning_curve(history.records, run.curve, history.chosen_step)
     write_json(run.report, content)
     run.remove_scratch()
     return Result(student, teacher, run.path, content, history)
@@ -186,7 +192,7 @@ def _train(
         return None
     trainer = Trainer(
         teacher, student, objective, training,
-        budget=budget.part(TRAINING_SHARE), progress=progress, checkpoint=run.training,
+        budget=budget.keeping(RESERVE_SECONDS, LEAST_TRAINING_SHARE), progress=progress, checkpoint=run.training,
     )  # fmt: skip
     return trainer.fit(images, held_out)
 

@@ -15,7 +15,8 @@ from dfq.scheme import Scheme, make_scheme
 from dfq.train import LEARNING_RATES, TrainSettings
 
 SMALL_SIDE = 64  # pixels; larger images cost so much more that fewer are made
-FULL_STEPS, EIGHT_BIT_STEPS = 600, 200
+STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
+OTHER_STEPS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Settings:
         ranges: how grids are fitted at the start: "mse", "minmax" or "percentile".
         flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
         images: number of synthetic images; None: 1024 up to 64×64 pixels (256 at 8 bits), else 128.
-        steps: training steps; None: 600 (200 at 8 bits).
+        steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8.
         budget: seconds for synthesis, training, export and validation together; None: no limit.
         seed: of every random draw.
     """
@@ -96,7 +97,7 @@ class Settings:
     def training(self, input_spec: InputSpec) -> TrainSettings:
         """The trainer's settings: the step size follows the lowest width."""
         small = max(input_spec.size[1:]) <= SMALL_SIDE
-        steps = EIGHT_BIT_STEPS if self.lowest_bits == 8 else FULL_STEPS
+        steps = STEPS.get(self.lowest_bits, OTHER_STEPS)
         return TrainSettings(
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,

@@ -19,7 +19,7 @@ from dfq.teacher import Teacher
 from dfq.training_state import TrainingState
 
 # Learning rate of Adam by the lowest width in the student: coarse grids need weights that move further.
-LEARNING_RATES = {2: 5e-4, 3: 1e-4, 4: 3e-5, 5: 2e-5, 6: 2e-5, 7: 1e-5, 8: 1e-5}
+LEARNING_RATES = {2: 5e-4, 3: 3e-4, 4: 3e-5, 5: 2e-5, 6: 2e-5, 7: 1e-5, 8: 1e-5}
 MOST_BAD_STEPS = 10
 
 
@@ -66,7 +66,10 @@ class History:
 
 
 class Trainer:
-    """Trains `student` in place; keeps the state that was best on held-out *synthetic* images.
+    """Trains `student` in place; held-out *synthetic* images decide whether its last state is kept.
+
+    The last one is kept, unless its held-out divergence exceeds the smallest seen by more than a quarter: the figure is
+    noisy, and the end of the cosine schedule is where weights settle. Otherwise the best one is restored.
 
     Args:
         checkpoint: a file that is rewritten while training and read at the start where it exists: a killed run that
@@ -121,7 +124,7 @@ class Trainer:
             task.advance(self.settings.steps - self.history.steps)
         if since:
             self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, 0.0)
-        self.history.chosen_step = self.state.restore_best()
+        self.history.chosen_step = self.state.choose(self.history.records[-1]["held_out"])
         return self.history
 
     def _set_learning_rate(self, done: float) -> float:

@@ -12,6 +12,7 @@ from torch import nn
 from dfq.files import replacing
 
 SAVE_EVERY_SECONDS = 20.0
+TOLERATED = 1.25  # last divergence ÷ best divergence, up to which the last state is kept
 
 
 class TrainingState:
@@ -32,10 +33,12 @@ class TrainingState:
             self.best_loss, self.best_step = loss, self.history.steps
             self.best_state = copy.deepcopy(self.student.state_dict())
 
-    def restore_best(self) -> int:
-        """Puts the best state back into the student; returns the step that it was seen at."""
-        self.student.load_state_dict(self.best_state)
+    def choose(self, last_loss: float) -> int:
+        """Keeps the last state if it is about as good as the best, else restores that; returns the chosen step."""
         self.student.eval()
+        if last_loss <= self.best_loss * TOLERATED:
+            return self.history.steps
+        self.student.load_state_dict(self.best_state)
         return self.best_step
 
     def save_if_due(self) -> None:

@@ -162,7 +162,7 @@ def test_python_api_with_a_network_in_memory(tmp_path):
 
 def test_given_images_are_used(tmp_path):
     batch = Batch(torch.zeros(16, 1, 8, 8))
-    result = quantize_model(teacher_by_name(), tmp_path / "run", Settings(steps=0), images=batch)
+    result = quantize_model(teacher_by_name(), tmp_path / "run", Settings(steps=0), batch=batch)
     assert result.report["settings"]["images"] == 16 and not (result.folder / "images.safetensors").exists()
 
 
