@@ -140,7 +140,8 @@ training_options = _stack(
     [
         click.option("--ranges", type=Named("ranges", RANGES, "see --help"), default="mse", show_default=True,
                      metavar="NAME", help="How grids are fitted before training: mse, percentile or minmax."),
-        click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8]"),
+        click.option("--steps", type=int, metavar="N",
+                     help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8]"),
     ]
 )  # fmt: skip
 
