@@ -22,6 +22,7 @@ from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent, Task
 from dfq.teacher import Teacher
 
+LEAST_TIME = 0.6  # of an earlier batch's time that must be left to start another one
 PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
 
 
@@ -74,12 +75,21 @@ class ZeroQ:
             )
 
     def sample(self, count: int) -> Batch:
-        """`count` images with labels in equal shares; pixels lie on the 8-bit grid that image files have."""
+        """`count` images with labels in equal shares; pixels lie on the 8-bit grid that image files have.
+
+        Where the time budget ends first, there are fewer images (and a note): a few finished ones serve better than
+        many that have hardly left their random start.
+        """
         sizes = [min(self.settings.batch_size, count - i) for i in range(0, count, self.settings.batch_size)]
-        batches = []
+        batches: list[tuple[Tensor, Tensor]] = []
         with self.progress.task("Synthesizing images", len(sizes) * self.settings.iterations) as task:
             for index, size in enumerate(sizes):
-                batches.append(self._batch(size, self.budget.part(1 / (len(sizes) - index)), task))
+                per_batch = self.budget.elapsed() / max(index, 1)
+                if self.budget.remaining() < LEAST_TIME * per_batch:
+                    self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
+                    task.advance((len(sizes) - index) * self.settings.iterations)
+                    break
+                batches.append(self._batch(size, self.budget.part(1.0), task))
         images, labels = zip(*batches, strict=True)
         return Batch(torch.cat(images), torch.cat(labels))
 
