@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -120,9 +121,14 @@ class Bench:
 
 
 def table(rows: list[dict]) -> Table:
-    view = Table(title="Data-free accuracy, CIFAR-10 (1000 test images)")
-    for column in ("net", "format", "scheme", "images", "seeds", "teacher", "ONNX", "drop", "agreement", "seconds"):
-        view.add_column(column, justify="left" if column in ("net", "scheme", "images") else "right")
+    view = Table(
+        title="Data-free accuracy, CIFAR-10 (1000 test images)",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for column in ("network, format, scheme", "images", "seeds", "teacher", "ONNX", "drop", "agree", "s"):
+        view.add_column(column, justify="left" if column.startswith(("net", "im")) else "right", no_wrap=True)
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault((row["net"], row["scheme"], row["bits"], row["images"]), []).append(row)
@@ -130,11 +136,11 @@ def table(rows: list[dict]) -> Table:
         accuracy = np.array([row["accuracy"]["onnx"] for row in group]) * 100
         teacher = group[0]["accuracy"]["teacher"] * 100
         agreement = np.mean([row["train_agreement"] for row in group]) * 100
-        spread = f" ± {accuracy.std(ddof=1):.2f}" if len(group) > 1 else ""
+        spread = f"±{accuracy.std(ddof=1):.1f}" if len(group) > 1 else ""
+        seconds = np.mean([row["seconds"]["total"] for row in group])
         view.add_row(
-            net, f"W{bits}A{bits}", scheme, images, str(len(group)), f"{teacher:.1f}", f"{accuracy.mean():.2f}{spread}",
-            f"{teacher - accuracy.mean():.2f}", f"{agreement:.2f}",
-            f"{np.mean([row['seconds']['total'] for row in group]):.0f}",
+            f"{net} W{bits}A{bits} {scheme}", images, str(len(group)), f"{teacher:.1f}",
+            f"{accuracy.mean():.1f}{spread}", f"{teacher - accuracy.mean():.1f}", f"{agreement:.1f}", f"{seconds:.0f}",
         )  # fmt: skip
     return view
 
