@@ -11,8 +11,7 @@ class PixelGrids(nn.Module):
     """A batch of images in [0, 1], written as sigmoid(Σ grids upsampled to full size).
 
     Gradient steps on a coarse grid move large shapes and flat areas, on the finest one single pixels. Free pixels that
-    start from white noise keep its high frequencies for good; on a W2A2 ResNet-20 students learned from 1024 such
-    images reach 44 %, from sums of grids 69 % (`benchmarks/README.md`).
+    start from white noise keep its high frequencies for good. No benchmark here compares the two yet.
 
     Args:
         count: number of images.

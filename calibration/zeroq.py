@@ -1,8 +1,8 @@
 """ZeroQ: images distilled from BatchNorm statistics (Cai et al., CVPR 2020, arXiv 2001.00281), improved.
 
 As published, each pixel is free, starts from N(0, 1) and follows Adam until the batch's statistics match the
-BatchNorm layers' (plus the prior that the image itself has mean 0 and standard deviation 1). Deviations, each measured
-to help at low bit widths: images are sums of grids (`pixel_grids`), statistics are compared relatively per channel,
+BatchNorm layers' (plus the prior that the image itself has mean 0 and standard deviation 1). Deviations, not yet
+ablated one by one: images are sums of grids (`pixel_grids`), statistics are compared relatively per channel,
 dead channels are left out, images are mirrored and shifted while they are optimised, a small cross-entropy draws
 different classes, total variation and saturation are punished, the step size follows a cosine.
 """
