@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -28,3 +29,8 @@ class Batch:
     def pick(self, index: Tensor) -> "Batch":
         """The images at `index` (M,), int64."""
         return Batch(self.images[index], None if self.labels is None else self.labels[index])
+
+    def spread(self, count: int) -> Tensor:
+        """Index (min(count, N),), int64, of images taken evenly from all labels, sorted by label; on the CPU."""
+        order = torch.arange(len(self)) if self.labels is None else torch.argsort(self.labels.cpu(), stable=True)
+        return order[torch.linspace(0, len(self) - 1, min(count, len(self))).round().long()]

@@ -5,9 +5,12 @@ feature map forward, several more backward. Here one autograd function takes bot
 their gradient to the one that flows through the network anyway.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+Moments = list[tuple[Tensor, Tensor] | None]  # (mean, biased variance) per layer; None: the layer did not run
 SMALLEST_VARIANCE = 1e-3  # of a layer's mean variance; a channel below it is dead, and would dominate the loss
 
 
@@ -58,7 +61,7 @@ class BatchNormStatistics:
     def __init__(self, model: nn.Module):
         self.layers = normalization_layers(model)
         self._references = [_Reference(layer) for layer in self.layers]
-        self._moments: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        self._moments: Moments = [None] * len(self.layers)
         self._handles = [layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)]
 
     def _hook(self, index: int):
@@ -75,8 +78,17 @@ class BatchNormStatistics:
         mean over channels of ((μ − μ̂)/σ̂)² + (σ/σ̂ − 1)²: relative, so that layers and channels weigh alike, unlike
         the plain distances of ZeroQ and DeepInversion. Channels whose running variance is about 0 are left out.
         """
-        pairs = [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
-        return torch.stack([reference.deviation(*moments) for reference, moments in pairs])
+        return self.deviations(self._moments)
+
+    @property
+    def moments(self) -> Moments:
+        """Mean and variance of each layer's input in the last forward pass."""
+        return list(self._moments)
+
+    def deviations(self, moments: Moments) -> Tensor:
+        """`per_layer()` of other moments, such as those of many batches (`pool_moments`)."""
+        pairs = [(r, m) for r, m in zip(self._references, moments, strict=True) if m is not None]
+        return torch.stack([reference.deviation(*of_layer) for reference, of_layer in pairs])
 
     def loss(self) -> Tensor:
         """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
@@ -86,6 +98,20 @@ class BatchNormStatistics:
         for handle in self._handles:
             handle.remove()
         self._moments = [None] * len(self.layers)
+
+
+def pool_moments(parts: Sequence[Moments], counts: Sequence[int]) -> Moments:
+    """The moments of several batches as if they had been one; `counts`: images of each batch."""
+    share = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+    return [None if None in of_layer else _pooled(of_layer, share) for of_layer in zip(*parts, strict=True)]
+
+
+def _pooled(of_batches: Sequence[tuple[Tensor, Tensor]], share: Tensor) -> tuple[Tensor, Tensor]:
+    means, variances = (torch.stack(moment).double() for moment in zip(*of_batches, strict=True))
+    share = share.to(means.device)
+    mean = share @ means
+    variance = share @ (variances + (means - mean).square())  # within the batches and between them
+    return mean.float(), variance.float()
 
 
 class _Reference:

@@ -43,14 +43,12 @@ def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None
         if labels is not None:
             position = ((left + cell / 2) / size[0], 1 - (top + cell + CAPTION / 2) / size[1])
             figure.text(*position, f"class {labels[index]}", ha="center", va="center", size=7, color=INK)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int] | None]:
     """(pixels (n, C, H, W), labels): spread over the classes and sorted by them."""
-    count = min(len(batch), MOST_IMAGES)
-    order = torch.arange(len(batch)) if batch.labels is None else torch.argsort(batch.labels.cpu(), stable=True)
-    index = order[torch.linspace(0, len(batch) - 1, count).round().long()]
+    index = batch.spread(MOST_IMAGES)
     pixels = input_spec.to_pixels(batch.images[index.to(batch.images.device)].float().cpu())
     labels = None if batch.labels is None else batch.labels.cpu()[index].tolist()
     return pixels, labels
@@ -90,13 +88,15 @@ def learning_curve(records: Sequence[Mapping[str, float]], path: str | Path, cho
     losses = sorted({name for record in records for name in record} - NOT_LOSSES)
     for name, colour in zip(losses, (BLUE, ORANGE, FAINT, INK) * len(losses), strict=False):
         _line(training, records, name, colour)
-    _dress(training, "training loss", "nats")
+    dress(training, "training loss", "step", "nats")
+    logarithmic(training)
     if len(losses) > 1:
         training.legend(frameon=False, fontsize=8)
     _line(held_out, records, "held_out", BLUE)
-    _dress(held_out, "divergence from the teacher, held-out synthetic images", "nats")
+    dress(held_out, "divergence from the teacher, held-out synthetic images", "step", "nats")
+    logarithmic(held_out)
     _mark_chosen(held_out, records, chosen_step)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _line(axes: Axes, records: Sequence[Mapping[str, float]], name: str, colour: str) -> None:
@@ -118,14 +118,19 @@ def _mark_chosen(axes: Axes, records: Sequence[Mapping[str, float]], chosen_step
     axes.legend(handles=[marker], frameon=False, fontsize=8, labelcolor=INK)
 
 
-def _dress(axes: Axes, title: str, unit: str) -> None:
+def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Title, labels, grid and spines as in every picture of a report."""
     axes.set_title(title, fontsize=9, color=INK, loc="left")
-    axes.set_xlabel("step", fontsize=8, color=INK)
-    axes.set_ylabel(unit, fontsize=8, color=INK)
+    axes.set_xlabel(x_label, fontsize=8, color=INK)
+    axes.set_ylabel(y_label, fontsize=8, color=INK)
     axes.tick_params(labelsize=8, colors=INK, which="both")
     axes.grid(True, which="both", linewidth=0.4, color="#dfe4e8")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers, where anything was drawn as a line."""
     if any(np.size(line.get_xdata()) for line in axes.lines):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -133,6 +138,11 @@ def _dress(axes: Axes, title: str, unit: str) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
+    """Writes the figure as one PNG.
+
+    Raises:
+        DfqError: the file cannot be written.
+    """
     with replacing(Path(path)) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
