@@ -8,7 +8,8 @@ student = dfq.load("run/")
 """
 
 from dfq.api import load, quantize
+from dfq.comparison import Comparison, compare
 from dfq.errors import DfqError
 from dfq.pipeline import Result
 
-__all__ = ["DfqError", "Result", "load", "quantize"]
+__all__ = ["Comparison", "DfqError", "Result", "compare", "load", "quantize"]

@@ -60,9 +60,12 @@ class TerminalProgress:
             task.finish()
             return
         bars = self._start()
+        bar = bars.add_task(description, total=max(total, 1), figures="")
         try:
-            yield _BarTask(bars, bars.add_task(description, total=max(total, 1), figures=""))
+            yield _BarTask(bars, bar)
         finally:
+            if self._open > 1:  # a stage within another: a long comparison would pile up bars
+                bars.update(bar, visible=False)
             self._stop()
 
     def note(self, message: str) -> None:

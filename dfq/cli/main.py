@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dfq.cli import console
+from dfq.cli.compare import compare
 from dfq.cli.demo import demo
 from dfq.cli.export import export
 from dfq.cli.inspect import inspect
@@ -34,7 +35,9 @@ class ReportingGroup(click.Group):
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             console.stderr.print(
-                "\nInterrupted. Finished files are kept; `dfq quantize` goes on with --resume.", markup=False
+                "\nInterrupted. Finished files are kept; `dfq quantize` goes on with --resume, `dfq compare` with the "
+                "same command.",
+                markup=False,
             )
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit):
@@ -66,5 +69,5 @@ def main() -> None:
     """
 
 
-for command in (quantize, inspect, synthesize, export, validate, methods, demo):
+for command in (quantize, compare, inspect, synthesize, export, validate, methods, demo):
     main.add_command(command)

@@ -107,10 +107,8 @@ model_options = _stack(
     ]
 )  # fmt: skip
 
-bits_options = _stack(
+scheme_options = _stack(
     [
-        click.option("--bits", type=int, default=8, show_default=True, metavar="N",
-                     help="Bits of weights and activations, 2 to 8."),
         click.option("--weight-bits", type=int, metavar="N", help="Bits of weights.  [default: --bits]"),
         click.option("--activation-bits", type=int, metavar="N", help="Bits of activations.  [default: --bits]"),
         click.option("--scheme", type=Named("scheme", SCHEMES, "see --help"), default="deploy", show_default=True,
@@ -121,17 +119,31 @@ bits_options = _stack(
     ]
 )  # fmt: skip
 
-synthesis_options = _stack(
+bits_options = _stack(
     [
-        click.option("--method", type=Named("method", METHODS, "see `dfq methods`"), default=Settings.method,
-                     show_default=True, metavar="NAME",
-                     help="How images are made and the student is trained: see `dfq methods`."),
+        click.option("--bits", type=int, default=8, show_default=True, metavar="N",
+                     help="Bits of weights and activations, 2 to 8."),
+        scheme_options,
+    ]
+)  # fmt: skip
+
+image_options = _stack(
+    [
         click.option("--flip/--no-flip", default=True, show_default=True,
                      help="Mirrored images mean the same. Switch off for digits, letters, traffic signs."),
         click.option("--images", type=int, metavar="N",
                      help="Synthetic images.  [default: 1024 (256 at 8 bits); 128 above 64 pixels]"),
         click.option("--budget", type=Parsed("time", parse_duration), metavar="TIME",
                      help="Time limit, for example 90s, 5m, 1.5h.  [default: none]"),
+    ]
+)  # fmt: skip
+
+synthesis_options = _stack(
+    [
+        click.option("--method", type=Named("method", METHODS, "see `dfq methods`"), default=Settings.method,
+                     show_default=True, metavar="NAME",
+                     help="How images are made and the student is trained: see `dfq methods`."),
+        image_options,
         seed_option,
     ]
 )  # fmt: skip

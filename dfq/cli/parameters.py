@@ -36,6 +36,17 @@ class Parsed(click.ParamType):
         return self.parse(value) if isinstance(value, str) else value
 
 
+class Listed(click.ParamType):
+    """Values of another type with commas between them: "zeroq,zeroq-kd" is a tuple of two names."""
+
+    def __init__(self, each: click.ParamType):
+        self.each, self.name = each, f"list of {each.name}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(self.each.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
+
+
 def parse_size(text: str) -> tuple[int, int, int]:
     """(channels, height, width) of "3x32x32"."""
     parts = re.split("[x×,]", text.strip().lower())

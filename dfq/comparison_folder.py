@@ -1,0 +1,103 @@
+"""The folder of a comparison: `compare.json`, `.md`, `.png`, and a run folder per cell that is made only once."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dfq.comparison_pictures import comparison_chart
+from dfq.comparison_plan import Cell, Plan
+from dfq.comparison_table import markdown
+from dfq.errors import DfqError
+from dfq.files import replacing
+from dfq.labelled import Labelled
+from dfq.output import check_writable
+from dfq.run_folder import RunFolder, read_json, write_json
+from dfq.teacher import Teacher
+
+
+class ComparisonFolder:
+    """Names of its files, and the way in and out of each.
+
+    Attributes:
+        path: the folder.
+        content, table, chart: `compare.json`, `compare.md`, `compare.png`.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.content, self.table, self.chart = (self.path / f"compare.{kind}" for kind in ("json", "md", "png"))
+
+    def run(self, cell: Cell) -> RunFolder:
+        return RunFolder(self.path / "cells" / cell.name)
+
+    def report(self, cell: Cell) -> dict | None:
+        """The content of a finished cell's `report.json`, which a run writes last; None: not finished."""
+        path = self.run(cell).report
+        return read_json(path) if path.exists() else None
+
+    def check(self) -> None:
+        """Raises `DfqError` if results cannot go there, or something other than a comparison lies there."""
+        if self.path.exists() and not self.path.is_dir():
+            raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
+        check_writable(self.path)
+        if self.path.is_dir() and any(self.path.iterdir()) and not self.content.exists():
+            raise DfqError(
+                f"'{self.path}' is not empty and holds no comparison",
+                "a new or an empty folder, or one that `dfq compare` wrote",
+                "choose another with --out",
+            )
+
+    def check_same(self, conditions: dict) -> None:
+        """Raises `DfqError` if the cells that lie there were made under other conditions (`make_conditions`)."""
+        if not self.content.exists():
+            return
+        before = read_json(self.content).get("conditions", {})
+        differences = _differences(before, conditions)
+        if differences:
+            raise DfqError(
+                f"'{self.path}' holds a comparison with {', '.join(differences)}",
+                "one teacher, one set of settings and one --data for all cells of a folder",
+                "repeat the first command to go on with it, or choose another folder with --out",
+            )
+
+    def write(self, content: dict) -> None:
+        """Replaces the three files; each is whole at any time."""
+        write_json(self.content, content)
+        with replacing(self.table) as temporary:
+            temporary.write_text(markdown(content))
+        comparison_chart(content, self.chart)
+
+
+def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> dict:
+    """What must be the same for all cells of a folder; networks and images as SHA-256."""
+    data = None if labelled is None else _digest({"images": labelled.images, "labels": labelled.labels})
+    weights = {
+        name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        for name, tensor in teacher.model.state_dict().items()
+    }
+    return {
+        "teacher": _digest(weights),
+        "input_spec": teacher.input_spec.to_dict(),
+        "data": data,
+        "settings": plan.shared(),
+    }
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for name, array in arrays.items():
+        found.update(f"{name} {array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    """In words: "another teacher", "steps 600 (now 2)"."""
+    names = {"teacher": "another teacher", "input_spec": "another input size, mean or std", "data": "other --data"}
+    found = [text for key, text in names.items() if before.get(key) != now[key]]
+    old, new = before.get("settings", {}), now["settings"]
+    return found + [
+        f"{name} {old.get(name)} (now {new.get(name)})" for name in new | old if old.get(name) != new.get(name)
+    ]

@@ -1,0 +1,102 @@
+"""The texts of a comparison: what was measured, a cell's figures, and the table for a paper."""
+
+NOTHING = "–"
+MEASURES = {
+    "accuracy": "top-1 accuracy of the ONNX file on labelled images, in %",
+    "common_agreement": "top-1 agreement with the teacher on held-out synthetic images, in %",
+    "agreement": "top-1 agreement with the teacher on each cell's own held-out synthetic images, in %",
+}
+CAVEATS = {
+    "accuracy": "",
+    "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of all methods, none "
+    "trained on. They bound nothing on real images; --data measures accuracy.",
+    "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
+    "every cell has run; --data measures accuracy.",
+}
+
+
+def caveat(content: dict) -> str:
+    """What the figures do not say; empty for accuracies."""
+    return CAVEATS[content["measure"]].format(images=content["common_images"])
+
+
+def explained(content: dict) -> str:
+    """How to read a cell of the table."""
+    seeds = len(content["seeds"])
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    below = "; in brackets the difference from the teacher in points" if content["measure"] == "accuracy" else ""
+    return f"{spread}{below}; seconds are means."
+
+
+def teacher_value(content: dict) -> str:
+    accuracy = content["teacher"]["accuracy"]
+    return NOTHING if accuracy is None else f"{100 * accuracy:.2f}"
+
+
+def value(row: dict, measure: str) -> str:
+    """ "91.02 ± 1.08" of a summary row; "failed" or an en dash where nothing was measured."""
+    mean, deviation = row[measure]["mean"], row[measure]["std"]
+    if mean is None:
+        return "failed" if row["failed"] else NOTHING
+    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
+
+
+def difference(row: dict, content: dict) -> str:
+    """ "(-0.52)", points from the teacher; empty where it is unknown or not an accuracy."""
+    mean, reference = row["accuracy"]["mean"], content["teacher"]["accuracy"]
+    if content["measure"] != "accuracy" or mean is None or reference is None:
+        return ""
+    return f"({100 * (mean - reference):+.2f})"
+
+
+def seconds(row: dict) -> str:
+    mean = row["seconds"]["mean"]
+    if mean is None:
+        return ""
+    return f"{mean:.1f} s" if mean < 10 else f"{mean:.0f} s"
+
+
+def missing(row: dict) -> str:
+    """ "1 failed", "2 to run"; empty where the cell is complete, or nothing of it exists."""
+    parts = [f"{row['failed']} failed"] * (row["failed"] > 0) + [f"{row['waiting']} to run"] * (row["waiting"] > 0)
+    return ", ".join(parts) if row["finished"] else ""
+
+
+def summary_row(content: dict, method: str, width: str) -> dict:
+    return next(row for row in content["summary"] if (row["method"], row["width"]) == (method, width))
+
+
+def markdown(content: dict) -> str:
+    """The table for a paper, with a caption that says what was measured and how."""
+    shared = content["conditions"]["settings"]
+    budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
+    captions = [
+        f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
+        f"Network {content['arch'] or 'from Python'}; scheme {shared['scheme']}; {budget}.",
+    ]
+    lines = [_line(["method", *content["widths"]]), _line(["---", *("---:" for _ in content["widths"])])]
+    if content["measure"] == "accuracy":
+        lines.append(_line(["teacher", *(teacher_value(content) for _ in content["widths"])]))
+    for method in content["methods"]:
+        rows = [summary_row(content, method, width) for width in content["widths"]]
+        lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
+    failures = [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
+    return "\n".join(["\n".join(captions), "", *lines, *([""] if failures else []), *failures]) + "\n"
+
+
+def failed_cells(content: dict) -> list[dict]:
+    return [row for row in content["cells"] if row["state"] == "failed"]
+
+
+def title_of(row: dict) -> str:
+    """ "zeroq W4A4 seed 0" of a cell's row."""
+    return f"{row['method']} {row['width']} seed {row['seed']}"
+
+
+def _markdown_cell(row: dict, content: dict) -> str:
+    figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
+    return ", ".join(part for part in (figures, seconds(row), missing(row)) if part)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
