@@ -13,6 +13,8 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibrate import calibrate, snap_biases
 from dfq.convert import quantize
+from dfq.diversity import measure_diversity
+from dfq.diversity_picture import diversity_plot
 from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.progress import Progress, Silent
@@ -90,6 +92,8 @@ def quantize_model(
         batch, notes = (batch, []) if batch else _images(teacher, settings, run, budget, progress)
         training, held_out = batch.split(held_out_count(len(batch)))
         pictures.contact_sheet(batch, spec, run.samples)
+        diversity = measure_diversity(teacher, batch)
+        diversity_plot(diversity, run.diversity)
     with clock.stage("training"):
         calibrate(student, training.images[:256], ranges=settings.ranges, seed=settings.seed, progress=progress)
         history = _train(teacher, student, settings, training, held_out, run, budget, progress)
@@ -123,6 +127,7 @@ def quantize_model(
         **agreement,
         "seconds": clock.to_dict(),
         "settings": {**settings.to_dict(), "scheme": scheme.to_dict(), "images": len(batch)},
+        "diversity": diversity.to_dict(),
         "training": history.to_dict() if history else None,
         "layers": report.layers(student),
         "seed": settings.seed,

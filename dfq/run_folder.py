@@ -33,7 +33,7 @@ class RunFolder:
         self.student, self.config = self.path / "student.safetensors", self.path / "config.json"
         self.images, self.samples = self.path / "images.safetensors", self.path / "samples.png"
         self.report, self.curve = self.path / "report.json", self.path / "learning_curve.png"
-        self.training = self.path / "training.ckpt"
+        self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
 
     def artifacts(self) -> list[Path]:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]

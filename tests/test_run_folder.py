@@ -42,11 +42,11 @@ def test_a_run_leaves_what_the_contract_names(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names == {
         "model.onnx", "float.onnx", "student.safetensors", "config.json", "report.json", "samples.png",
-        "learning_curve.png", "images.safetensors",
+        "learning_curve.png", "images.safetensors", "diversity.png",
     }  # fmt: skip
     report = json.loads((finished.folder / "report.json").read_text())
     assert {"accuracy", "agreement", "size_bytes", "latency_ms", "nodes", "seconds", "settings", "seed", "versions",
-            "hardware", "warnings"} <= report.keys()  # fmt: skip
+            "hardware", "diversity", "warnings"} <= report.keys()  # fmt: skip
     assert report["accuracy"] == {"teacher": None, "student": None, "onnx": None}
     assert report["seconds"]["total"] >= report["seconds"]["training"] > 0
     assert report["size_bytes"]["onnx"] < report["size_bytes"]["float_onnx"]

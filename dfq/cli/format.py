@@ -21,6 +21,11 @@ def size(number: float | None) -> str:
     return f"{number / 1e3:.1f} kB"
 
 
+def number(value: float | None, unit: str = "") -> str:
+    """Two decimals, or two digits where that would leave none."""
+    return NOTHING if value is None else f"{value:.2f}{unit}" if value >= 0.1 else f"{value:.2g}{unit}"
+
+
 def milliseconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3g} ms"
 

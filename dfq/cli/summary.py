@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from dfq.cli import console
-from dfq.cli.format import label, milliseconds, percent, points, ratio, seconds, size
+from dfq.cli.format import label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.run_folder import RunFolder
 
 STAGES = ("synthesis", "training", "export", "validation")
@@ -21,6 +21,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     show_nodes(report["nodes"])
     console.facts("Notes", report["warnings"])
     _show_seconds(report["seconds"], settings["images"], report.get("training"))
+    _show_diversity(report["diversity"])
     _show_files(RunFolder(folder))
 
 
@@ -76,11 +77,19 @@ def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
     console.fact("Time", f"{seconds(spent['total'])}: {stages}")
 
 
+def _show_diversity(found: dict) -> None:
+    """How varied the images are in the teacher's eyes."""
+    distance, balance = (number(found[key]) for key in ("same_class_distance", "class_balance"))
+    entropy = number(found["entropy"], " nats")
+    console.fact("Images", f"same-class distance {distance}, entropy {entropy}, balance {balance}")
+
+
 def _show_files(run: RunFolder) -> None:
     kinds = (
         (run.onnx, "the network, for ONNX Runtime"),
         (run.report, "every figure, setting and version"),
         (run.samples, "what the synthetic images look like"),
+        (run.diversity, "how varied they are in the teacher's eyes"),
         (run.curve, "how training went"),
         (run.student, "the student, for dfq.load"),
     )
