@@ -1,50 +1,114 @@
 """The table of methods: where the images come from × what the student minimises on them. One row per method."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
 
+from dfq.calibration import rgal, zeroq
+from dfq.calibration.gdfq import GDFQ, GDFQConfig
+from dfq.calibration.inversion import Inversion
 from dfq.calibration.synthesizer import Synthesizer
-from dfq.calibration.zeroq import ZeroQ
-from dfq.objectives import KnowledgeDistillation, Objective
+from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource
+from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
 
 DEFAULT_METHOD = "zeroq-kd"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """One row.
 
     Attributes:
         name: what `--method` takes.
-        synthesizer: called with (teacher, settings or None, seed=, budget=, progress=).
-        objective: what the student minimises; None: ranges are calibrated on the images and nothing is trained.
         paper: where it was published.
         summary: one line for `dfq methods`.
+        synthesizer: called with (teacher, batch_size=, augment=, seed=, budget=, progress=).
+        objective: what the student minimises; None: ranges are calibrated on the images and nothing is trained.
+        source: how images reach the student: made before, growing along, or fresh at every step.
+        first_share: of the images, made before training; the rest while the student learns.
+        paired: batches in which every image has a partner of its class.
+        images: how many, where it is the method that says so.
+        ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
+        training: fields of `dfq.train.TrainSettings` that the method sets.
     """
 
     name: str
-    synthesizer: Callable[..., Synthesizer]
-    objective: Objective | None
     paper: str
     summary: str
+    synthesizer: Callable[..., Synthesizer]
+    objective: Objective | None
+    source: Callable[..., ImageSource] = FixedImages
+    first_share: float = 1.0
+    paired: bool = False
+    images: int | None = None
+    ranges: str = "mse"
+    training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method(
-            "zeroq",
-            ZeroQ,
-            None,
-            "Cai et al., CVPR 2020, arXiv 2001.00281",
-            "images distilled from BatchNorm statistics; ranges are calibrated on them, nothing is trained",
+            name="zeroq",
+            paper="Cai et al., CVPR 2020, arXiv 2001.00281",
+            summary="as published: 64 images of free pixels from BatchNorm statistics; min–max ranges, no training",
+            synthesizer=partial(Inversion, zeroq.AS_PUBLISHED),
+            objective=None,
+            images=64,
+            ranges="minmax",
         ),
         Method(
-            "zeroq-kd",
-            ZeroQ,
-            KnowledgeDistillation(),
-            "Cai et al., CVPR 2020; Hinton et al. 2015; Esser et al., ICLR 2020 (LSQ)",
-            "the same images, and a student with learned steps distilled from the teacher on them (default)",
+            name="zeroq-kd",
+            paper="Cai et al., CVPR 2020; Hinton et al. 2015; Esser et al., ICLR 2020 (LSQ)",
+            summary="better images from BatchNorm statistics; a student with learned steps is distilled on them",
+            synthesizer=partial(Inversion, zeroq.IMPROVED),
+            objective=KnowledgeDistillation(),
+        ),
+        Method(
+            name="gdfq",
+            paper="Xu et al., ECCV 2020, arXiv 2003.03603",
+            summary="a conditional generator learns along with the student: cross-entropy and distillation",
+            synthesizer=partial(GDFQ, GDFQConfig()),
+            objective=LabelledDistillation(),
+            source=FreshImages,
+            training=MappingProxyType({"augment": None}),
+        ),
+        Method(
+            name="gdfq-published",
+            paper="Xu et al., ECCV 2020, arXiv 2003.03603, and its released code",
+            summary="the same with its own quantizer: min–max ranges that stay frozen, SGD at 1e-4",
+            synthesizer=partial(GDFQ, GDFQConfig()),
+            objective=LabelledDistillation(divide_by_classes=True),
+            source=FreshImages,
+            ranges="minmax",
+            training=MappingProxyType(
+                {"augment": None, "optimizer": "sgd", "learning_rate": 1e-4, "weight_decay": 1e-4,
+                 "learn_scales": False}
+            ),
+        ),
+        Method(
+            name="rgal",
+            paper="Liang & Fu, IJCV 2025, arXiv 2412.11380",
+            summary="generated images at the edge between classes, made against the student as it learns",
+            synthesizer=partial(Inversion, rgal.GENERATED),
+            objective=rgal.STUDENT_PHASE,
+            source=GrowingImages,
+            first_share=0.5,
+            paired=True,
+            training=rgal.TRAINING,
+        ),
+        Method(
+            name="rgal-zeroq",
+            paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the images of zeroq-kd",
+            summary="the same relations on images that are optimised directly, as sums of grids",
+            synthesizer=partial(Inversion, rgal.OPTIMIZED),
+            objective=rgal.STUDENT_PHASE,
+            source=GrowingImages,
+            first_share=0.5,
+            paired=True,
+            training=rgal.TRAINING,
         ),
     )
-}
+}  # fmt: skip

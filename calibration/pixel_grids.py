@@ -36,6 +36,9 @@ class PixelGrids(nn.Module):
             total = total + interpolate(grid, (self.height, self.width), mode="bilinear", align_corners=False)
         return total
 
+    def to_pixels(self, logits: Tensor) -> Tensor:
+        return torch.sigmoid(logits)
+
 
 def grid_sizes(height: int, width: int) -> list[tuple[int, int]]:
     """Full size first, then halves down to at least 2 pixels: 32 → 32, 16, 8, 4, 2."""

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from torch import fx
+
 from dfq.batch import Batch
 
 
@@ -10,9 +12,14 @@ class Synthesizer(Protocol):
 
     Attributes:
         notes: one sentence for each thing that the report should say (a fallback, an early stop).
+        batch_size: images that are made together.
     """
 
     notes: list[str]
+    batch_size: int
 
     def sample(self, count: int) -> Batch:
-        """`count` images, on the teacher's device."""
+        """`count` images, on the teacher's device, their pixels on the 8-bit grid of image files."""
+
+    def update(self, student: fx.GraphModule) -> dict[str, float]:
+        """Takes notice of the student as it is now, and learns one step where the method has something to learn."""

@@ -26,6 +26,11 @@ class Batch:
         labels = (None, None) if self.labels is None else (self.labels[:-held_out], self.labels[-held_out:])
         return Batch(self.images[:-held_out], labels[0]), Batch(self.images[-held_out:], labels[1])
 
+    def joined(self, other: "Batch") -> "Batch":
+        """Both, this one first; labels where both have them."""
+        both = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
+        return Batch(torch.cat([self.images, other.images]), both)
+
     def pick(self, index: Tensor) -> "Batch":
         """The images at `index` (M,), int64."""
         return Batch(self.images[index], None if self.labels is None else self.labels[index])

@@ -94,6 +94,11 @@ class BatchNormStatistics:
         """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
         return self.per_layer().sum()
 
+    def absolute_loss(self) -> Tensor:
+        """L_bn as ZeroQ and GDFQ have it: mean over layers of the mean squared differences of μ and of σ²."""
+        pairs = [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
+        return torch.stack([reference.squared_difference(*moments) for reference, moments in pairs]).mean()
+
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
@@ -119,7 +124,7 @@ class _Reference:
 
     def __init__(self, layer: nn.Module):
         self.mean = layer.running_mean.detach().float()
-        variance = layer.running_var.detach().float()
+        variance = self.variance = layer.running_var.detach().float()
         self.deviation_ = (variance + layer.eps).sqrt()
         alive = (variance > SMALLEST_VARIANCE * variance.mean()).float()
         self.weight = alive / alive.sum().clamp(min=1)
@@ -129,3 +134,6 @@ class _Reference:
         of_mean = ((mean - self.mean) / self.deviation_).square()
         of_spread = ((variance + self.eps).sqrt() / self.deviation_ - 1).square()
         return ((of_mean + of_spread) * self.weight).sum()
+
+    def squared_difference(self, mean: Tensor, variance: Tensor) -> Tensor:
+        return (mean - self.mean).square().mean() + (variance - self.variance).square().mean()

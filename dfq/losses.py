@@ -34,3 +34,19 @@ def input_prior(images: Tensor) -> Tensor:
 def saturation(pixel_logits: Tensor) -> Tensor:
     """Mean squared pre-sigmoid value: keeps pixels away from pure black and white."""
     return torch.mean(pixel_logits.square())
+
+
+def disagreement(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, *, masked: bool = False
+) -> Tensor:
+    """−KL(softmax(t/τ) ‖ softmax(s/τ)): falls as the networks part; logits (N, classes) → scalar ≤ 0, in nats.
+
+    Args:
+        masked: count only samples on whose class both agree (RGAL, CMI); the mean stays over all N.
+    """
+    student = log_softmax(student_logits.float() / temperature, dim=1)
+    teacher = softmax(teacher_logits.float() / temperature, dim=1)
+    divergence = kl_div(student, teacher, reduction="none").sum(1)
+    if masked:
+        divergence = divergence * (student_logits.argmax(1) == teacher_logits.argmax(1))
+    return -divergence.mean()

@@ -1,9 +1,7 @@
 """The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from torch import fx
@@ -12,10 +10,14 @@ from dfq import pictures, report
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibrate import calibrate, snap_biases
+from dfq.calibration import Synthesizer
+from dfq.clock import Clock
 from dfq.convert import quantize
 from dfq.diversity import measure_diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.export import export_float_onnx, export_onnx, validate
+from dfq.image_source import ImageSource
+from dfq.input_spec import InputSpec
 from dfq.labelled import Labelled
 from dfq.progress import Progress, Silent
 from dfq.run_folder import RunFolder, write_json
@@ -37,23 +39,6 @@ class Result:
     folder: Path
     report: dict
     history: History | None
-
-
-class _Clock:
-    """Seconds of each stage."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = dict.fromkeys(("synthesis", "training", "export", "validation"), 0.0)
-        self._start = time.monotonic()
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[name] += time.monotonic() - start
-
-    def to_dict(self) -> dict[str, float]:
-        return {**self.seconds, "total": time.monotonic() - self._start}
 
 
 def quantize_model(
@@ -82,23 +67,32 @@ def quantize_model(
     Raises:
         DfqError: see the stages.
     """
-    progress, clock, budget, run = progress or Silent(), _Clock(), Budget(settings.budget), RunFolder(out)
+    progress, clock, budget, run = progress or Silent(), Clock(), Budget(settings.budget), RunFolder(out)
     scheme = settings.make_scheme()
     student = quantize(teacher, scheme)
     spec = teacher.input_spec
     run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
 
     with clock.stage("synthesis"):
-        batch, notes = (batch, []) if batch else _images(teacher, settings, run, budget, progress)
-        training, held_out = batch.split(held_out_count(len(batch)))
-        pictures.contact_sheet(batch, spec, run.samples)
-        diversity = measure_diversity(teacher, batch)
-        diversity_plot(diversity, run.diversity)
+        synthesizer = settings.make_synthesizer(teacher, budget.part(SYNTHESIS_SHARE), progress)
+        batch, notes = (batch, []) if batch else _images(teacher, settings, synthesizer, run, progress)
+        planned = _planned(settings, spec, len(batch))
+        training, held_out = batch.split(held_out_count(planned))
     with clock.stage("training"):
-        calibrate(student, training.images[:256], ranges=settings.ranges, seed=settings.seed, progress=progress)
-        history = _train(teacher, student, settings, training, held_out, run, budget, progress)
+        calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
+        limit = budget.keeping(RESERVE_SECONDS, LEAST_TRAINING_SHARE)
+        source = settings.chosen_method.source(
+            teacher, training, synthesizer, planned - len(held_out), paired=settings.chosen_method.paired, budget=limit
+        )
+        history = _train(teacher, student, settings, source, held_out, run, limit, progress)
         snap_biases(student.eval())
         run.save_student(student)
+    clock.move("training", "synthesis", source.seconds)
+    batch = source.images_at_the_end().joined(held_out)
+    run.save_images(batch, spec)
+    diversity = measure_diversity(teacher, batch)
+    pictures.contact_sheet(batch, spec, run.samples)
+    diversity_plot(diversity, run.diversity)
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
         export_onnx(student, run.onnx, spec)
         task.advance()
@@ -145,12 +139,9 @@ def quantize_model(
 def synthesize(
     teacher: Teacher, settings: Settings, *, budget: Budget | None = None, progress: Progress | None = None
 ) -> tuple[Batch, list[str]]:
-    """(images of the method, notes for the report)."""
-    spec = teacher.input_spec
-    synthesizer = settings.chosen_method.synthesizer(
-        teacher, settings.synthesis(spec), seed=settings.seed, budget=budget, progress=progress
-    )
-    return synthesizer.sample(settings.image_count(spec)), synthesizer.notes
+    """(images of the method, notes for the report); made without a student."""
+    synthesizer = settings.make_synthesizer(teacher, budget, progress)
+    return synthesizer.sample(settings.image_count(teacher.input_spec)), synthesizer.notes
 
 
 def held_out_count(images: int) -> int:
@@ -170,23 +161,29 @@ def _config(teacher: Teacher, settings: Settings, arch: str | None) -> dict:
 
 
 def _images(
-    teacher: Teacher, settings: Settings, run: RunFolder, budget: Budget, progress: Progress
+    teacher: Teacher, settings: Settings, synthesizer: Synthesizer, run: RunFolder, progress: Progress
 ) -> tuple[Batch, list[str]]:
-    """New images, or those of a run that is resumed."""
+    """The images that training starts with: new ones, or those of a run that is resumed."""
     if run.images.exists():
         note = "images: taken over from the run that was resumed"
         progress.note(note)
         return run.load_images(teacher.input_spec, teacher.device), [note]
-    batch, notes = synthesize(teacher, settings, budget=budget.part(SYNTHESIS_SHARE), progress=progress)
+    share = settings.chosen_method.first_share
+    batch = synthesizer.sample(max(ceil(settings.image_count(teacher.input_spec) * share), 2))
     run.save_images(batch, teacher.input_spec)
-    return batch, notes
+    return batch, synthesizer.notes
+
+
+def _planned(settings: Settings, input_spec: InputSpec, first: int) -> int:
+    """Images in the end: as many as asked for, or what the budget's first part lets expect."""
+    return min(settings.image_count(input_spec), ceil(first / settings.chosen_method.first_share))
 
 
 def _train(
     teacher: Teacher,
     student: fx.GraphModule,
     settings: Settings,
-    images: Batch,
+    source: ImageSource,
     held_out: Batch,
     run: RunFolder,
     budget: Budget,
@@ -195,11 +192,8 @@ def _train(
     objective, training = settings.chosen_method.objective, settings.training(teacher.input_spec)
     if objective is None or training.steps == 0:
         return None
-    trainer = Trainer(
-        teacher, student, objective, training,
-        budget=budget.keeping(RESERVE_SECONDS, LEAST_TRAINING_SHARE), progress=progress, checkpoint=run.training,
-    )  # fmt: skip
-    return trainer.fit(images, held_out)
+    trainer = Trainer(teacher, student, objective, training, budget=budget, progress=progress, checkpoint=run.training)
+    return trainer.fit(source, held_out)
 
 
 def _doubts(agreement: dict) -> list[str]:

@@ -1,17 +1,19 @@
 """`Settings`: everything that a person may choose about a quantization, validated together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dfq.augment import Augment
-from dfq.calibration import METHODS, Method
+from dfq.budget import Budget
+from dfq.calibration import METHODS, Method, Synthesizer
 from dfq.calibration.methods import DEFAULT_METHOD
-from dfq.calibration.zeroq import ZeroQSettings
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
+from dfq.progress import Progress
 from dfq.ranges import RANGES
 from dfq.scheme import Scheme, make_scheme
+from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES, TrainSettings
 
 SMALL_SIDE = 64  # pixels; larger images cost so much more that fewer are made
@@ -28,10 +30,11 @@ class Settings:
         weight_bits, activation_bits: instead of `bits`, for one of the two.
         scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.scheme.SCHEMES`).
         layer_bits: layer name → bits of its weight and of the tensor that it reads.
-        method: a row of `METHODS`.
-        ranges: how grids are fitted at the start: "mse", "minmax" or "percentile".
+        method: name of a row of `METHODS`, or a row of your own.
+        ranges: how grids are fitted at the start: "mse", "minmax" or "percentile"; None: as the method says.
         flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
-        images: number of synthetic images; None: 1024 up to 64×64 pixels (256 at 8 bits), else 128.
+        images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
+            else 128.
         steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8.
         budget: seconds for synthesis, training, export and validation together; None: no limit.
         seed: of every random draw.
@@ -42,8 +45,8 @@ class Settings:
     activation_bits: int | None = None
     scheme: str = "deploy"
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    method: str = DEFAULT_METHOD
-    ranges: str = "mse"
+    method: str | Method = DEFAULT_METHOD
+    ranges: str | None = None
     flip: bool = True
     images: int | None = None
     steps: int | None = None
@@ -52,9 +55,9 @@ class Settings:
 
     def __post_init__(self):
         self.make_scheme()
-        if self.method not in METHODS:
+        if isinstance(self.method, str) and self.method not in METHODS:
             raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
-        if self.ranges not in RANGES:
+        if self.ranges is not None and self.ranges not in RANGES:
             raise DfqError(f"ranges {self.ranges!r}", f"one of {', '.join(RANGES)}")
         if self.images is not None and self.images < 2:
             raise DfqError(f"{self.images} images", "at least 2: one to train on, one to hold out", "--images 256")
@@ -74,7 +77,7 @@ class Settings:
 
     @property
     def chosen_method(self) -> Method:
-        return METHODS[self.method]
+        return METHODS[self.method] if isinstance(self.method, str) else self.method
 
     @property
     def lowest_bits(self) -> int:
@@ -82,29 +85,40 @@ class Settings:
         return min(scheme.weight_bits, scheme.activation_bits, *scheme.overrides.values(), 8)
 
     def image_count(self, input_spec: InputSpec) -> int:
-        if self.images is not None:
-            return self.images
+        if (own := self.images or self.chosen_method.images) is not None:
+            return own
         if max(input_spec.size[1:]) > SMALL_SIDE:
             return 128
         return 256 if self.lowest_bits == 8 else 1024
 
-    def synthesis(self, input_spec: InputSpec) -> ZeroQSettings:
-        """The synthesizer's settings for images of that size: large ones in smaller batches."""
-        small = max(input_spec.size[1:]) <= SMALL_SIDE
-        shift = max(input_spec.size[1] // 16, 1)
-        return ZeroQSettings(batch_size=256 if small else 32, augment=Augment(flip=self.flip, shift=shift))
+    @property
+    def chosen_ranges(self) -> str:
+        return self.ranges or self.chosen_method.ranges
+
+    def make_synthesizer(self, teacher: Teacher, budget: Budget | None, progress: Progress | None) -> Synthesizer:
+        """The method's, for images of the teacher's size: large ones in smaller batches."""
+        height = teacher.input_spec.size[1]
+        return self.chosen_method.synthesizer(
+            teacher,
+            batch_size=256 if max(teacher.input_spec.size[1:]) <= SMALL_SIDE else 32,
+            augment=Augment(flip=self.flip, shift=max(height // 16, 1)),
+            seed=self.seed,
+            budget=budget,
+            progress=progress,
+        )
 
     def training(self, input_spec: InputSpec) -> TrainSettings:
-        """The trainer's settings: the step size follows the lowest width."""
+        """The trainer's settings: the step size follows the lowest width, unless the method sets its own."""
         small = max(input_spec.size[1:]) <= SMALL_SIDE
         steps = STEPS.get(self.lowest_bits, OTHER_STEPS)
-        return TrainSettings(
+        usual = TrainSettings(
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,
             learning_rate=LEARNING_RATES[self.lowest_bits],
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1)),
             seed=self.seed,
         )
+        return replace(usual, **self.chosen_method.training)
 
     def to_dict(self) -> dict:
-        return {**self.__dict__, "layer_bits": dict(self.layer_bits)}
+        return {**self.__dict__, "method": self.chosen_method.name, "layer_bits": dict(self.layer_bits)}

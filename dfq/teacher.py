@@ -3,12 +3,15 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from dfq.batch_norm_statistics import BatchNormStatistics, normalization_layers
+from dfq.features import FeatureExtractor
 from dfq.input_spec import InputSpec
+from dfq.trace import trace
 
 
 class Teacher:
@@ -37,6 +40,17 @@ class Teacher:
     @property
     def has_batch_norm(self) -> bool:
         return bool(normalization_layers(self.model))
+
+    @cached_property
+    def features(self) -> FeatureExtractor:
+        """Images → `Features`: logits, last feature map of each resolution, input of the classifier.
+
+        Computed by a traced copy whose BatchNorm is folded: a student's `FeatureExtractor` gives the same places.
+
+        Raises:
+            DfqError: the network does not trace.
+        """
+        return FeatureExtractor(trace(self.model, self.input_spec).to(self.device).requires_grad_(False))
 
     @contextmanager
     def bn_statistics(self) -> Iterator[BatchNormStatistics]:

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from dfq.augment import Augment
 from dfq.batch import Batch
 from dfq.budget import Budget
+from dfq.fake_quant import FakeQuantize
+from dfq.image_source import ImageSource
 from dfq.losses import knowledge_distillation
+from dfq.mix import Mix
 from dfq.objectives import Objective
 from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent
@@ -32,7 +35,11 @@ class TrainSettings:
         batch_size: images per step.
         learning_rate: of Adam at the start; falls to 0 by a cosine over steps or time, whichever ends first.
         clip_norm: largest norm of the gradient.
-        augment: mirror and shift in front of both networks.
+        optimizer: "adam", or "sgd" with Nesterov's momentum 0.9 (GDFQ's).
+        weight_decay: of the optimizer.
+        learn_scales: False: the ranges stay as calibrated.
+        augment: mirror and shift in front of both networks; None: the images as they are.
+        mix: mixtures of images in front of both networks.
         evaluate_every: steps between two looks at the held-out synthetic images.
         selection_temperature: τ of the held-out divergence. At 1, images that the teacher is sure of say nothing.
         seed: of batches and augmentation.
@@ -42,7 +49,11 @@ class TrainSettings:
     batch_size: int = 128
     learning_rate: float = 3e-5
     clip_norm: float = 1.0
-    augment: Augment = Augment(shift=3)
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    learn_scales: bool = True
+    augment: Augment | None = Augment(shift=3)
+    mix: Mix | None = None
     evaluate_every: int = 50
     selection_temperature: float = 4.0
     seed: int = 0
@@ -89,13 +100,14 @@ class Trainer:
     ):
         self.teacher, self.student, self.objective, self.settings = teacher, student, objective, settings
         self.budget, self.progress = budget or Budget(), progress or Silent()
-        self.optimizer = torch.optim.Adam(student.parameters(), lr=settings.learning_rate)
+        self.optimizer = _optimizer(student, settings)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.history = History()
-        self.state = TrainingState(checkpoint, student, self.optimizer, self.generator, self.history)
+        self.checkpoint = checkpoint
 
-    def fit(self, images: Batch, held_out: Batch) -> History:
+    def fit(self, source: ImageSource, held_out: Batch) -> History:
         """Runs all steps, or until the budget ends; the student then holds the chosen state."""
+        self.state = TrainingState(self.checkpoint, self.student, self.optimizer, self.generator, self.history, source)
         with torch.no_grad():
             held_out_target = self.teacher(held_out.images)
         self.state.resume()
@@ -107,7 +119,7 @@ class Trainer:
             task.advance(self.history.steps)
             while (done := self.budget.done(self.history.steps, self.settings.steps)) < 1:
                 rate = self._set_learning_rate(done)
-                losses = self._step(images)
+                losses = self._step(source, done)
                 self.history.steps += 1
                 bad_steps = 0 if losses else bad_steps + 1
                 if bad_steps > MOST_BAD_STEPS:
@@ -133,22 +145,26 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, images: Batch) -> dict[str, float]:
+    def _step(self, source: ImageSource, done: float) -> dict[str, float]:
         """One optimizer step; returns its losses, or nothing where they were not finite and the step was skipped."""
+        batch, synthesis = source.batch(self.student, self.settings.batch_size, done, self.generator)
+        batch = Batch(self._varied(batch.images), batch.labels)
         self.student.train()
-        index = torch.randint(len(images), (self.settings.batch_size,), generator=self.generator)
-        batch = images.pick(index.to(images.images.device))
-        batch = Batch(self.settings.augment(batch.images, self.generator), batch.labels)
-        with fast_autocast(self.teacher.device):
+        with fast_autocast(self.teacher.device), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed + self.history.steps)  # for what an objective draws
             losses = self.objective(self.student, batch, self.teacher)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.student.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         norm = nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         if not isfinite(float(norm)) or not all(map(isfinite, values.values())):
             return {}
         self.optimizer.step()
-        return values
+        return values | synthesis
+
+    def _varied(self, images: Tensor) -> Tensor:
+        augmented = self.settings.augment(images, self.generator) if self.settings.augment else images
+        return self.settings.mix(augmented, self.generator) if self.settings.mix else augmented
 
     @torch.no_grad()
     def _evaluate(self, held_out: Batch, target: Tensor, losses: dict[str, float], rate: float) -> None:
@@ -158,3 +174,13 @@ class Trainer:
         record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
         self.history.records.append({**record, "learning_rate": rate, "held_out": divergence})
         self.state.keep_if_best(divergence)
+
+
+def _optimizer(student: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    scales = {id(module.scale) for module in student.modules() if isinstance(module, FakeQuantize)}
+    learned = [p for p in student.parameters() if settings.learn_scales or id(p) not in scales]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            learned, lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+        )
+    return torch.optim.Adam(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay)

@@ -22,9 +22,9 @@ class TrainingState:
         path: where the resumable state lives; None: nowhere.
     """
 
-    def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history):
+    def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history, source):
         self.path, self.student, self.optimizer = path, student, optimizer
-        self.generator, self.history = generator, history
+        self.generator, self.history, self.source = generator, history, source
         self.best_loss, self.best_step, self.best_state = inf, 0, copy.deepcopy(student.state_dict())
         self.started = self.saved = time.monotonic()
 
@@ -48,6 +48,7 @@ class TrainingState:
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "source": self.source.state_dict(),
             "history": asdict(self.history),
             "best": (self.best_loss, self.best_step, self.best_state),
             "seconds": time.monotonic() - self.started,
@@ -64,6 +65,7 @@ class TrainingState:
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
+        self.source.load_state_dict(state["source"])
         for name, value in state["history"].items():
             setattr(self.history, name, value)
         self.best_loss, self.best_step, self.best_state = state["best"]

@@ -61,10 +61,10 @@ def test_reload_bit_for_bit(finished):
 
 
 def test_images_reload_bit_for_bit(tmp_path):
-    from dfq.calibration.zeroq import ZeroQ, ZeroQSettings
+    from dfq.calibration import METHODS
 
     teacher, run = small_teacher(), RunFolder(tmp_path)
-    batch = ZeroQ(teacher, ZeroQSettings(batch_size=8, iterations=3)).sample(8)
+    batch = METHODS["zeroq-kd"].synthesizer(teacher, batch_size=8).sample(8)
     run.save_images(batch, SPEC)
     again = run.load_images(SPEC, torch.device("cpu"))
     assert torch.equal(again.images, batch.images) and torch.equal(again.labels, batch.labels)

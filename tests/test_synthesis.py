@@ -1,16 +1,32 @@
 """Every method of the table makes usable images; ZeroQ's get closer to the statistics than noise does."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from small_nets import SPEC, plain, small_teacher
 
 from dfq.augment import Augment
 from dfq.budget import Budget
-from dfq.calibration import METHODS
+from dfq.calibration import METHODS, zeroq
+from dfq.calibration.gdfq import GDFQ
+from dfq.calibration.inversion import Inversion
 from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
-from dfq.calibration.zeroq import ZeroQ, ZeroQSettings
+from dfq.calibration.terms import LabelCrossEntropy
 
-FEW = ZeroQSettings(batch_size=16, iterations=25)
+QUICK = {Inversion: {"iterations": 25}, GDFQ: {"warm_up": 10, "width": 16}}
+
+
+def quick(name):
+    """The method's synthesizer with less work."""
+    row = METHODS[name].synthesizer
+    return partial(row.func, replace(row.args[0], **QUICK[row.func]), batch_size=16)
+
+
+def improved(teacher, iterations=25, batch_size=16, budget=None, progress=None, **fields):
+    config = replace(zeroq.IMPROVED, iterations=iterations, **fields)
+    return Inversion(config, teacher, batch_size=batch_size, budget=budget, progress=progress)
 
 
 def deviation(teacher, images):
@@ -23,11 +39,11 @@ def deviation(teacher, images):
 def test_every_method(name):
     teacher = small_teacher()
     before = {key: tensor.clone() for key, tensor in teacher.model.state_dict().items()}
-    batch = METHODS[name].synthesizer(teacher, FEW, seed=3).sample(24)
+    batch = quick(name)(teacher, seed=3).sample(24)
     assert batch.images.shape == (24, *SPEC.size) and batch.images.isfinite().all()
     assert batch.labels.shape == (24,) and set(batch.labels.tolist()) <= set(range(5))
-    again = METHODS[name].synthesizer(teacher, FEW, seed=3).sample(24)
-    other = METHODS[name].synthesizer(teacher, FEW, seed=4).sample(24)
+    again = quick(name)(teacher, seed=3).sample(24)
+    other = quick(name)(teacher, seed=4).sample(24)
     assert torch.equal(batch.images, again.images) and not torch.equal(batch.images, other.images)
     assert all(torch.equal(before[key], tensor) for key, tensor in teacher.model.state_dict().items())
     assert all(not module._forward_pre_hooks for module in teacher.model.modules())
@@ -36,27 +52,27 @@ def test_every_method(name):
 
 def test_images_match_the_statistics_better_than_noise():
     teacher = small_teacher()
-    images = ZeroQ(teacher, FEW).sample(32).images
+    images = improved(teacher).sample(32).images
     noise = torch.randn(32, *SPEC.size, generator=torch.Generator().manual_seed(0))
     assert deviation(teacher, images) < 0.3 * deviation(teacher, noise)
 
 
 def test_images_have_the_labels_they_were_made_for():
     teacher = small_teacher()
-    batch = ZeroQ(teacher, ZeroQSettings(batch_size=20, iterations=60, label_weight=3.0)).sample(20)
+    batch = improved(teacher, 60, 20, terms=(LabelCrossEntropy(3.0),)).sample(20)
     assert (teacher(batch.images).argmax(1) == batch.labels).float().mean() > 0.6  # chance: 0.2
 
 
 def test_labels_are_balanced_and_pixels_lie_on_the_eight_bit_grid():
     teacher = small_teacher()
-    batch = ZeroQ(teacher, FEW).sample(30)
+    batch = improved(teacher).sample(30)
     assert torch.bincount(batch.labels[:15]).tolist() == [3] * 5 or torch.bincount(batch.labels).max() <= 8
     pixels = SPEC.to_pixels(batch.images) * 255
     torch.testing.assert_close(pixels, pixels.round(), atol=1e-3, rtol=0)
 
 
 def test_without_batch_norm_falls_back_and_says_so():
-    synthesizer = ZeroQ(small_teacher(plain()), FEW)
+    synthesizer = improved(small_teacher(plain()))
     assert synthesizer.sample(8).images.isfinite().all()
     assert "no BatchNorm" in synthesizer.notes[0]
 
@@ -64,12 +80,12 @@ def test_without_batch_norm_falls_back_and_says_so():
 def test_budget_ends_synthesis_early():
     teacher = small_teacher()
     budget = Budget(1.0)
-    images = ZeroQ(teacher, ZeroQSettings(batch_size=8, iterations=100_000), budget=budget).sample(16).images
+    images = improved(teacher, 100_000, 8, budget=budget).sample(16).images
     assert len(images) in (8, 16) and budget.elapsed() < 5
 
 
 def test_budget_makes_fewer_images_and_says_so():
-    synthesizer = ZeroQ(small_teacher(), ZeroQSettings(batch_size=8, iterations=30), budget=Budget(1.5))
+    synthesizer = improved(small_teacher(), 30, 8, budget=Budget(1.5))
     count = len(synthesizer.sample(8 * 1000).images)
     assert 8 <= count < 8000 and count % 8 == 0
     assert f"the budget allowed {count} of 8000" in synthesizer.notes[0]
@@ -88,7 +104,7 @@ def test_early_stop_ends_a_batch_that_no_longer_improves():
             if figures:
                 calls.append(figures["loss"])
 
-    ZeroQ(small_teacher(), ZeroQSettings(batch_size=8, iterations=5000), progress=Counting()).sample(8)
+    improved(small_teacher(), 5000, 8, progress=Counting()).sample(8)
     assert 120 < len(calls) < 4000
 
 

@@ -9,6 +9,7 @@ from dfq.budget import Budget, parse_duration
 from dfq.calibrate import calibrate
 from dfq.convert import quantize
 from dfq.errors import DfqError
+from dfq.image_source import FixedImages
 from dfq.losses import knowledge_distillation
 from dfq.objectives import KnowledgeDistillation
 from dfq.scheme import make_scheme
@@ -22,6 +23,11 @@ def batches():
     return Batch(images).split(32)
 
 
+def sources(teacher):
+    training, held_out = batches()
+    return FixedImages(teacher, training), held_out
+
+
 def student_of(teacher, bits=2):
     return calibrate(quantize(teacher, make_scheme("deploy", bits=bits)), batches()[0].images)
 
@@ -29,7 +35,7 @@ def student_of(teacher, bits=2):
 def test_training_lowers_the_held_out_divergence():
     teacher = small_teacher()
     student = student_of(teacher)
-    history = Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*batches())
+    history = Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*sources(teacher))
     held_out = {record["step"]: record["held_out"] for record in history.records}
     chosen = held_out[history.chosen_step]
     assert chosen < 0.8 * held_out[0] and chosen <= 1.25 * min(held_out.values())
@@ -45,7 +51,7 @@ def test_a_step_size_that_destroys_is_not_kept():
     student = student_of(teacher, bits=8)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     settings = TrainSettings(steps=10, batch_size=16, learning_rate=10.0, evaluate_every=5)
-    history = Trainer(teacher, student, KnowledgeDistillation(), settings).fit(*batches())
+    history = Trainer(teacher, student, KnowledgeDistillation(), settings).fit(*sources(teacher))
     assert history.chosen_step == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
 
@@ -58,7 +64,7 @@ def test_non_finite_losses_are_skipped_and_end_training():
     def broken(student, batch, teacher):
         return {"broken": student(batch.images).sum() * float("nan")}
 
-    history = Trainer(teacher, student, broken, SETTINGS).fit(*batches())
+    history = Trainer(teacher, student, broken, SETTINGS).fit(*sources(teacher))
     assert history.steps < SETTINGS.steps and "not finite" in history.notes[0]
     assert all(torch.equal(a, b) for a, b in zip(before, student.parameters(), strict=True))
 
@@ -68,7 +74,7 @@ def test_budget_ends_training_early():
     settings = TrainSettings(steps=10**6, batch_size=8)
     student = student_of(teacher)
     budget = Budget(2.0)
-    history = Trainer(teacher, student, KnowledgeDistillation(), settings, budget=budget).fit(*batches())
+    history = Trainer(teacher, student, KnowledgeDistillation(), settings, budget=budget).fit(*sources(teacher))
     assert 0 < history.steps < 10**5 and budget.elapsed() < 10
 
 
@@ -77,7 +83,7 @@ def test_same_seed_same_student():
     states = []
     for _ in range(2):
         student = student_of(teacher)
-        Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*batches())
+        Trainer(teacher, student, KnowledgeDistillation(), SETTINGS).fit(*sources(teacher))
         states.append(student.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -98,11 +104,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
         return KnowledgeDistillation()(student, batch, teacher)
 
     with pytest.raises(Killed):
-        Trainer(teacher, student_of(teacher), dies, SETTINGS, checkpoint=path).fit(*batches())
+        Trainer(teacher, student_of(teacher), dies, SETTINGS, checkpoint=path).fit(*sources(teacher))
     resumed = student_of(teacher)
-    history = Trainer(teacher, resumed, KnowledgeDistillation(), SETTINGS, checkpoint=path).fit(*batches())
+    history = Trainer(teacher, resumed, KnowledgeDistillation(), SETTINGS, checkpoint=path).fit(*sources(teacher))
     whole = student_of(teacher)
-    Trainer(teacher, whole, KnowledgeDistillation(), SETTINGS).fit(*batches())
+    Trainer(teacher, whole, KnowledgeDistillation(), SETTINGS).fit(*sources(teacher))
     assert [r["step"] for r in history.records] == [0, 10, 20, 30, 40]
     expected = whole.state_dict()
     for name, tensor in resumed.state_dict().items():

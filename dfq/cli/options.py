@@ -150,8 +150,9 @@ synthesis_options = _stack(
 
 training_options = _stack(
     [
-        click.option("--ranges", type=Named("ranges", RANGES, "see --help"), default="mse", show_default=True,
-                     metavar="NAME", help="How grids are fitted before training: mse, percentile or minmax."),
+        click.option("--ranges", type=Named("ranges", RANGES, "see --help"), metavar="NAME",
+                     help="How grids are fitted before training: mse, percentile or minmax.  "
+                     "[default: minmax for the methods whose papers have it, else mse]"),
         click.option("--steps", type=int, metavar="N",
                      help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8]"),
     ]

@@ -1,0 +1,165 @@
+"""What each part of RGAL contributes: the same number of images and student steps for every arm, several seeds.
+
+    python benchmarks/ablation.py --data ../shared/data [--bits 2] [--only TEXT] [--show] [--threads N]
+
+Each arm is `rgal-zeroq` with one thing changed. A finished cell is never run again. `jury` is agreement with the
+teacher on held-out *synthetic* images that belong to no arm: weights are chosen by it. `real` is agreement on 10,000
+real images, opened to report.
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+import numpy as np
+import torch
+from accuracy import Bench
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dfq.batch import Batch
+from dfq.calibrate import calibrate
+from dfq.calibration import METHODS, Method, zeroq
+from dfq.calibration.rgal import STUDENT_PHASE, SYNTHESIS_PHASE
+from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
+from dfq.convert import quantize
+from dfq.objectives import Objective
+from dfq.pipeline import held_out_count
+from dfq.relations import UNIFORM
+from dfq.report import hardware, versions
+from dfq.run_folder import write_json
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+from dfq.train import Trainer
+
+NET, SCHEME, IMAGES, STEPS, SEEDS = "resnet20", "paper-qat", 512, 300, 3
+JURY_SEEDS = (101, 102)
+(RELATIONS,) = (term for term in SYNTHESIS_PHASE if isinstance(term, SynthesisRelations))
+(DISAGREEMENT,) = (term for term in SYNTHESIS_PHASE if isinstance(term, Disagreement))
+NO_TRIPLETS = replace(STUDENT_PHASE, triplet_weight=0.0)
+
+
+def arm(terms: tuple[Term, ...] = SYNTHESIS_PHASE, objective: Objective = STUDENT_PHASE, **fields) -> Method:
+    """`rgal-zeroq` with other synthesis terms, another objective, or other fields."""
+    row = METHODS["rgal-zeroq"]
+    config = replace(row.synthesizer.args[0], terms=(*zeroq.IMPROVED.terms, *terms))
+    synthesizer = type(row.synthesizer)(row.synthesizer.func, config)
+    return replace(row, synthesizer=synthesizer, objective=objective, **fields)
+
+
+ARMS: dict[str, Method] = {
+    "plain distillation": arm((), METHODS["zeroq-kd"].objective, training=MappingProxyType({}), paired=False),
+    "+ mixtures": arm((), METHODS["zeroq-kd"].objective, paired=False),
+    "+ feature maps (base)": arm((), NO_TRIPLETS),
+    "base + disagreement": arm((DISAGREEMENT,), NO_TRIPLETS),
+    "base + synthesis relations": arm((RELATIONS,), NO_TRIPLETS),
+    "base + student relations": arm((), STUDENT_PHASE),
+    "RGAL: all": arm(),
+    "synthesis as in the released code": arm((DISAGREEMENT, replace(RELATIONS, swapped=False))),
+    "uniform negatives": arm(
+        (DISAGREEMENT, replace(RELATIONS, sampling=UNIFORM)), replace(STUDENT_PHASE, sampling=UNIFORM)
+    ),
+    "relations × 10": arm(
+        (DISAGREEMENT, replace(RELATIONS, weight=10 * RELATIONS.weight)),
+        replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
+    ),
+    "disagreement × 3": arm((replace(DISAGREEMENT, weight=3 * DISAGREEMENT.weight), RELATIONS)),
+}
+
+
+class Ablation:
+    """Teacher, first images and jury, each made once; one student per cell."""
+
+    def __init__(self, data: Path):
+        self.bench = Bench(data)
+        self.teacher: Teacher = self.bench.teacher(NET)
+        self.real = self.bench.real(self.teacher)
+        self._first: dict[int, Batch] = {}
+        self._jury: Batch | None = None
+
+    def first_images(self, seed: int) -> Batch:
+        """The half of the images that is made before there is a student: the same for every arm."""
+        if seed not in self._first:
+            settings = Settings(method="zeroq-kd", seed=seed)
+            self._first[seed] = settings.make_synthesizer(self.teacher, None, None).sample(IMAGES // 2)
+        return self._first[seed]
+
+    def jury(self) -> Batch:
+        """Images by two parametrizations and two other seeds, and mixtures of them: nobody's own."""
+        if self._jury is None:
+            made = [
+                Settings(method=name, seed=seed).make_synthesizer(self.teacher, None, None).sample(256)
+                for name, seed in zip(("zeroq-kd", "rgal"), JURY_SEEDS, strict=True)
+            ]
+            self._jury = made[0].joined(made[1])
+        return self._jury
+
+    def run(self, method: Method, bits: int, seed: int) -> dict:
+        start = time.monotonic()
+        settings = Settings(bits=bits, scheme=SCHEME, seed=seed, method=method, steps=STEPS, images=IMAGES)
+        student = quantize(self.teacher, settings.make_scheme())
+        training, held_out = self.first_images(seed).split(held_out_count(IMAGES))
+        calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
+        synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher, None, None)
+        source = method.source(self.teacher, training, synthesizer, IMAGES - len(held_out), paired=method.paired)
+        training_settings = settings.training(self.teacher.input_spec)
+        trainer = Trainer(self.teacher, student, method.objective, training_settings)
+        history = trainer.fit(source, held_out)
+        return {
+            "real": self.agreement(student, self.real), "jury": self.agreement(student, self.jury()),
+            "held_out": history.records[-1]["held_out"], "images": len(source.images),
+            "seconds": time.monotonic() - start,
+        }  # fmt: skip
+
+    @torch.no_grad()
+    def agreement(self, student: torch.nn.Module, images: Batch) -> float:
+        """Top-1 agreement with the teacher, in [0, 1]."""
+        same = [int((student(b).argmax(1) == self.teacher(b).argmax(1)).sum()) for b in images.images.split(500)]
+        return sum(same) / len(images)
+
+
+def table(rows: list[dict], bits: int) -> Table:
+    title = f"{NET} W{bits}A{bits} {SCHEME}: {IMAGES} images, {STEPS} steps; agreement with the teacher in %"
+    view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("arm", "seeds", "10,000 real images", "synthetic jury", "s"):
+        view.add_column(column, justify="left" if column == "arm" else "right")
+    for name in ARMS:
+        group = [row for row in rows if row["arm"] == name and row["bits"] == bits]
+        if group:
+            figures = [spread([100 * row[key] for row in group]) for key in ("real", "jury")]
+            view.add_row(name, str(len(group)), *figures, f"{np.mean([row['seconds'] for row in group]):.0f}")
+    return view
+
+
+def spread(values: list[float]) -> str:
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+@click.command()
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/ablation.json"))
+@click.option("--bits", default=2, show_default=True)
+@click.option("--only", default="", help="run the arms whose name contains this text")
+@click.option("--show", is_flag=True, help="print the table of finished cells and stop")
+@click.option("--threads", default=2, show_default=True)
+def main(data: Path, out: Path, bits: int, only: str, show: bool, threads: int) -> None:
+    torch.set_num_threads(threads)
+    console, rows = Console(), json.loads(out.read_text()) if out.exists() else []
+    done = {(row["arm"], row["bits"], row["seed"]) for row in rows}
+    ablation = None if show else Ablation(data)
+    for seed in range(SEEDS) if ablation else ():
+        for name in (n for n in ARMS if only in n and (n, bits, seed) not in done):
+            figures = ablation.run(ARMS[name], bits, seed)
+            environment = {"versions": versions(), "hardware": hardware(ablation.teacher.device)}
+            rows.append({"arm": name, "bits": bits, "seed": seed, **figures, **environment})
+            write_json(out, rows)
+            console.print(f"{name}, seed {seed}: {figures['seconds']:.0f} s")
+    console.print(table(rows, bits))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Inversion: images are optimised, batch by batch, until the teacher (and the student) say what they should.
+
+ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canvas`) and in their loss `terms`; the loop
+is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import cos, pi
+
+import torch
+from torch import Tensor, fx
+
+from dfq.augment import Augment
+from dfq.batch import Batch
+from dfq.budget import Budget
+from dfq.calibration.canvas import Canvas
+from dfq.calibration.terms import Term, View
+from dfq.features import features_of
+from dfq.losses import input_prior
+from dfq.precision import fast_autocast
+from dfq.progress import Progress, Silent, Task
+from dfq.teacher import Teacher
+
+LEAST_TIME = 0.6  # of an earlier batch's time that must be left to start another one
+PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionConfig:
+    """What makes one inversion method.
+
+    Attributes:
+        canvas: how images are written down.
+        terms: besides the deviation from the BatchNorm statistics.
+        iterations: gradient steps for each batch.
+        learning_rate: of Adam, falling to 0 by a cosine.
+        betas: of Adam.
+        augmented: mirror and shift the images in the loop.
+        relative: each channel's statistics relative to its own (False: plain squared distances, as ZeroQ and GDFQ).
+        deviation_weight: of the deviation from the BatchNorm statistics.
+    """
+
+    canvas: Callable[..., Canvas]
+    terms: tuple[Term, ...]
+    iterations: int = 200
+    learning_rate: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    augmented: bool = True
+    relative: bool = True
+    deviation_weight: float = 1.0
+
+
+class Inversion:
+    """Synthesizer that optimises images directly, batch by batch (`dfq.calibration.Synthesizer`).
+
+    Without BatchNorm in the teacher there are no statistics to match: it falls back to the input prior and says so in
+    `notes`.
+
+    Args:
+        config: the method.
+        batch_size: images optimised together, whose joint statistics are matched.
+        augment: mirror and shift in the loop.
+        budget: a clock; where it ends first there are fewer images, and a note.
+    """
+
+    def __init__(
+        self,
+        config: InversionConfig,
+        teacher: Teacher,
+        *,
+        batch_size: int = 256,
+        augment: Augment | None = None,
+        seed: int = 0,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+    ):
+        self.config, self.teacher, self.batch_size = config, teacher, batch_size
+        self.augment = augment or Augment()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.budget, self.progress = budget or Budget(), progress or Silent()
+        self.student: fx.GraphModule | None = None
+        self.notes: list[str] = []
+        if not teacher.has_batch_norm:
+            self.notes.append(
+                "the teacher has no BatchNorm statistics: images come from the input prior and label cross-entropy "
+                "alone, which describes the training data far less; expect a larger drop"
+            )
+
+    def update(self, student: fx.GraphModule) -> dict[str, float]:
+        """From now on, terms that need a student work against this one."""
+        self.student = student
+        return {}
+
+    def sample(self, count: int) -> Batch:
+        """`count` images with labels in equal shares; pixels lie on the 8-bit grid that image files have.
+
+        Where the time budget ends first, there are fewer images (and a note): a few finished ones serve better than
+        many that have hardly left their random start.
+        """
+        sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
+        batches: list[tuple[Tensor, Tensor]] = []
+        start = self.budget.elapsed()
+        with self.progress.task("Synthesizing images", len(sizes) * self.config.iterations) as task:
+            for index, size in enumerate(sizes):
+                per_batch = (self.budget.elapsed() - start) / max(index, 1)
+                if index and self.budget.remaining() < LEAST_TIME * per_batch:
+                    self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
+                    task.advance((len(sizes) - index) * self.config.iterations)
+                    break
+                batches.append(self._batch(size, self.budget.part(1.0), task))
+        images, labels = zip(*batches, strict=True)
+        return Batch(torch.cat(images), torch.cat(labels))
+
+    def _batch(self, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
+        config, spec, device = self.config, self.teacher.input_spec, self.teacher.device
+        canvas = config.canvas(size, spec.size, self.generator, device)
+        labels = self._draw_labels(size).to(device)
+        optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
+        losses: list[float] = []
+        step = 0
+        with self.teacher.bn_statistics() as statistics, _frozen(self.student):
+            while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
+                loss = self._loss(canvas, labels, statistics)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                step += 1
+                task.advance(1, loss=losses[-1])
+        task.advance(config.iterations - step)
+        with torch.no_grad():
+            pixels = (canvas.to_pixels(canvas.logits().float()).clamp(0, 1) * 255).round() / 255
+        return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
+
+    def _loss(self, canvas: Canvas, labels: Tensor, statistics) -> Tensor:
+        with fast_autocast(self.teacher.device):
+            pixel_logits = canvas.logits().float()
+            pixels = canvas.to_pixels(pixel_logits)
+            varied = self.augment(pixels, self.generator) if self.config.augmented else pixels
+            images = self.teacher.input_spec.normalize(varied)
+            logits = self.teacher(images)
+            student = self._student_features(images)
+        view = View(pixel_logits, pixels, images, labels, logits, student, self.generator)
+        deviation = input_prior(images)
+        if self.teacher.has_batch_norm:
+            deviation = statistics.loss() if self.config.relative else statistics.absolute_loss()
+        terms = [loss for term in self.config.terms if (loss := term(view)) is not None]
+        return self.config.deviation_weight * deviation + torch.stack([t.float() for t in terms]).sum()
+
+    def _student_features(self, images: Tensor):
+        needed = any(getattr(term, "needs_student", False) for term in self.config.terms)
+        return features_of(self.student)(images) if needed and self.student is not None else None
+
+    def _draw_labels(self, size: int) -> Tensor:
+        """As many of each class as fit, the rest at random, shuffled."""
+        classes = self.teacher.num_classes
+        whole = torch.arange(classes).repeat(size // classes)
+        rest = torch.randperm(classes, generator=self.generator)[: size - len(whole)]
+        labels = torch.cat([whole, rest])
+        return labels[torch.randperm(size, generator=self.generator)]
+
+
+def _has_settled(losses: list[float]) -> bool:
+    if len(losses) <= 2 * PATIENCE:
+        return False
+    before, now = min(losses[:-PATIENCE]), min(losses[-PATIENCE:])
+    return now > before * (1 - LEAST_GAIN)
+
+
+@contextmanager
+def _frozen(student: fx.GraphModule | None) -> Iterator[None]:
+    """No gradients for the student's parameters: only the images move."""
+    learned = [p for p in student.parameters() if p.requires_grad] if student is not None else []
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)

@@ -1,0 +1,45 @@
+"""Mixtures of images: a teacher that answers for every mixture turns few images into many."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """A share of a batch is blended (mixup, Zhang et al. 2018), another one patched together (CutMix, Yun et al. 2019).
+
+    For objectives without labels only: a mixture has none.
+
+    Attributes:
+        blended, patched: shares of the batch in [0, 1]; the rest stays as it is.
+    """
+
+    blended: float = 0.0
+    patched: float = 0.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Images (N, C, H, W) → the same shape. Partners come from the whole batch."""
+        count = len(images)
+        to_blend, to_patch = int(self.blended * count), int(self.patched * count)
+        mixed = images.clone()
+        partners = images[torch.randperm(count, generator=generator).to(images.device)]
+        blend, patch = slice(0, to_blend), slice(to_blend, to_blend + to_patch)
+        if to_blend:
+            share = torch.rand(to_blend, 1, 1, 1, generator=generator).to(images.device)
+            mixed[blend] = share * images[blend] + (1 - share) * partners[blend]
+        if to_patch:
+            inside = _boxes(to_patch, *images.shape[2:], generator).to(images.device)
+            mixed[patch] = torch.where(inside[:, None], partners[patch], images[patch])
+        return mixed
+
+
+def _boxes(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """(count, height, width) bool: one random box each, whose area is uniform but for what the border cuts off."""
+    side = torch.rand(count, 1, 1, generator=generator).sqrt()
+    row = torch.rand(count, 1, 1, generator=generator) * height
+    column = torch.rand(count, 1, 1, generator=generator) * width
+    rows = (torch.arange(height).view(1, -1, 1) - row).abs() < side * height / 2
+    columns = (torch.arange(width).view(1, 1, -1) - column).abs() < side * width / 2
+    return rows & columns
