@@ -1,116 +1,150 @@
-"""Accuracy of the main job on real checkpoints, cell by cell; a finished cell is never run again.
+"""Accuracy of every method on real checkpoints, cell by cell; a finished cell is never run again.
 
-    python benchmarks/accuracy.py --data ../shared/data [--out benchmarks/results/accuracy.json]
+    python benchmarks/accuracy.py --data ../shared/data [--profile 5m] [--only TEXT] [--show] [--device cuda]
 
-One set of synthetic images per network and seed serves all of its cells; each cell's seconds include their synthesis.
-Real images are opened to report, but for the cells whose `images` are "real": the ceiling, the same quantizer, steps
-and schedule on 10,000 training images. The student is the one that held-out synthetic images chose.
+A profile fixes the number of images and of student steps, equal for all methods, so that results do not depend on what
+else the machine does; `5m` and `15m` are what fits into that time on two idle cores. Real images are opened to report,
+but for the methods named real-…: the ceiling, the same quantizer and schedule on real training images.
 """
 
 import json
-import tempfile
-import time
-from dataclasses import asdict, dataclass
+import signal
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from shutil import rmtree
 
 import click
 import numpy as np
 import torch
-from rich import box
+from accuracy_table import table
 from rich.console import Console
-from rich.table import Table
 
 from dfq.batch import Batch
+from dfq.calibration import METHODS
 from dfq.checkpoint import load_checkpoint
 from dfq.labelled import Labelled, read_labelled
-from dfq.pipeline import quantize_model, synthesize
+from dfq.pipeline import quantize_model
 from dfq.report import hardware, versions
 from dfq.run_folder import write_json
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 
 CHECKPOINTS = {"resnet20": "cifar10/resnet20.th", "resnet56": "cifar10/resnet56.th"}
-# Three times the work of ResNet-20 in twice its time: half of the images.
-OWN_SETTINGS: dict[str, dict[str, int]] = {"resnet20": {}, "resnet56": {"images": 512}}
+WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
+REAL = {  # images and objective of the arms that see real images
+    "real-1024": (1024, METHODS["zeroq-kd"]),
+    "real-1024-rgal": (1024, replace(METHODS["zeroq-kd"], objective=METHODS["rgal"].objective,
+                                     training=METHODS["rgal"].training, paired=True)),
+    "real-10000": (10_000, METHODS["zeroq-kd"]),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Equal work for all methods; `settings` are fields of `dfq.settings.Settings`."""
+
+    cells: tuple[tuple[str, str, int, str], ...]  # (net, scheme, bits, method)
+    seeds: int
+    settings: dict = field(default_factory=dict)
+    own: dict = field(default_factory=dict)  # method → further settings
+
+
+COMPARED = ("rgal-zeroq", "zeroq-kd", "gdfq", "rgal", "real-1024", "real-1024-rgal", "gdfq-published", "zeroq")
+PROFILES: dict[str, Profile] = {
+    "default": Profile(
+        (
+            *(("resnet20", *form, "zeroq-kd") for form in (("paper-qat", 3), ("deploy", 4), ("deploy", 8))),
+            *(("resnet20", "paper-qat", bits, "zeroq-kd") for bits in (4,)),
+            *(("resnet20", "paper-qat", bits, "real-10000") for bits in (3, 4)),
+        ),
+        seeds=1,
+    ),
+    "5m": Profile(
+        tuple(("resnet20", "paper-qat", bits, method) for bits in (2, 3, 4) for method in COMPARED),
+        seeds=3,
+        settings={"images": 1024, "steps": 600},
+    ),
+    "5m-resnet56": Profile(
+        tuple(("resnet56", "paper-qat", bits, method) for bits in (3, 2) for method in ("rgal-zeroq", "zeroq-kd")),
+        seeds=1,
+        settings={"images": 512, "steps": 300},
+    ),
+    "15m": Profile(
+        tuple(("resnet20", "paper-qat", 3, method) for method in ("rgal-zeroq", "rgal", "gdfq", "zeroq-kd")),
+        seeds=3,
+        settings={"images": 3072, "steps": 1800},
+    ),
+    "gpu": Profile(  # the published budgets
+        tuple(
+            ("resnet20", "paper-qat", bits, method) for method in ("gdfq-published", "gdfq", "rgal") for bits in (4, 3)
+        ),
+        seeds=1,
+        settings={"steps": 80_000},
+        own={"rgal": {"images": 51_200}},
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One number of the table."""
 
+    profile: str
     net: str
     scheme: str
     bits: int
     seed: int
-    images: str = "synthetic"
+    method: str
 
     def name(self) -> str:
-        return f"{self.net} W{self.bits}A{self.bits} {self.scheme} seed {self.seed} {self.images}"
+        return f"{self.profile} {self.net} W{self.bits}A{self.bits} {self.scheme} seed {self.seed} {self.method}"
 
 
-FORMATS = (("paper-qat", 3), ("deploy", 4), ("paper-qat", 4), ("deploy", 8))
-CELLS = [
-    *(Cell("resnet20", scheme, bits, 0) for scheme, bits in FORMATS),
-    *(Cell("resnet20", "paper-qat", bits, 0, "real") for bits in (3, 4)),
-    *(Cell("resnet20", scheme, bits, 1) for scheme, bits in FORMATS),
-    *(Cell("resnet56", scheme, bits, 0) for scheme, bits in reversed(FORMATS)),
-    *(Cell("resnet20", scheme, bits, 2) for scheme, bits in FORMATS),
-]
+def cells_of(name: str) -> list[Cell]:
+    """Cells of a profile, all of the first seed first."""
+    profile = PROFILES[name]
+    return [
+        Cell(name, net, scheme, bits, seed, method)
+        for seed in range(profile.seeds)
+        for net, scheme, bits, method in profile.cells
+    ]
 
 
 class Bench:
-    """Teachers, labelled images and synthetic images, each loaded or made once."""
+    """The shared data folder, and how a cell is run on it."""
 
-    def __init__(self, data: Path):
-        self.data = data
-        self._images: dict[tuple[str, int], tuple[Batch, float]] = {}
+    def __init__(self, data: Path, device: str = "cpu"):
+        self.data, self.device = data, device
 
     def teacher(self, net: str) -> Teacher:
         loaded = load_checkpoint(self.data / CHECKPOINTS[net], arch=f"dfq/{net}")
-        return Teacher(loaded.model, loaded.input_spec)
+        return Teacher(loaded.model, loaded.input_spec, self.device)
 
     def labelled(self, teacher: Teacher) -> Labelled:
         return read_labelled(self.data / "cifar10/test_1000.npz", teacher.input_spec, teacher.num_classes)
 
-    def real(self, teacher: Teacher) -> Batch:
-        pixels = np.load(self.data / "cifar10/train_10000.npz", allow_pickle=False)["images"]
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        return Batch(teacher.input_spec.normalize(images))
-
-    def images(self, cell: Cell, teacher: Teacher) -> tuple[Batch, float]:
-        """(images of the cell, seconds that making them took)."""
-        if cell.images == "real":
-            return self.real(teacher), 0.0
-        key = (cell.net, cell.seed)
-        if key not in self._images:
-            start = time.monotonic()
-            batch, _ = synthesize(teacher, Settings(bits=4, seed=cell.seed, **OWN_SETTINGS[cell.net]))
-            self._images[key] = batch, time.monotonic() - start
-        return self._images[key]
-
-    def images_of(self, cell: Cell, teacher: Teacher) -> tuple[Batch, float]:
-        """As `images`; 8 bits take the first 256, their default, which the same seed makes alone, and their share."""
-        batch, seconds = self.images(cell, teacher)
-        if cell.bits < 8 or cell.images == "real":
-            return batch, seconds
-        count = min(Settings(bits=8).image_count(teacher.input_spec), len(batch))
-        return batch.pick(torch.arange(count)), seconds * count / len(batch)
+    def real(self, teacher: Teacher, count: int = 10_000) -> Batch:
+        pixels = np.load(self.data / "cifar10/train_10000.npz", allow_pickle=False)["images"][:count]
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
+        return Batch(teacher.input_spec.normalize(images).contiguous(memory_format=torch.channels_last))
 
     def run(self, cell: Cell) -> dict:
-        teacher = self.teacher(cell.net)
-        batch, synthesis = self.images_of(cell, teacher)
-        own = {} if cell.bits == 8 else OWN_SETTINGS[cell.net]  # 8 bits have their own, smaller default
-        settings = Settings(bits=cell.bits, scheme=cell.scheme, seed=cell.seed, **own)
-        with tempfile.TemporaryDirectory() as folder:
-            result = quantize_model(
-                teacher, folder, settings, arch=f"dfq/{cell.net}", labelled=self.labelled(teacher), batch=batch
-            )
-        report = result.report
-        seconds = {**report["seconds"], "synthesis": synthesis, "total": report["seconds"]["total"] + synthesis}
-        kept = ("accuracy", "agreement", "size_bytes", "latency_ms", "nodes", "settings", "training")
-        return {**asdict(cell), **{key: report[key] for key in kept}, "seconds": seconds,
-                "train_agreement": self.train_agreement(teacher, result.student),
-                "versions": versions(), "hardware": hardware(teacher.device)}  # fmt: skip
+        """The cell's row; goes on with its run folder where an earlier piece left one."""
+        teacher, profile = self.teacher(cell.net), PROFILES[cell.profile]
+        count, method = REAL.get(cell.method, (0, None))
+        fields = {"bits": cell.bits, "scheme": cell.scheme, "seed": cell.seed, "method": method or cell.method}
+        settings = Settings(**fields | profile.settings | profile.own.get(cell.method, {}))
+        folder = WORK / cell.name().replace(" ", "-")
+        result = quantize_model(
+            teacher, folder, settings, arch=f"dfq/{cell.net}", labelled=self.labelled(teacher),
+            batch=self.real(teacher, count) if method else None, resume=folder.exists(),
+        )  # fmt: skip
+        kept = ("accuracy", "agreement", "diversity", "size_bytes", "settings", "training", "seconds")
+        row = {**asdict(cell), **{key: result.report[key] for key in kept},
+               "train_agreement": self.train_agreement(teacher, result.student),
+               "versions": versions(), "hardware": hardware(teacher.device)}  # fmt: skip
+        rmtree(folder)
+        return row
 
     @torch.no_grad()
     def train_agreement(self, teacher: Teacher, student: torch.nn.Module) -> float:
@@ -120,48 +154,43 @@ class Bench:
         return same / sum(len(b) for b in batches)
 
 
-def table(rows: list[dict]) -> Table:
-    view = Table(
-        title="Data-free accuracy, CIFAR-10 (1000 test images)",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in ("network, format, scheme", "images", "seeds", "teacher", "ONNX", "drop", "agree", "s"):
-        view.add_column(column, justify="left" if column.startswith(("net", "im")) else "right", no_wrap=True)
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["net"], row["scheme"], row["bits"], row["images"]), []).append(row)
-    for (net, scheme, bits, images), group in groups.items():
-        accuracy = np.array([row["accuracy"]["onnx"] for row in group]) * 100
-        teacher = group[0]["accuracy"]["teacher"] * 100
-        agreement = np.mean([row["train_agreement"] for row in group]) * 100
-        spread = f"±{accuracy.std(ddof=1):.1f}" if len(group) > 1 else ""
-        seconds = np.mean([row["seconds"]["total"] for row in group])
-        view.add_row(
-            f"{net} W{bits}A{bits} {scheme}", images, str(len(group)), f"{teacher:.1f}",
-            f"{accuracy.mean():.1f}{spread}", f"{teacher - accuracy.mean():.1f}", f"{agreement:.1f}", f"{seconds:.0f}",
-        )  # fmt: skip
-    return view
+def interrupt(*_) -> None:
+    raise KeyboardInterrupt
 
 
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/accuracy.json"))
-@click.option("--only", default="", help="run the cells whose name contains this text")
-@click.option("--show", is_flag=True, help="print the table of finished cells and stop")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="5m", show_default=True)
+@click.option("--only", default="", help="run the cells whose name contains all of these words")
+@click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
 @click.option("--threads", default=2, show_default=True)
-def main(data: Path, out: Path, only: str, show: bool, threads: int) -> None:
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--minutes", type=float, help="stop after that time; the next call goes on where this one stopped")
+def main(data, out: Path, profile: str, only: str, show: bool, threads: int, device: str, minutes: float | None):
     torch.set_num_threads(threads)
-    console, rows = Console(), json.loads(out.read_text()) if out.exists() else []
-    done = {Cell(**{key: row[key] for key in Cell.__dataclass_fields__}) for row in rows}
-    bench = Bench(data)
-    for cell in () if show else [c for c in CELLS if c not in done and only in c.name()]:
+    console, bench = Console(), Bench(data, device)
+    if minutes:
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.alarm(int(minutes * 60))
+    for cell in () if show else cells_of(profile):
+        if cell in finished(out) or not all(word in cell.name().split() for word in only.split()):
+            continue
         row = bench.run(cell)
-        rows.append(row)
-        write_json(out, rows)
+        write_json(out, [*read_rows(out), row])  # read again: another process may have added cells
         console.print(f"{cell.name()}: {row['accuracy']}, {row['seconds']['total']:.0f} s")
-    console.print(table(rows))
+    for name in PROFILES:
+        rows = [row for row in read_rows(out) if row["profile"] == name]
+        if rows:
+            console.print(table(name, rows))
+
+
+def read_rows(out: Path) -> list[dict]:
+    return json.loads(out.read_text()) if out.exists() else []
+
+
+def finished(out: Path) -> set[Cell]:
+    return {Cell(**{key: row[key] for key in Cell.__dataclass_fields__}) for row in read_rows(out)}
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Method:
         paired: batches in which every image has a partner of its class.
         images: how many, where it is the method that says so.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
+        zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         training: fields of `dfq.train.TrainSettings` that the method sets.
     """
 
@@ -44,6 +45,7 @@ class Method:
     paired: bool = False
     images: int | None = None
     ranges: str = "mse"
+    zoom: float = 1.0
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -97,6 +99,7 @@ METHODS: dict[str, Method] = {
             source=GrowingImages,
             first_share=0.5,
             paired=True,
+            zoom=rgal.ZOOM,
             training=rgal.TRAINING,
         ),
         Method(
@@ -108,6 +111,7 @@ METHODS: dict[str, Method] = {
             source=GrowingImages,
             first_share=0.5,
             paired=True,
+            zoom=rgal.ZOOM,
             training=rgal.TRAINING,
         ),
     )

@@ -3,6 +3,11 @@
 Liang & Fu, IJCV 2025, arXiv 2412.11380 (published for distillation; the port to quantization is ours: the student is
 the quantized copy, and gradients reach the images through its fake quantizers). Synthesis pushes samples of one label
 apart and pulls those of different labels together; the student does the opposite.
+
+Deviations: half of the images are made before there is a student, from the base terms; the rest in batches while it
+learns, each by a new generator (as published) or as sums of grids. The student matches feature maps instead of pooled
+features, at τ = 4 instead of 20, on mixtures and enlarged parts of the images; the last step's images go to the pool,
+not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation.py` measures each part.
 """
 
 from dataclasses import replace
@@ -11,17 +16,18 @@ from types import MappingProxyType
 from dfq.calibration import zeroq
 from dfq.calibration.canvas import GeneratedImages
 from dfq.calibration.inversion import InversionConfig
-from dfq.calibration.terms import Disagreement, LabelCrossEntropy, SynthesisRelations
+from dfq.calibration.terms import Disagreement, LabelCrossEntropy, Saturation, Smoothness, SynthesisRelations
 from dfq.mix import Mix
 from dfq.objectives import RelationalDistillation
 
-SYNTHESIS_PHASE = (Disagreement(1.0), SynthesisRelations(0.1))
+SYNTHESIS_PHASE = (Disagreement(1.0), SynthesisRelations(1.0))
 GENERATED = InversionConfig(
     canvas=GeneratedImages,
-    terms=(LabelCrossEntropy(0.3), *SYNTHESIS_PHASE),
+    terms=(LabelCrossEntropy(0.3), Smoothness(0.05), Saturation(0.02), *SYNTHESIS_PHASE),
     learning_rate=3e-3,
     betas=(0.5, 0.999),
 )
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
 TRAINING = MappingProxyType({"mix": Mix(blended=1 / 3, patched=1 / 3)})
+ZOOM = 0.5

@@ -4,21 +4,25 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import affine_grid, grid_sample, pad
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Random mirror and shift, drawn per image.
+    """Random mirror, shift and zoom, drawn per image.
 
     Attributes:
         flip: mirror left-right with probability one half. Wrong for digits and letters, whose mirror image is another
             sign or none; right for photographs.
         shift: up to that many pixels each way; what comes in repeats the border.
+        zoom: smallest part of an image's side that is enlarged to the whole; 1: none.
+        zoom_chance: probability that an image is zoomed.
     """
 
     flip: bool = True
     shift: int = 2
+    zoom: float = 1.0
+    zoom_chance: float = 0.5
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Images (N, C, H, W) → the same shape; differentiable."""
@@ -38,7 +42,21 @@ class Augment:
             columns = torch.where(mirrored, columns.flip(1), columns)
         batch = torch.arange(count, device=device)[:, None, None]
         picked = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
-        return picked.permute(0, 3, 1, 2)
+        return self._zoomed(picked.permute(0, 3, 1, 2), generator)
+
+    def _zoomed(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.zoom >= 1:
+            return images
+        count = len(images)
+        part = self.zoom + (1 - self.zoom) * torch.rand(count, generator=generator)
+        centre = (2 * torch.rand(2, count, generator=generator) - 1) * (1 - part)
+        zoomed = torch.rand(count, generator=generator) < self.zoom_chance
+        maps = torch.zeros(count, 2, 3)
+        maps[:, 0, 0] = maps[:, 1, 1] = torch.where(zoomed, part, 1.0)
+        maps[:, :, 2] = torch.where(zoomed, centre, 0.0).T
+        grid = affine_grid(maps.to(images.device), list(images.shape), align_corners=False)
+        seen = grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return seen.contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     def _draw(choices: int, count: int, generator: torch.Generator) -> Tensor:

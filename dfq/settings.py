@@ -115,7 +115,7 @@ class Settings:
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,
             learning_rate=LEARNING_RATES[self.lowest_bits],
-            augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1)),
+            augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
             seed=self.seed,
         )
         return replace(usual, **self.chosen_method.training)

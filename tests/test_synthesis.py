@@ -126,3 +126,15 @@ def test_augment_only_mirrors_and_shifts():
     shifted = Augment(flip=False, shift=1)(images, generator)
     assert len({tuple(i.flatten().tolist()) for i in shifted}) == 9
     assert torch.equal(shifted[:, :, 4, 4].unique(), torch.tensor([27.0, 28, 29, 35, 36, 37, 43, 44, 45]))
+
+
+def test_zoom_enlarges_a_part_of_some_images():
+    ramp = torch.linspace(0, 1, 16).expand(400, 1, 16, 16)
+    zoomed = Augment(flip=False, shift=0, zoom=0.5, zoom_chance=0.5)(ramp, torch.Generator().manual_seed(0))
+    width = zoomed[:, 0, 8, -1] - zoomed[:, 0, 8, 0]
+    untouched = (width - 1).abs() < 1e-4
+    assert 150 < untouched.sum() < 250
+    seen = width[~untouched]
+    assert 0.4 < seen.min() < 0.55 and 0.9 < seen.max() < 1.0
+    assert zoomed.min() >= 0 and zoomed.max() <= 1
+    torch.testing.assert_close(zoomed[untouched], ramp[untouched], atol=1e-5, rtol=0)

@@ -1,0 +1,38 @@
+"""The table of `accuracy.py`: one line per method and format, mean ± standard deviation over the seeds."""
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+COLUMNS = ("format", "method", "seeds", "ONNX", "drop", "agreement", "s")
+
+
+def table(profile: str, rows: list[dict]) -> Table:
+    """Rows of one profile; accuracy of the ONNX file on 1000 test images, agreement on 10,000 training images, in %."""
+    view = Table(title=f"CIFAR-10, profile {profile}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in COLUMNS:
+        view.add_column(column, justify="left" if column in ("format", "method") else "right", no_wrap=True)
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["net"], row["bits"], row["scheme"], row["method"]), []).append(row)
+    for (net, bits, scheme, method), group in sorted(groups.items(), key=_by_format_then_drop):
+        accuracy = [100 * row["accuracy"]["onnx"] for row in group]
+        drop = 100 * group[0]["accuracy"]["teacher"] - np.mean(accuracy)
+        agreement = [100 * row["train_agreement"] for row in group]
+        seconds = np.mean([row["seconds"]["total"] for row in group])
+        view.add_row(
+            f"{net} W{bits}A{bits} {scheme}", method, str(len(group)),
+            spread(accuracy, 1), f"{drop:.1f}", spread(agreement, 2), f"{seconds:.0f}",
+        )  # fmt: skip
+    return view
+
+
+def _by_format_then_drop(item: tuple[tuple, list[dict]]) -> tuple:
+    (net, bits, scheme, _), group = item
+    return net, scheme, -bits, np.mean([row["train_agreement"] for row in group])
+
+
+def spread(values: list[float], digits: int) -> str:
+    """ "90.1 ± 0.3", or the value alone where there is one."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
