@@ -1,0 +1,94 @@
+"""The table of methods: every row does the whole job, and a newcomer's row does too."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_nets import small_teacher
+from test_synthesis import quick
+
+from dfq.batch import Batch
+from dfq.calibration import METHODS, Method
+from dfq.image_source import FreshImages
+from dfq.objectives import KnowledgeDistillation
+from dfq.pipeline import held_out_count, quantize_model
+from dfq.run_folder import RunFolder
+from dfq.settings import Settings
+
+FEW = {"bits": 3, "scheme": "paper-qat", "images": 32, "steps": 8}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_row_does_the_whole_job(name, tmp_path):
+    teacher = small_teacher()
+    row = replace(METHODS[name], synthesizer=quick(name))
+    result = quantize_model(teacher, tmp_path / "run", Settings(**FEW, method=row))
+    report = result.report
+    assert report["settings"]["method"] == name
+    assert report["agreement"]["onnx_student"]["synthetic"] == 1.0
+    assert (result.history is None) == (row.objective is None)
+    images = RunFolder(tmp_path / "run").load_images(teacher.input_spec, teacher.device)
+    assert len(images) == 32 == report["settings"]["images"]
+    assert 0 <= report["seconds"]["synthesis"] and 0 <= report["seconds"]["training"]
+    if row.objective is not None and row.source is not FreshImages:
+        assert report["diversity"]["images"] == 32
+    assert all(p.requires_grad for p in result.student.parameters() if p.is_leaf)
+
+
+@pytest.mark.parametrize("name", ["rgal-zeroq", "gdfq"])
+def test_a_killed_run_of_images_that_move_along_goes_on(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfq.training_state.SAVE_EVERY_SECONDS", 0.0)
+    teacher, row = small_teacher(), replace(METHODS[name], synthesizer=quick(name))
+    calls = []
+
+    class Killed(Exception):
+        pass
+
+    def dies(student, batch, teacher):
+        calls.append(1)
+        if len(calls) > 70:
+            raise Killed
+        return row.objective(student, batch, teacher)
+
+    settings = {**FEW, "steps": 100}
+    with pytest.raises(Killed):
+        quantize_model(teacher, tmp_path / "run", Settings(**settings, method=replace(row, objective=dies)))
+    result = quantize_model(teacher, tmp_path / "run", Settings(**settings, method=row), resume=True)
+    steps = [record["step"] for record in result.history.records]
+    assert steps == [0, 50, 100] and result.history.steps == 100
+    assert result.report["settings"]["images"] == 32
+
+
+def test_published_gdfq_leaves_the_ranges_alone(tmp_path):
+    teacher, row = small_teacher(), replace(METHODS["gdfq-published"], synthesizer=quick("gdfq-published"))
+    scales = []
+    for steps in (0, 8):
+        folder = tmp_path / str(steps)
+        student = quantize_model(teacher, folder, Settings(**FEW | {"steps": steps}, method=row)).student
+        scales.append({n: p.detach().clone() for n, p in student.named_parameters() if n.endswith("scale")})
+    assert scales[0] and all(torch.equal(scales[0][name], scale) for name, scale in scales[1].items())
+
+
+def test_the_method_in_contributing_works(tmp_path):
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+    blocks = [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"(?:^    .*\n|^\n)+", text, flags=re.M)]
+    code = next(block for block in blocks if "class MyImages" in block)
+    row = next(block for block in blocks if block.strip().startswith("Method("))
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    names = {"torch": torch, "Batch": Batch, "Method": Method, "KnowledgeDistillation": KnowledgeDistillation}
+    exec(code, names)  # the documentation's own lines
+    method = eval(row.strip(), names)
+    result = quantize_model(small_teacher(), tmp_path / "run", Settings(**FEW, method=method))
+    assert result.report["settings"]["method"] == "mine" and result.history.steps == 8
+
+
+def test_held_out_images_are_the_last_ones_of_a_pool_that_grew(tmp_path):
+    teacher, row = small_teacher(), replace(METHODS["rgal-zeroq"], synthesizer=quick("rgal-zeroq"))
+    settings = Settings(**FEW, method=row)
+    quantize_model(teacher, tmp_path / "run", settings)
+    images = RunFolder(tmp_path / "run").load_images(teacher.input_spec, teacher.device)
+    first = settings.make_synthesizer(teacher, None, None).sample(16)
+    count = held_out_count(32)
+    torch.testing.assert_close(images.images[-count:], first.images[-count:], atol=1e-5, rtol=0)
