@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dfq import checkpoint
 from dfq.checkpoint import load_checkpoint, save_checkpoint
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
@@ -420,7 +419,7 @@ def test_failed_save_leaves_nothing_and_keeps_the_old_file(path, model, monkeypa
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.torch, "save", disk_full)
+    monkeypatch.setattr(torch, "save", disk_full)
     with pytest.raises(DfqError, match="No space left on device") as caught:
         save_checkpoint(path, model, ARCH, SPEC)
     assert caught.value.exit_code == 1

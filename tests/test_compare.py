@@ -19,12 +19,11 @@ from dfq.cli import main
 from dfq.cli.compare import _table
 from dfq.cli.console import TerminalProgress, stdout
 from dfq.cli.main import main as group
-from dfq.comparison import Comparison, compare_methods
-from dfq.comparison_images import common_held_out
-from dfq.comparison_pictures import comparison_chart
-from dfq.comparison_plan import Plan
-from dfq.comparison_summary import make_content, mean_and_deviation, waiting_row
-from dfq.comparison_table import markdown
+from dfq.comparison import Comparison, Plan, compare_methods
+from dfq.comparison.common_images import common_held_out
+from dfq.comparison.pictures import comparison_chart
+from dfq.comparison.summary import make_content, mean_and_deviation, waiting_row
+from dfq.comparison.table import markdown
 from dfq.errors import DfqError
 from dfq.labelled import Labelled
 from dfq.models.registry import DIGITS_INPUT, build
@@ -56,7 +55,7 @@ class Calls(list):
 @pytest.fixture
 def calls(monkeypatch) -> Calls:
     made = Calls()
-    monkeypatch.setattr("dfq.comparison.quantize_model", made)
+    monkeypatch.setattr("dfq.comparison.run.quantize_model", made)
     return made
 
 
@@ -127,7 +126,7 @@ class TestGoingOn:
                 raise KeyboardInterrupt
             return quantize_model(teacher, out, *arguments, **options)
 
-        monkeypatch.setattr("dfq.comparison.quantize_model", kill)
+        monkeypatch.setattr("dfq.comparison.run.quantize_model", kill)
         with pytest.raises(KeyboardInterrupt):
             compare_methods(small_teacher(), tmp_path, plan())
         states = [cell["state"] for cell in json.loads((tmp_path / "compare.json").read_text())["cells"]]
@@ -135,7 +134,7 @@ class TestGoingOn:
         assert "–" in (tmp_path / "compare.md").read_text()
 
         calls = Calls()
-        monkeypatch.setattr("dfq.comparison.quantize_model", calls)
+        monkeypatch.setattr("dfq.comparison.run.quantize_model", calls)
         content = compare_methods(small_teacher(), tmp_path, plan()).content
         assert calls == ["zeroq-kd-w4a4-seed0"] and not [c for c in content["cells"] if c["state"] != "finished"]
 
@@ -148,7 +147,7 @@ class TestGoingOn:
         ],
     )
     def test_other_conditions_are_refused(self, tmp_path, monkeypatch, change, found):
-        monkeypatch.setattr("dfq.comparison.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
+        monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
         teacher = small_teacher()
         compare_methods(teacher, tmp_path, plan(methods=("zeroq",)))
         before = (tmp_path / "compare.json").read_bytes()
@@ -171,7 +170,7 @@ class TestGoingOn:
 class TestFailure:
     def test_the_others_go_on_and_the_failed_one_is_tried_again(self, tmp_path, monkeypatch):
         calls = Calls(failing="zeroq-w4a4-seed0")
-        monkeypatch.setattr("dfq.comparison.quantize_model", calls)
+        monkeypatch.setattr("dfq.comparison.run.quantize_model", calls)
         comparison = compare_methods(small_teacher(), tmp_path, plan())
         assert calls == ["zeroq-w4a4-seed0", "zeroq-kd-w4a4-seed0"]
         (failed,) = comparison.failed
@@ -297,7 +296,7 @@ class TestCommand:
         assert {path.name for path in out.iterdir()} == {"cells", "compare.json", "compare.md", "compare.png"}
 
     def test_a_failing_cell_is_shown_and_ends_in_1(self, model, tmp_path, monkeypatch):
-        monkeypatch.setattr("dfq.comparison.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
+        monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
         result = run("compare", model, "--methods", "zeroq", *self.SMALL, "--out", tmp_path / "compared")
         assert result.exit_code == 1
         assert "zeroq W4A4 seed 0: an operator of the test" in result.stdout

@@ -8,10 +8,8 @@ from rich.table import Table
 from dfq.calibration import METHODS
 from dfq.cli import console, options
 from dfq.cli.parameters import Listed, Named
-from dfq.comparison import compare_methods
-from dfq.comparison_folder import ComparisonFolder
-from dfq.comparison_plan import Plan
-from dfq.comparison_table import (
+from dfq.comparison import ComparisonFolder, Plan, compare_methods
+from dfq.comparison.table import (
     MEASURES,
     caveat,
     difference,

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dfq.checkpoint_checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
-from dfq.checkpoint_weights import Contents, load_weights, rename
+from dfq.checkpoint.checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
+from dfq.checkpoint.weights import Contents, load_weights, rename
 from dfq.errors import DfqError
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest

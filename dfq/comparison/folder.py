@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfq.comparison_pictures import comparison_chart
-from dfq.comparison_plan import Cell, Plan
-from dfq.comparison_table import markdown
+from dfq.comparison.pictures import comparison_chart
+from dfq.comparison.plan import Cell, Plan
+from dfq.comparison.table import markdown
 from dfq.errors import DfqError
 from dfq.files import replacing
 from dfq.labelled import Labelled

@@ -7,11 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from dfq.api import load_teacher
-from dfq.comparison_folder import ComparisonFolder, make_conditions
-from dfq.comparison_images import common_agreements, common_held_out
-from dfq.comparison_plan import Cell, Plan
-from dfq.comparison_summary import failed_row, finished_row, make_content, waiting_row
-from dfq.comparison_table import failed_cells
+from dfq.comparison.common_images import common_agreements, common_held_out
+from dfq.comparison.folder import ComparisonFolder, make_conditions
+from dfq.comparison.plan import Cell, Plan
+from dfq.comparison.summary import failed_row, finished_row, make_content, waiting_row
+from dfq.comparison.table import failed_cells
 from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.labelled import Labelled, read_labelled

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dfq.checkpoint_checks import IMAGE_NETWORK
+from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
 

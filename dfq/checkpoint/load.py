@@ -1,20 +1,17 @@
-"""A checkpoint file → a network with its weights, its architecture's name and its input; and back."""
+"""A checkpoint file → a network with its weights, its architecture's name and its input."""
 
-import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from dfq.checkpoint_arch import PICKLED, build_with_weights
-from dfq.checkpoint_checks import check_weights
-from dfq.checkpoint_files import read_file
-from dfq.checkpoint_input import check_forward, resolve_input_spec
-from dfq.checkpoint_weights import find_contents
-from dfq.errors import DfqError
+from dfq.checkpoint.arch import PICKLED, build_with_weights
+from dfq.checkpoint.checks import check_weights
+from dfq.checkpoint.files import read_file
+from dfq.checkpoint.input import check_forward, resolve_input_spec
+from dfq.checkpoint.weights import find_contents
 from dfq.input_spec import InputSpec
 from dfq.models.registry import published_input_spec
 
@@ -67,28 +64,3 @@ def load_checkpoint(
     input_spec, guessed = resolve_input_spec(flags, contents.metadata, published, name)
     check_forward(model, input_spec)
     return Loaded(model, name, input_spec, assumed + guessed)
-
-
-def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, input_spec: InputSpec) -> Path:
-    """Writes `{arch, state_dict, input_spec}`, which `load_checkpoint` reads alone; whole or not at all.
-
-    Raises:
-        DfqError: the folder is missing or not writable, or the disk is full (exit code 1).
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    values = {"arch": arch, "state_dict": model.state_dict(), "input_spec": input_spec.to_dict()}
-    try:
-        torch.save(values, temporary)
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:  # torch reports a missing folder and a full disk as RuntimeError
-        raise DfqError(
-            f"'{target}' cannot be written: {error}",
-            "a writable folder with free space",
-            "choose another path",
-            exit_code=1,
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # there is one only after a failure
-    return target

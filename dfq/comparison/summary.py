@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from dfq.comparison_plan import Cell, Plan
+from dfq.comparison.plan import Cell, Plan
 from dfq.errors import DfqError
 
 FORMAT = 1
