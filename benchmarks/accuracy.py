@@ -11,7 +11,7 @@ import json
 import signal
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 
 import click
 import numpy as np
@@ -31,6 +31,7 @@ from dfq.teacher import Teacher
 
 CHECKPOINTS = {"resnet20": "cifar10/resnet20.th", "resnet56": "cifar10/resnet56.th"}
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
+SAMPLES = Path("benchmarks/results")  # contact sheets of one cell per method
 REAL = {  # images and objective of the arms that see real images
     "real-1024": (1024, METHODS["zeroq-kd"]),
     "real-1024-rgal": (1024, replace(METHODS["zeroq-kd"], objective=METHODS["rgal"].objective,
@@ -143,6 +144,8 @@ class Bench:
         row = {**asdict(cell), **{key: result.report[key] for key in kept},
                "train_agreement": self.train_agreement(teacher, result.student),
                "versions": versions(), "hardware": hardware(teacher.device)}  # fmt: skip
+        if cell.profile == "5m" and cell.bits == 3 and cell.seed == 0:
+            copyfile(folder / "samples.png", SAMPLES / f"samples-{cell.method}.png")
         rmtree(folder)
         return row
 

@@ -7,7 +7,7 @@ is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, inf, isfinite, pi
 
 import torch
 from torch import Tensor, fx
@@ -127,10 +127,12 @@ class Inversion:
                 loss = self._loss(canvas, labels, statistics)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
+                norm = torch.nn.utils.clip_grad_norm_(canvas.parameters(), inf)
+                if isfinite(norm):  # one bad step would turn all images into NaN for good
+                    optimizer.step()
+                    losses.append(loss.item())
                 step += 1
-                task.advance(1, loss=losses[-1])
+                task.advance(1, loss=loss.item())
         task.advance(config.iterations - step)
         with torch.no_grad():
             pixels = (canvas.to_pixels(canvas.logits().float()).clamp(0, 1) * 255).round() / 255
@@ -156,11 +158,14 @@ class Inversion:
         return features_of(self.student)(images) if needed and self.student is not None else None
 
     def _draw_labels(self, size: int) -> Tensor:
-        """As many of each class as fit, the rest at random, shuffled."""
+        """As many of each class as fit, the rest at random, shuffled; in pairs where a term compares within classes."""
         classes = self.teacher.num_classes
-        whole = torch.arange(classes).repeat(size // classes)
-        rest = torch.randperm(classes, generator=self.generator)[: size - len(whole)]
-        labels = torch.cat([whole, rest])
+        paired = any(getattr(term, "needs_pairs", False) for term in self.config.terms)
+        if paired and size < 2 * classes:
+            labels = torch.randperm(classes, generator=self.generator)[: (size + 1) // 2].repeat(2)[:size]
+        else:
+            whole = torch.arange(classes).repeat(size // classes)
+            labels = torch.cat([whole, torch.randperm(classes, generator=self.generator)[: size - len(whole)]])
         return labels[torch.randperm(size, generator=self.generator)]
 
 

@@ -40,7 +40,7 @@ class View:
 
 
 Term = Callable[[View], Tensor | None]
-"""Weighted scalar of a step; None where it does not apply. Its class has `needs_student`."""
+"""Weighted scalar of a step; None where it does not apply. Its class may say `needs_student` and `needs_pairs`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class LabelCrossEntropy:
     """CE of the teacher's logits and the drawn labels."""
 
     weight: float
-    needs_student = False
 
     def __call__(self, view: View) -> Tensor:
         return self.weight * label_cross_entropy(view.logits, view.labels)
@@ -59,7 +58,6 @@ class InputPrior:
     """ZeroQ: the images themselves have mean 0 and standard deviation 1."""
 
     weight: float
-    needs_student = False
 
     def __call__(self, view: View) -> Tensor:
         return self.weight * input_prior(view.images)
@@ -70,7 +68,6 @@ class Smoothness:
     """Total variation of the pixels in [0, 1]."""
 
     weight: float
-    needs_student = False
 
     def __call__(self, view: View) -> Tensor:
         return self.weight * total_variation(view.pixels)
@@ -81,7 +78,6 @@ class Saturation:
     """Keeps pixels away from pure black and white."""
 
     weight: float
-    needs_student = False
 
     def __call__(self, view: View) -> Tensor:
         return self.weight * saturation(view.pixel_logits)
@@ -117,6 +113,7 @@ class SynthesisRelations:
     sampling: NegativeSampling = FOCAL_WEIGHTED
     swapped: bool = True
     needs_student = True
+    needs_pairs = True
 
     def __call__(self, view: View) -> Tensor | None:
         if view.student is None:

@@ -1,8 +1,8 @@
 """How varied synthetic images are in the teacher's eyes: distances, confusion, balance, BatchNorm statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import ceil, isfinite, log
+from math import ceil, isfinite, log, nan
 
 import torch
 from torch import Tensor
@@ -67,6 +67,18 @@ class Diversity:
     def to_dict(self) -> dict:
         """Numbers and short lists, as JSON takes them; a value that is not finite becomes None."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Diversity":
+        """What `to_dict` gave. None becomes NaN in fields that cannot be None; in the others it stays None.
+
+        Raises:
+            DfqError: a figure is missing.
+        """
+        missing = [field.name for field in fields(cls) if field.name not in values]
+        if missing:
+            raise DfqError(f"a measurement of diversity without {', '.join(missing)}", "all figures", "repeat the run")
+        return cls(**{field.name: _restored(values[field.name], field.type) for field in fields(cls)})
 
 
 @torch.no_grad()
@@ -156,3 +168,9 @@ def _plain(value: float | Sequence[float] | None) -> float | list | None:
     if isinstance(value, tuple):
         return [_plain(element) for element in value]
     return value if value is not None and isfinite(value) else None
+
+
+def _restored(value: float | Sequence | None, kind: object) -> float | tuple | None:
+    if isinstance(value, Sequence):
+        return tuple(nan if element is None else element for element in value)
+    return nan if value is None and kind is float else value

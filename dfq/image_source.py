@@ -85,7 +85,7 @@ class GrowingImages(FixedImages):
 
     Args:
         images: the first ones.
-        total: size that the pool grows to, in even steps that end with `GROW_UNTIL` of the training.
+        total: size that the pool grows to, in even steps from the start to `GROW_UNTIL` of the training.
         budget: the clock of the training, of which synthesis gets `SHARE`.
     """
 
@@ -108,7 +108,7 @@ class GrowingImages(FixedImages):
         self.rounds = ceil(max(total - self.first, 0) / synthesizer.batch_size)
 
     def batch(self, student, size, done, generator):
-        rounds_due = min(int(done / self.GROW_UNTIL * self.rounds), self.rounds)  # none against an untrained student
+        rounds_due = min(int(done / self.GROW_UNTIL * self.rounds) + 1, self.rounds)
         while len(self.images) < min(self.first + rounds_due * self.synthesizer.batch_size, self.total):
             self._grow(student)
         return super().batch(student, size, done, generator)

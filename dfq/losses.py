@@ -45,8 +45,8 @@ def disagreement(
         masked: count only samples on whose class both agree (RGAL, CMI); the mean stays over all N.
     """
     student = log_softmax(student_logits.float() / temperature, dim=1)
-    teacher = softmax(teacher_logits.float() / temperature, dim=1)
-    divergence = kl_div(student, teacher, reduction="none").sum(1)
+    teacher = log_softmax(teacher_logits.float() / temperature, dim=1)  # as logarithm: its gradient is finite at p = 0
+    divergence = kl_div(student, teacher, reduction="none", log_target=True).sum(1)
     if masked:
         divergence = divergence * (student_logits.argmax(1) == teacher_logits.argmax(1))
     return -divergence.mean()

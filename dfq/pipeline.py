@@ -141,7 +141,10 @@ def synthesize(
 ) -> tuple[Batch, list[str]]:
     """(images of the method, notes for the report); made without a student."""
     synthesizer = settings.make_synthesizer(teacher, budget, progress)
-    return synthesizer.sample(settings.image_count(teacher.input_spec)), synthesizer.notes
+    batch = synthesizer.sample(settings.image_count(teacher.input_spec))
+    if settings.chosen_method.first_share < 1:
+        synthesizer.notes.append("made without a student: what the method does against one is left out")
+    return batch, synthesizer.notes
 
 
 def held_out_count(images: int) -> int:

@@ -19,7 +19,7 @@ from dfq.cli import main
 from dfq.cli.compare import _table
 from dfq.cli.console import TerminalProgress, stdout
 from dfq.cli.main import main as group
-from dfq.comparison import Comparison, Plan, compare_methods
+from dfq.comparison import Comparison, ComparisonFolder, Plan, compare_methods
 from dfq.comparison.common_images import common_held_out
 from dfq.comparison.pictures import comparison_chart
 from dfq.comparison.summary import make_content, mean_and_deviation, waiting_row
@@ -100,6 +100,15 @@ class TestContent:
             values = [c["accuracy"] for c in finished.content["cells"] if c["method"] == row["method"]]
             assert row["finished"] == 2 and row["accuracy"]["mean"] == pytest.approx(sum(values) / 2)
             assert row["accuracy"]["std"] == pytest.approx(stdev(values))
+
+    def test_how_varied_the_images_are_stands_in_cells_and_summary(self, finished):
+        for cell in finished.content["cells"]:
+            report = json.loads((finished.folder / cell["folder"] / "report.json").read_text())
+            for name in ("same_class_distance", "entropy", "class_balance"):
+                assert cell[name] == report["diversity"][name]
+        for row in finished.content["summary"]:
+            values = [c["entropy"] for c in finished.content["cells"] if c["method"] == row["method"]]
+            assert row["entropy"] == mean_and_deviation(values)
 
     def test_the_file_is_what_is_returned(self, finished):
         assert json.loads((finished.folder / "compare.json").read_text()) == finished.content
@@ -245,6 +254,15 @@ class TestTables:
         assert "64 synthetic images are the same for every cell" in text and "| zeroq | 65.00 ± 7.07, 80 s |" in text
         assert "teacher |" not in text
 
+    def test_variety_is_shown_at_the_lowest_width(self):
+        content = fabricated(data=True)
+        for row in content["summary"]:
+            row["entropy"] = {"mean": 0.25 if row["width"] == "W3A3" else 9.0, "std": 4.2e-5}
+        text = markdown(content)
+        assert "in the teacher's eyes, at W3A3." in text
+        assert "| method | same-class distance | entropy, nats | class balance |" in text
+        assert "| zeroq | – | 0.25 ± 4.2e-05 | – |" in text and "9.0" not in text
+
     def test_figures_of_separate_images_are_called_not_comparable(self):
         text = markdown({**fabricated(data=False), "measure": "agreement"})
         assert "NOT comparable between methods" in text
@@ -264,6 +282,15 @@ class TestTables:
         content = make_content(header, made, {cell.name: waiting_row(cell) for cell in made.cells})
         comparison_chart(content, tmp_path / "compare.png")
         assert (tmp_path / "compare.png").stat().st_size > 1000
+
+    def test_the_images_of_all_methods_are_drawn_at_the_lowest_width_and_first_seed(self, finished, monkeypatch):
+        drawn = {}
+        monkeypatch.setattr("dfq.comparison.folder.diversity_plot", lambda sets, path: drawn.update({path: sets}))
+        ComparisonFolder(finished.folder).write(finished.content)
+        assert (finished.folder / "diversity.png").stat().st_size > 1000
+        (sets,) = drawn.values()
+        for name, cell in zip(METHODS, finished.content["cells"], strict=False):
+            assert cell["seed"] == 0 and sets[name].entropy == cell["entropy"]
 
 
 def run(*arguments: object) -> Result:
@@ -289,11 +316,13 @@ class TestCommand:
         out = tmp_path / "compared"
         result = run("compare", model, "--methods", "zeroq,zeroq-kd", *self.SMALL, "--data", data, "--out", out)
         assert result.exit_code == 0, result.output
-        for part in ("W4A4", "teacher", "zeroq-kd", "top-1 accuracy of the ONNX file", "One seed", "compare.png"):
+        parts = ("W4A4", "teacher", "zeroq-kd", "top-1 accuracy of the ONNX file", "One seed", "same-class distance")
+        files = {"compare.json", "compare.md", "compare.png", "diversity.png"}
+        for part in (*parts, *files):
             assert part in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
         assert "zeroq-kd W4A4 seed 0: cell 2 of 2" in result.stderr and "Comparing: done" in result.stderr
-        assert {path.name for path in out.iterdir()} == {"cells", "compare.json", "compare.md", "compare.png"}
+        assert {path.name for path in out.iterdir()} == {"cells", *files}
 
     def test_a_failing_cell_is_shown_and_ends_in_1(self, model, tmp_path, monkeypatch):
         monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))

@@ -1,7 +1,7 @@
 """What `measure_diversity` says of images whose answer is known by hand, and of the smallest sets."""
 
 import json
-from math import log, sqrt
+from math import isnan, log, sqrt
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from torch import nn
 
 from dfq.batch import Batch
 from dfq.batch_norm_statistics import pool_moments
-from dfq.diversity import ENTROPY_BINS, MOST_IMAGES, measure_diversity
+from dfq.diversity import ENTROPY_BINS, MOST_IMAGES, Diversity, measure_diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
@@ -112,6 +112,24 @@ def test_one_class_and_values_that_are_not_finite():
     assert one.margin is None and one.class_balance is None and one.entropy == 0
     broken = measure_diversity(small_teacher(), Batch(torch.full((3, *SPEC.size), float("nan"))))
     assert json.loads(json.dumps(broken.to_dict(), allow_nan=False))["entropy"] is None
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("model", [None, plain()], ids=["batch norm", "none"])
+def test_back_from_json(count, model):
+    found = measure_diversity(small_teacher(model), Batch(torch.randn(count, *SPEC.size)))
+    assert Diversity.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_what_json_cannot_hold_comes_back_as_nan_or_none():
+    values = measure_diversity(small_teacher(), Batch(torch.full((3, *SPEC.size), float("nan")))).to_dict()
+    back = Diversity.from_dict(values)
+    assert values["entropy"] is None and isnan(back.entropy) and back.same_class_distance is None
+    assert None in values["batch_norm_deviation"] and any(map(isnan, back.batch_norm_deviation))
+    assert back.to_dict() == values
+    del values["margin"]
+    with pytest.raises(DfqError, match="without margin"):
+        Diversity.from_dict(values)
 
 
 def test_no_image():

@@ -60,7 +60,7 @@ def test_the_pool_grows_in_even_steps_against_the_current_student(teacher, stude
         batch, _ = source.batch(student, 6, done, generator)
         assert len(batch) == 6
         sizes.append(len(source.images))
-    assert sizes == [8, 16, 16, 24, 32, 40]
+    assert sizes == [16, 24, 24, 32, 40, 40]
     assert synthesizer.student is student
     assert torch.equal(source.labels, predicted_labels(teacher, source.images.images))
     assert all(parameter.requires_grad for parameter in student.parameters()), "only frozen while images are made"

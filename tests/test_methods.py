@@ -31,7 +31,7 @@ def test_every_row_does_the_whole_job(name, tmp_path):
     assert (result.history is None) == (row.objective is None)
     images = RunFolder(tmp_path / "run").load_images(teacher.input_spec, teacher.device)
     assert len(images) == 32 == report["settings"]["images"]
-    assert 0 <= report["seconds"]["synthesis"] and 0 <= report["seconds"]["training"]
+    assert report["seconds"]["synthesis"] >= 0 and report["seconds"]["training"] >= 0
     if row.objective is not None and row.source is not FreshImages:
         assert report["diversity"]["images"] == 32
     assert all(p.requires_grad for p in result.student.parameters() if p.is_leaf)

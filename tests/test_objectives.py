@@ -104,6 +104,13 @@ def test_disagreement_counts_only_samples_that_agree_when_masked():
     assert disagreement(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_disagreement_has_a_finite_gradient_where_a_probability_underflows():
+    teacher = torch.tensor([[300.0, 0.0, -10.0]], requires_grad=True)
+    student = torch.tensor([[2.0, 0.0, 1.0]], requires_grad=True)
+    disagreement(student, teacher).backward()
+    assert teacher.grad.isfinite().all() and student.grad.isfinite().all() and student.grad.any()
+
+
 def test_mixtures_are_made_of_images_of_the_batch():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 2, 8, 8)
     generator = torch.Generator().manual_seed(0)

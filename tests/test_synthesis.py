@@ -5,15 +5,21 @@ from functools import partial
 
 import pytest
 import torch
-from small_nets import SPEC, plain, small_teacher
+from small_nets import SPEC, Residual, plain, small_teacher
 
 from dfq.augment import Augment
+from dfq.batch import Batch
 from dfq.budget import Budget
-from dfq.calibration import METHODS, zeroq
+from dfq.calibrate import calibrate
+from dfq.calibration import METHODS, rgal, zeroq
 from dfq.calibration.gdfq import GDFQ
 from dfq.calibration.inversion import Inversion
 from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
-from dfq.calibration.terms import LabelCrossEntropy
+from dfq.calibration.terms import LabelCrossEntropy, SynthesisRelations
+from dfq.convert import quantize
+from dfq.image_source import paired_index, predicted_labels
+from dfq.objectives import RelationalDistillation
+from dfq.scheme import make_scheme
 
 QUICK = {Inversion: {"iterations": 25}, GDFQ: {"warm_up": 10, "width": 16}}
 
@@ -138,3 +144,30 @@ def test_zoom_enlarges_a_part_of_some_images():
     assert 0.4 < seen.min() < 0.55 and 0.9 < seen.max() < 1.0
     assert zoomed.min() >= 0 and zoomed.max() <= 1
     torch.testing.assert_close(zoomed[untouched], ramp[untouched], atol=1e-3, rtol=0)
+
+
+def test_a_thousand_classes_in_batches_of_sixteen_have_pairs_for_the_relations():
+    teacher = small_teacher(Residual(classes=1000))
+    student = calibrate(quantize(teacher, make_scheme("paper-qat", bits=2)), torch.randn(8, *SPEC.size))
+    config = replace(rgal.OPTIMIZED, iterations=40, terms=(LabelCrossEntropy(5.0), SynthesisRelations(1.0)))
+    synthesizer = Inversion(config, teacher, batch_size=16)
+    synthesizer.update(student)
+    batch = synthesizer.sample(32)
+    for labels in batch.labels.split(16):
+        assert torch.bincount(labels).sort().values[-8:].tolist() == [2] * 8
+    predicted = predicted_labels(teacher, batch.images)
+    paired = paired_index(predicted, 16, torch.Generator().manual_seed(0))
+    images = Batch(batch.images[paired])
+    losses = RelationalDistillation(triplet_weight=1.0)(student, images, teacher)
+    assert losses["triplet"].item() > 0 and losses["triplet"].isfinite()
+
+
+def test_a_step_without_finite_gradients_is_skipped():
+    calls = []
+
+    def breaks_once(view):
+        calls.append(1)
+        return view.pixels.sum() * (float("nan") if len(calls) == 5 else 0.0)
+
+    assert improved(small_teacher(), terms=(breaks_once,)).sample(8).images.isfinite().all()
+    assert len(calls) == 25

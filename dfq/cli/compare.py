@@ -11,6 +11,7 @@ from dfq.cli.parameters import Listed, Named
 from dfq.comparison import ComparisonFolder, Plan, compare_methods
 from dfq.comparison.table import (
     MEASURES,
+    VARIETY_COLUMNS,
     caveat,
     difference,
     explained,
@@ -21,6 +22,8 @@ from dfq.comparison.table import (
     teacher_value,
     title_of,
     value,
+    variety_rows,
+    variety_title,
 )
 from dfq.labelled import read_labelled
 
@@ -94,15 +97,18 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     text = f"{reading[0].upper()}{reading[1:]} {caveat(content)}".strip()
     console.stdout.print(text, style="dim", markup=False)
     console.stdout.print()
+    console.stdout.print(variety_title(content), style="bold", markup=False)
+    console.stdout.print(console.table(None, ("method", *VARIETY_COLUMNS.values()), variety_rows(content)))
     console.facts("Failed", [f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)])
     files = (
         (folder.content, "every figure, setting and version"),
-        (folder.table, "the table, for a paper"),
+        (folder.table, "the tables, for a paper"),
         (folder.chart, "by width and by time"),
+        (folder.diversity, "how varied each method's images are"),
     )
     console.fact("Files", f"in {folder.path}/")
-    console.facts("", [f"{path.name:<14}{what}" for path, what in files])
-    console.fact("", f"{'cells/':<14}a run folder for each, as of `dfq quantize`")
+    console.facts("", [f"{path.name:<15}{what}" for path, what in files if path.exists()])
+    console.fact("", f"{'cells/':<15}a run folder for each, as of `dfq quantize`")
 
 
 def _table(content: dict, widths: list[str]) -> Table:

@@ -1,4 +1,4 @@
-"""The folder of a comparison: `compare.json`, `.md`, `.png`, and a run folder per cell that is made only once."""
+"""The folder of a comparison: `compare.json`, `.md`, `.png`, `diversity.png`, and a run folder per cell, made once."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,9 @@ import torch
 
 from dfq.comparison.pictures import comparison_chart
 from dfq.comparison.plan import Cell, Plan
-from dfq.comparison.table import markdown
+from dfq.comparison.table import lowest_width, markdown
+from dfq.diversity import Diversity
+from dfq.diversity_picture import diversity_plot
 from dfq.errors import DfqError
 from dfq.files import replacing
 from dfq.labelled import Labelled
@@ -23,11 +25,13 @@ class ComparisonFolder:
     Attributes:
         path: the folder.
         content, table, chart: `compare.json`, `compare.md`, `compare.png`.
+        diversity: `diversity.png`, the images of all methods at the lowest width and the first seed.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.content, self.table, self.chart = (self.path / f"compare.{kind}" for kind in ("json", "md", "png"))
+        self.diversity = self.path / "diversity.png"
 
     def run(self, cell: Cell) -> RunFolder:
         return RunFolder(self.path / "cells" / cell.name)
@@ -63,11 +67,20 @@ class ComparisonFolder:
             )
 
     def write(self, content: dict) -> None:
-        """Replaces the three files; each is whole at any time."""
+        """Replaces the files; each is whole at any time. Without a cell to show there is no `diversity.png`."""
         write_json(self.content, content)
         with replacing(self.table) as temporary:
             temporary.write_text(markdown(content))
         comparison_chart(content, self.chart)
+        if measured := self._diversities(content):
+            diversity_plot(measured, self.diversity)
+
+    def _diversities(self, content: dict) -> dict[str, Diversity]:
+        """Method → its images, of the finished cells at the lowest width and the first seed."""
+        place = lowest_width(content), content["seeds"][0]
+        rows = [r for r in content["cells"] if (r["width"], r["seed"]) == place and r["state"] == "finished"]
+        reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
+        return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
 
 
 def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> dict:

@@ -82,7 +82,7 @@ def compare_methods(
     labelled: Labelled | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Runs every cell of `plan` that the folder `out` does not hold yet, and writes `compare.json`, `.md` and `.png`.
+    """Runs every cell of `plan` that the folder `out` does not hold yet, and writes the folder's files.
 
     A finished cell is never run again. One that was killed starts afresh, so that its seconds and its budget are those
     of a whole run. One that failed is tried again. Methods, widths and seeds may be added to a folder later; whatever

@@ -7,7 +7,8 @@ from dfq.comparison.plan import Cell, Plan
 from dfq.errors import DfqError
 
 FORMAT = 1
-MEASURED = ("accuracy", "agreement", "common_agreement", "seconds")
+VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.diversity.Diversity`
+MEASURED = ("accuracy", "agreement", "common_agreement", "seconds", *VARIETY)
 COPIED = ("settings", "versions", "hardware", "warnings")
 
 
@@ -31,6 +32,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
     accuracy: top-1 of the ONNX file on `--data`, a fraction, or None; teacher_accuracy: the teacher's.
     agreement: top-1 of student and teacher on the cell's own held-out synthetic images, a fraction.
     common_agreement: the same on images that all cells share; None until all have run.
+    same_class_distance, entropy, class_balance: how varied the cell's images are, as in `dfq.diversity.Diversity`.
     """
     return {
         **waiting_row(cell),
@@ -39,6 +41,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
         "teacher_accuracy": report["accuracy"]["teacher"],
         "agreement": report["agreement"]["student_teacher"]["synthetic"],
         "seconds": report["seconds"]["total"],
+        **{name: report["diversity"][name] for name in VARIETY},
         **{name: report[name] for name in COPIED},
     }
 

@@ -1,6 +1,11 @@
-"""The texts of a comparison: what was measured, a cell's figures, and the table for a paper."""
+"""The texts of a comparison: what was measured, a cell's figures, and the tables for a paper."""
 
 NOTHING = "–"
+VARIETY_COLUMNS = {
+    "same_class_distance": "same-class distance",
+    "entropy": "entropy, nats",
+    "class_balance": "class balance",
+}
 MEASURES = {
     "accuracy": "top-1 accuracy of the ONNX file on labelled images, in %",
     "common_agreement": "top-1 agreement with the teacher on held-out synthetic images, in %",
@@ -62,24 +67,52 @@ def missing(row: dict) -> str:
     return ", ".join(parts) if row["finished"] else ""
 
 
+def variety_title(content: dict) -> str:
+    return f"How varied the synthetic images are in the teacher's eyes, at {lowest_width(content)}"
+
+
+def variety_rows(content: dict) -> list[tuple[str, ...]]:
+    """(method, figures in the order of `VARIETY_COLUMNS`), at the lowest width."""
+    rows = [summary_row(content, method, lowest_width(content)) for method in content["methods"]]
+    return [(row["method"], *(_spread(**row[name]) for name in VARIETY_COLUMNS)) for row in rows]
+
+
+def _spread(mean: float | None, std: float | None) -> str:
+    """ "0.61 ± 0.02", "4.2e-05"."""
+    if mean is None:
+        return NOTHING
+    return _number(mean) + (f" ± {_number(std)}" if std is not None else "")
+
+
+def _number(figure: float) -> str:
+    return f"{figure:.2f}" if figure >= 0.1 else f"{figure:.2g}"
+
+
+def lowest_width(content: dict) -> str:
+    """The width with the fewest bits."""
+    return min(zip(content["bits"], content["widths"], strict=True))[1]
+
+
 def summary_row(content: dict, method: str, width: str) -> dict:
     return next(row for row in content["summary"] if (row["method"], row["width"]) == (method, width))
 
 
 def markdown(content: dict) -> str:
-    """The table for a paper, with a caption that says what was measured and how."""
+    """The tables for a paper, with captions that say what was measured and how."""
     shared = content["conditions"]["settings"]
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     captions = [
         f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
         f"Network {content['arch'] or 'from Python'}; scheme {shared['scheme']}; {budget}.",
     ]
-    lines = [_line(["method", *content["widths"]]), _line(["---", *("---:" for _ in content["widths"])])]
+    lines = _head(content["widths"])
     if content["measure"] == "accuracy":
         lines.append(_line(["teacher", *(teacher_value(content) for _ in content["widths"])]))
     for method in content["methods"]:
         rows = [summary_row(content, method, width) for width in content["widths"]]
         lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
+    variety = [*_head(list(VARIETY_COLUMNS.values())), *(_line(list(row)) for row in variety_rows(content))]
+    lines += ["", f"{variety_title(content)}.", "", *variety]
     failures = [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
     return "\n".join(["\n".join(captions), "", *lines, *([""] if failures else []), *failures]) + "\n"
 
@@ -96,6 +129,10 @@ def title_of(row: dict) -> str:
 def _markdown_cell(row: dict, content: dict) -> str:
     figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
     return ", ".join(part for part in (figures, seconds(row), missing(row)) if part)
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [_line(["method", *columns]), _line(["---", *("---:" for _ in columns)])]
 
 
 def _line(cells: list[str]) -> str:
