@@ -15,6 +15,9 @@ class Task(Protocol):
     def advance(self, steps: int = 1, **figures: float) -> None:
         """Moves the bar by `steps` and shows the newest `figures` (loss, learning rate, …) beside it."""
 
+    def name(self, part: str) -> None:
+        """Says which part runs now, beside the bar."""
+
 
 class Progress(Protocol):
     def task(self, description: str, total: int):
@@ -26,6 +29,9 @@ class Progress(Protocol):
 
 class _SilentTask:
     def advance(self, steps: int = 1, **figures: float) -> None:
+        pass
+
+    def name(self, part: str) -> None:
         pass
 
 

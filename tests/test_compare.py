@@ -321,7 +321,7 @@ class TestCommand:
         for part in (*parts, *files):
             assert part in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
-        assert "zeroq-kd W4A4 seed 0: cell 2 of 2" in result.stderr and "Comparing: done" in result.stderr
+        assert "Comparing: zeroq-kd W4A4 seed 0" in result.stderr and "Comparing: done" in result.stderr
         assert {path.name for path in out.iterdir()} == {"cells", *files}
 
     def test_a_failing_cell_is_shown_and_ends_in_1(self, model, tmp_path, monkeypatch):
@@ -335,10 +335,13 @@ class TestCommand:
 
     def test_bars_of_finished_stages_make_room(self):
         progress = TerminalProgress(Console(file=io.StringIO(), force_terminal=True))
-        with progress.task("Comparing", 2):
+        with progress.task("Comparing", 2) as whole:
+            whole.name("zeroq W4A4 seed 0")
             with progress.task("Training the student", 1) as stage:
                 stage.advance()
             assert [bar.description for bar in progress._bars.tasks if bar.visible] == ["Comparing"]
+            (line,) = [bar.fields["figures"] for bar in progress._bars.tasks if bar.visible]
+            assert line == "zeroq W4A4 seed 0"
 
     def test_the_table_fits_a_terminal(self):
         content = fabricated(data=True)

@@ -101,9 +101,12 @@ class _BarTask:
             self._bars.update(self._identity, figures=figures_text(figures))
         self._bars.update(self._identity, advance=steps)
 
+    def name(self, part: str) -> None:
+        self._bars.update(self._identity, figures=part)  # a longer description would leave no room for inner stages
+
 
 class _PlainTask:
-    """One line at the end, and one every `QUIET_SECONDS` before."""
+    """One line at the end, one for each named part, and one every `QUIET_SECONDS` between."""
 
     def __init__(self, console: Console, description: str, total: int):
         self._console, self._description, self._total = console, description, max(total, 1)
@@ -115,6 +118,9 @@ class _PlainTask:
         self._figures = figures_text(figures) or self._figures
         if time.monotonic() - self._told > QUIET_SECONDS and self._done < self._total:
             self._tell(f"{self._done / self._total:.0%} after")
+
+    def name(self, part: str) -> None:
+        self._console.print(f"{self._description}: {part}", markup=False, soft_wrap=True)
 
     def finish(self) -> None:
         self._tell("done in")

@@ -104,9 +104,9 @@ def compare_methods(
     folder.write(make_content(header, plan, rows))
 
     with progress.task("Comparing", len(plan.cells)) as task:
-        for number, cell in enumerate(plan.cells, 1):
+        for cell in plan.cells:
             if rows[cell.name]["state"] != "finished":
-                progress.note(f"{cell.title}: cell {number} of {len(plan.cells)}")
+                task.name(cell.title)
                 rows[cell.name] = _run(teacher, folder, cell, arch, assumed, labelled, progress)
                 folder.write(make_content(header, plan, rows))
             task.advance()
