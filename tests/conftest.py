@@ -1,9 +1,19 @@
 """Fixtures that more than one test file uses."""
 
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from checkpoint_cases import ARCH
+from command_line import SMALL, succeed
+from export_cases import make_student
+from small_nets import SPEC
+
+from dfq.checkpoint import save_checkpoint
+from dfq.export import export_onnx
+from dfq.models.registry import DIGITS_INPUT, build
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out, and other processes may want a core
 
@@ -15,3 +25,51 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/data folder beside the repository: real checkpoints are not available")
     return folder
+
+
+@pytest.fixture
+def model():
+    """The network of `ARCH` with random weights."""
+    torch.manual_seed(0)
+    return build(ARCH).eval()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Of the checkpoint that the test writes."""
+    return tmp_path / "model.pt"
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    """The digits net with random weights, which every command takes alone."""
+    torch.manual_seed(0)
+    return save_checkpoint(tmp_path_factory.mktemp("model") / "net.pt", build(ARCH), ARCH, DIGITS_INPUT)
+
+
+@pytest.fixture(scope="session")
+def labelled_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("labelled") / "digits.npz"
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(20) % 10)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_folder(model_file, labelled_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    text = succeed("quantize", model_file, "--bits", "4", *SMALL, "--out", folder, "--data", labelled_file)
+    (folder / "stdout.txt").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """(network, bits, scheme) → (student, path), exported once."""
+
+    @cache
+    def export(name: str, bits: int, scheme: str = "deploy"):
+        student = make_student(name, bits, scheme)
+        return student, export_onnx(student, tmp_path_factory.mktemp("onnx") / f"{name}.onnx", SPEC)
+
+    return export

@@ -7,26 +7,12 @@ from collections import OrderedDict
 import numpy
 import pytest
 import torch
+from checkpoint_cases import ARCH, SPEC
 from safetensors.torch import save_file
 from torch import nn
 
 from dfq.checkpoint import load_checkpoint, save_checkpoint
-from dfq.input_spec import InputSpec
 from dfq.models.registry import build, published_input_spec
-
-ARCH = "dfq/digits_cnn"
-SPEC = InputSpec(size=(1, 8, 8), mean=(0.25,), std=(0.75,))
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return build(ARCH).eval()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.pt"
 
 
 def assert_same(loaded, model):

@@ -8,14 +8,12 @@ from statistics import stdev
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from command_line import run
 from PIL import Image
 from rich.console import Console
 from small_nets import SPEC, small_teacher
 
 import dfq
-from dfq.checkpoint import save_checkpoint
-from dfq.cli import main
 from dfq.cli.compare import _table
 from dfq.cli.console import TerminalProgress, stdout
 from dfq.cli.main import main as group
@@ -26,7 +24,6 @@ from dfq.comparison.summary import make_content, mean_and_deviation, waiting_row
 from dfq.comparison.table import markdown
 from dfq.errors import DfqError
 from dfq.labelled import Labelled
-from dfq.models.registry import DIGITS_INPUT, build
 from dfq.pipeline import quantize_model
 from dfq.run_folder import RunFolder, save_tensors
 from dfq.settings import Settings
@@ -293,28 +290,12 @@ class TestTables:
             assert cell["seed"] == 0 and sets[name].entropy == cell["entropy"]
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    return save_checkpoint(
-        tmp_path_factory.mktemp("model") / "net.pt", build("dfq/digits_cnn"), "dfq/digits_cnn", DIGITS_INPUT
-    )
-
-
 class TestCommand:
     SMALL = ("--images", "16", "--steps", "2", "--no-flip", "--budget", "1s", "--ranges", "minmax", "--seeds", "1")
 
-    def test_from_checkpoint_to_table(self, model, tmp_path):
-        data = tmp_path / "digits.npz"
-        np.savez(
-            data, images=np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8), labels=np.arange(20) % 10
-        )
-        out = tmp_path / "compared"
-        result = run("compare", model, "--methods", "zeroq,zeroq-kd", *self.SMALL, "--data", data, "--out", out)
+    def test_from_checkpoint_to_table(self, model_file, labelled_file, tmp_path):
+        out, data = tmp_path / "compared", labelled_file
+        result = run("compare", model_file, "--methods", "zeroq,zeroq-kd", *self.SMALL, "--data", data, "--out", out)
         assert result.exit_code == 0, result.output
         parts = ("W4A4", "teacher", "zeroq-kd", "top-1 accuracy of the ONNX file", "One seed", "same-class distance")
         files = {"compare.json", "compare.md", "compare.png", "diversity.png"}
@@ -324,13 +305,15 @@ class TestCommand:
         assert "Comparing: zeroq-kd W4A4 seed 0" in result.stderr and "Comparing: done" in result.stderr
         assert {path.name for path in out.iterdir()} == {"cells", *files}
 
-    def test_a_failing_cell_is_shown_and_ends_in_1(self, model, tmp_path, monkeypatch):
+    def test_a_failing_cell_is_shown_and_ends_in_1(self, model_file, tmp_path, monkeypatch):
         monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
-        result = run("compare", model, "--methods", "zeroq", *self.SMALL, "--out", tmp_path / "compared")
+        result = run("compare", model_file, "--methods", "zeroq", *self.SMALL, "--out", tmp_path / "compared")
         assert result.exit_code == 1
         assert "zeroq W4A4 seed 0: an operator of the test" in result.stdout
 
-        clash = run("compare", model, "--methods", "zeroq", *self.SMALL[:-2], "--flip", "--out", tmp_path / "compared")
+        clash = run(
+            "compare", model_file, "--methods", "zeroq", *self.SMALL[:-2], "--flip", "--out", tmp_path / "compared"
+        )
         assert clash.exit_code == 2 and "flip False (now True)" in clash.stderr and "way out: " in clash.stderr
 
     def test_bars_of_finished_stages_make_room(self):
@@ -357,14 +340,14 @@ class TestCommand:
             ("--seeds", "0", "0 seeds"),
         ],
     )
-    def test_bad_options(self, model, tmp_path, monkeypatch, option, value, found):
+    def test_bad_options(self, model_file, tmp_path, monkeypatch, option, value, found):
         monkeypatch.chdir(tmp_path)
-        result = run("compare", model, "--methods", "zeroq", option, value)
+        result = run("compare", model_file, "--methods", "zeroq", option, value)
         assert result.exit_code == 2 and found in result.stderr and "way out: " in result.stderr
         assert not list(tmp_path.iterdir())
 
-    def test_bits_that_are_no_numbers_are_a_usage_error(self, model):
-        assert run("compare", model, "--methods", "zeroq", "--bits", "4,x").exit_code == 2
+    def test_bits_that_are_no_numbers_are_a_usage_error(self, model_file):
+        assert run("compare", model_file, "--methods", "zeroq", "--bits", "4,x").exit_code == 2
 
     def test_help_has_examples_and_defaults(self):
         text = run("compare", "--help").stdout

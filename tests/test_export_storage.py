@@ -1,0 +1,92 @@
+"""What the ONNX file stores: its header, integer weights and biases, the narrow grid of activations."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from export_cases import assert_agree, images, initializers, make_student, nodes_of
+from onnx import TensorProto, numpy_helper
+from small_nets import SPEC
+
+from dfq.export import export_onnx
+from dfq.export.engine import Engine
+
+
+def test_file_is_checked_and_plain(exported):
+    model = onnx.load(exported("residual", 8)[1])
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.ir_version, [(o.domain, o.version) for o in model.opset_import]) == (10, [("", 21)])
+    assert [i.name for i in model.graph.input] == ["images"] and [o.name for o in model.graph.output] == ["logits"]
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert "conv1/Conv" in [node.name for node in model.graph.node]
+
+
+def test_int8_weights_int32_biases(exported):
+    student, path = exported("residual", 8)
+    stored = initializers(path)
+    weight = stored["conv1.weight.integers"]
+    assert weight.data_type == TensorProto.INT8
+    expected = student.conv1.weight_quantizer.integers(student.conv1.weight)
+    assert np.array_equal(numpy_helper.to_array(weight), expected.numpy())
+    assert stored["conv1.bias.integers"].data_type == TensorProto.INT32
+    node = next(n for n in nodes_of(path, "DequantizeLinear") if n.input[0] == weight.name)
+    assert [a.i for a in node.attribute if a.name == "axis"] == [0] and len(node.input) == 3
+
+
+def test_four_bit_weights_are_packed(exported):
+    student, path = exported("residual", 4)
+    weight = initializers(path)["conv1.weight.integers.int4"]
+    assert weight.data_type == TensorProto.INT4
+    assert len(weight.raw_data) == student.conv1.weight.numel() // 2 and not weight.int32_data
+    expected = student.conv1.weight_quantizer.integers(student.conv1.weight)
+    assert np.array_equal(numpy_helper.to_array(weight).astype(int), expected.numpy())
+
+
+@pytest.mark.parametrize("name", ["residual", "mobile"])
+def test_packed_file_equals_its_unpacked_twin(exported, tmp_path, name):
+    path = exported(name, 4)[1]
+    model = onnx.load(path)
+    casts = {node.input[0]: node for node in model.graph.node if node.op_type == "Cast"}
+    assert casts
+    for tensor in [t for t in model.graph.initializer if t.name in casts]:
+        integers = numpy_helper.to_array(tensor).astype(np.int8)
+        model.graph.initializer.append(numpy_helper.from_array(integers, casts[tensor.name].output[0]))
+        model.graph.initializer.remove(tensor)
+        model.graph.node.remove(casts[tensor.name])
+    onnx.save(model, tmp_path / "twin.onnx")
+    assert np.array_equal(Engine(path).run(images()), Engine(tmp_path / "twin.onnx").run(images()))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6])
+def test_activations_stay_on_their_narrow_grid(exported, bits):
+    model = onnx.load(exported("residual", bits)[1])
+    clipped = [node.output[0] for node in model.graph.node if node.op_type == "Clip"]
+    assert clipped
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in clipped)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for integers in session.run(clipped, {"images": 10 * images().numpy()}):
+        assert integers.dtype == np.uint8 and integers.max() <= 2**bits - 1
+
+
+def test_asymmetric_four_bit_weights_reach_the_kernels_as_symmetric(exported):
+    student, path = exported("residual", 4, "paper-qat")
+    quantizer = student.conv1.weight_quantizer
+    assert quantizer.zero_point.any()
+    stored = initializers(path)
+    packed = numpy_helper.to_array(stored["conv1.weight.integers.int4"]).astype(int)
+    assert np.array_equal(packed, quantizer.integers(student.conv1.weight).numpy())
+    cast = {node.output[0] for node in nodes_of(path, "Cast")}
+    weights = [node for node in nodes_of(path, "DequantizeLinear") if node.input[0] in cast]
+    assert len(weights) == 4 and not any(numpy_helper.to_array(stored[node.input[2]]).any() for node in weights)
+
+
+@torch.no_grad()
+def test_bias_of_a_dead_channel_fits_int32(tmp_path):
+    student = make_student("residual", 8)
+    student.conv1.weight[0] = 1e-9
+    student.conv1.weight_quantizer.scale[0] = 1e-9
+    student.conv1.bias[0] = 3.0
+    path = export_onnx(student, tmp_path / "model.onnx", SPEC)
+    assert 2**29 < numpy_helper.to_array(initializers(path)["conv1.bias.integers"])[0] <= 2**30
+    assert_agree(student, path, steps=2.0)
