@@ -16,7 +16,7 @@ from shutil import copyfile, rmtree
 import click
 import numpy as np
 import torch
-from accuracy_table import table
+from accuracy_table import table, write_into
 from rich.console import Console
 
 from dfq.batch import Batch
@@ -31,6 +31,7 @@ from dfq.teacher import Teacher
 
 CHECKPOINTS = {"resnet20": "cifar10/resnet20.th", "resnet56": "cifar10/resnet56.th"}
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
+README = Path("README.md")
 SAMPLES = Path("benchmarks/results")  # contact sheets of one cell per method
 REAL = {  # images and objective of the arms that see real images
     "real-1024": (1024, METHODS["zeroq-kd"]),
@@ -64,6 +65,7 @@ PROFILES: dict[str, Profile] = {
         tuple(("resnet20", "paper-qat", bits, method) for bits in (2, 3, 4) for method in COMPARED),
         seeds=3,
         settings={"images": 1024, "steps": 600},
+        own={"zeroq": {"images": 64}},  # as published: it only calibrates
     ),
     "5m-resnet56": Profile(
         tuple(("resnet56", "paper-qat", bits, method) for bits in (3, 2) for method in ("rgal-zeroq", "zeroq-kd")),
@@ -167,16 +169,20 @@ def interrupt(*_) -> None:
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="5m", show_default=True)
 @click.option("--only", default="", help="run the cells whose name contains all of these words")
 @click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
+@click.option("--readme", is_flag=True, help="write the table of profile 5m, ResNet-20, into README.md and stop")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--minutes", type=float, help="stop after that time; the next call goes on where this one stopped")
-def main(data, out: Path, profile: str, only: str, show: bool, threads: int, device: str, minutes: float | None):
+def main(data, out: Path, profile, only: str, show: bool, readme: bool, threads: int, device: str, minutes):
     torch.set_num_threads(threads)
     console, bench = Console(), Bench(data, device)
     if minutes:
         signal.signal(signal.SIGALRM, interrupt)
         signal.alarm(int(minutes * 60))
-    for cell in () if show else cells_of(profile):
+    if readme:
+        rows = [row for row in read_rows(out) if (row["profile"], row["net"]) == ("5m", "resnet20")]
+        README.write_text(write_into(README.read_text(), rows))
+    for cell in () if show or readme else cells_of(profile):
         if cell in finished(out) or not all(word in cell.name().split() for word in only.split()):
             continue
         row = bench.run(cell)

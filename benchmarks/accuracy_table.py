@@ -39,3 +39,33 @@ def spread(values: list[float], digits: int) -> str:
     """ "90.1 ± 0.3", or the value alone where there is one."""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+ORDER = (
+    "zeroq", "gdfq-published", "gdfq", "zeroq-kd", "rgal", "rgal-zeroq", "real-1024", "real-1024-rgal", "real-10000",
+)  # fmt: skip
+BEGIN, END = "<!-- accuracy: written by benchmarks/accuracy.py --readme -->", "<!-- accuracy: end -->"
+
+
+def markdown(rows: list[dict]) -> str:
+    """The 5m profile as a Markdown table: methods × formats, accuracy (agreement), the number of seeds where not 1."""
+    bits = sorted({row["bits"] for row in rows}, reverse=True)
+    lines = ["| | " + " | ".join(f"W{b}A{b}" for b in bits) + " |", "|---" * (len(bits) + 1) + "|"]
+    for method in (m for m in ORDER if any(row["method"] == m for row in rows)):
+        cells = [_cell([r for r in rows if r["method"] == method and r["bits"] == b]) for b in bits]
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(group: list[dict]) -> str:
+    if not group:
+        return ""
+    accuracy = spread([100 * row["accuracy"]["onnx"] for row in group], 1)
+    agreement = spread([100 * row["train_agreement"] for row in group], 1)
+    return f"{accuracy} ({agreement} %)"
+
+
+def write_into(text: str, rows: list[dict]) -> str:
+    """`text` with the table between its two marks replaced."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{markdown(rows)}\n{END}{rest.split(END)[1]}"

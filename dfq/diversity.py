@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil, isfinite, log, nan
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,8 @@ class Diversity:
         missing = [field.name for field in fields(cls) if field.name not in values]
         if missing:
             raise DfqError(f"a measurement of diversity without {', '.join(missing)}", "all figures", "repeat the run")
-        return cls(**{field.name: _restored(values[field.name], field.type) for field in fields(cls)})
+        restored: dict[str, Any] = {field.name: _restored(values[field.name], field.type) for field in fields(cls)}
+        return cls(**restored)
 
 
 @torch.no_grad()
@@ -165,7 +167,7 @@ def _mean(values: Tensor) -> float | None:
 
 
 def _plain(value: float | Sequence[float] | None) -> float | list | None:
-    if isinstance(value, tuple):
+    if isinstance(value, Sequence):
         return [_plain(element) for element in value]
     return value if value is not None and isfinite(value) else None
 

@@ -30,7 +30,7 @@ class Mix:
             share = torch.rand(to_blend, 1, 1, 1, generator=generator).to(images.device)
             mixed[blend] = share * images[blend] + (1 - share) * partners[blend]
         if to_patch:
-            inside = _boxes(to_patch, *images.shape[2:], generator).to(images.device)
+            inside = _boxes(to_patch, images.shape[2], images.shape[3], generator).to(images.device)
             mixed[patch] = torch.where(inside[:, None], partners[patch], images[patch])
         return mixed
 

@@ -6,7 +6,7 @@ from math import cos, isfinite, pi
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from dfq.augment import Augment
 from dfq.batch import Batch
@@ -90,7 +90,7 @@ class Trainer:
     def __init__(
         self,
         teacher: Teacher,
-        student: nn.Module,
+        student: fx.GraphModule,
         objective: Objective,
         settings: TrainSettings,
         *,

@@ -25,6 +25,7 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     """Make synthetic images from MODEL, a checkpoint, and nothing else.
 
     Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N) and samples.png, a contact sheet.
+    There is no student here: methods that work against one (rgal) make their base images.
 
     \b
     Examples:

@@ -150,7 +150,7 @@ def _measure_common(
     finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]
     runs: dict[str, list] = {}
     for cell in finished:
-        runs.setdefault(cell.settings.method, []).append(folder.run(cell))
+        runs.setdefault(cell.settings.chosen_method.name, []).append(folder.run(cell))
     pixels = common_held_out(runs)
     if pixels is None:
         return None
