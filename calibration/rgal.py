@@ -16,14 +16,14 @@ from types import MappingProxyType
 from dfq.calibration import zeroq
 from dfq.calibration.canvas import GeneratedImages
 from dfq.calibration.inversion import InversionConfig
-from dfq.calibration.terms import Disagreement, LabelCrossEntropy, Saturation, Smoothness, SynthesisRelations
+from dfq.calibration.terms import Disagreement, SynthesisRelations
 from dfq.mix import Mix
 from dfq.objectives import RelationalDistillation
 
 SYNTHESIS_PHASE = (Disagreement(1.0), SynthesisRelations(1.0))
 GENERATED = InversionConfig(
     canvas=GeneratedImages,
-    terms=(LabelCrossEntropy(0.3), Smoothness(0.05), Saturation(0.02), *SYNTHESIS_PHASE),
+    terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE),
     learning_rate=3e-3,
     betas=(0.5, 0.999),
 )
