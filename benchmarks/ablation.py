@@ -72,6 +72,12 @@ ARMS: dict[str, Method] = {
 }
 
 
+def described(method: Method) -> str:
+    """Everything that an arm varies: a cell counts as finished only for an arm that was the same."""
+    parts = (method.synthesizer.args[0].terms, method.objective, method.zoom, dict(method.training), method.paired)
+    return " | ".join(map(repr, parts))
+
+
 class Ablation:
     """Teacher, first images and jury, each made once; one student per cell."""
 
@@ -129,7 +135,7 @@ def table(rows: list[dict], bits: int) -> Table:
     for column in ("arm", "seeds", "10,000 real images", "synthetic jury", "s"):
         view.add_column(column, justify="left" if column == "arm" else "right")
     for name in ARMS:
-        group = [row for row in rows if row["arm"] == name and row["bits"] == bits]
+        group = [r for r in rows if (r["arm"], r["bits"], r["method"]) == (name, bits, described(ARMS[name]))]
         if group:
             figures = [spread([100 * row[key] for row in group]) for key in ("real", "jury")]
             view.add_row(name, str(len(group)), *figures, f"{np.mean([row['seconds'] for row in group]):.0f}")
@@ -151,13 +157,15 @@ def spread(values: list[float]) -> str:
 def main(data: Path, out: Path, bits: int, seeds: int, only: str, show: bool, threads: int) -> None:
     torch.set_num_threads(threads)
     console, rows = Console(), json.loads(out.read_text()) if out.exists() else []
-    done = {(row["arm"], row["bits"], row["seed"]) for row in rows}
+    done = {(row["arm"], row["bits"], row["seed"], row["method"]) for row in rows}
     ablation = None if show else Ablation(data)
     for seed in range(seeds) if ablation else ():
-        for name in (n for n in ARMS if only in n and (n, bits, seed) not in done):
+        for name in (n for n in ARMS if only in n and (n, bits, seed, described(ARMS[n])) not in done):
             figures = ablation.run(ARMS[name], bits, seed)
             environment = {"versions": versions(), "hardware": hardware(ablation.teacher.device)}
-            rows.append({"arm": name, "bits": bits, "seed": seed, **figures, **environment})
+            rows.append(
+                {"arm": name, "method": described(ARMS[name]), "bits": bits, "seed": seed, **figures, **environment}
+            )
             write_json(out, rows)
             console.print(f"{name}, seed {seed}: {figures['seconds']:.0f} s")
     console.print(table(rows, bits))
