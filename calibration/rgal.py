@@ -20,7 +20,7 @@ from dfq.calibration.terms import Disagreement, SynthesisRelations
 from dfq.mix import Mix
 from dfq.objectives import RelationalDistillation
 
-SYNTHESIS_PHASE = (Disagreement(1.0), SynthesisRelations(1.0))
+SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/README.md
 GENERATED = InversionConfig(
     canvas=GeneratedImages,
     terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE),
