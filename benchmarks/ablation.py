@@ -24,7 +24,7 @@ from rich.table import Table
 from dfq.batch import Batch
 from dfq.calibrate import calibrate
 from dfq.calibration import METHODS, Method, zeroq
-from dfq.calibration.rgal import STUDENT_PHASE, SYNTHESIS_PHASE
+from dfq.calibration.rgal import STUDENT_PHASE
 from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
 from dfq.convert import quantize
 from dfq.objectives import Objective
@@ -38,13 +38,12 @@ from dfq.train import Trainer
 
 NET, SCHEME, IMAGES, STEPS = "resnet20", "paper-qat", 512, 300
 JURY_SEEDS = (101, 102)
-(RELATIONS,) = (term for term in SYNTHESIS_PHASE if isinstance(term, SynthesisRelations))
-(DISAGREEMENT,) = (term for term in SYNTHESIS_PHASE if isinstance(term, Disagreement))
+DISAGREEMENT, RELATIONS = Disagreement(1.0), SynthesisRelations(1.0)  # as loud as published
 DISTILLATION = METHODS["zeroq-kd"].objective
 NO_TRIPLETS = replace(STUDENT_PHASE, triplet_weight=0.0)
 
 
-def arm(terms: tuple[Term, ...] = SYNTHESIS_PHASE, objective: Objective = STUDENT_PHASE, **fields) -> Method:
+def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields) -> Method:
     """`rgal-zeroq` with other synthesis terms, another objective, or other fields."""
     row = METHODS["rgal-zeroq"]
     config = replace(row.synthesizer.args[0], terms=(*zeroq.IMPROVED.terms, *terms))
@@ -60,13 +59,14 @@ ARMS: dict[str, Method] = {
     "base + disagreement": arm((DISAGREEMENT,), NO_TRIPLETS, paired=False),
     "base + synthesis relations": arm((RELATIONS,), NO_TRIPLETS, paired=False),
     "base + student relations": arm((), STUDENT_PHASE),
-    "RGAL: all": arm(),
+    "RGAL as shipped": METHODS["rgal-zeroq"],
+    "both phases at weight 1": arm((DISAGREEMENT, RELATIONS)),
     "synthesis as in the released code": arm((DISAGREEMENT, replace(RELATIONS, swapped=False))),
     "uniform negatives": arm(
         (DISAGREEMENT, replace(RELATIONS, sampling=UNIFORM)), replace(STUDENT_PHASE, sampling=UNIFORM)
     ),
     "relations × 10": arm(
-        (DISAGREEMENT, replace(RELATIONS, weight=10 * RELATIONS.weight)),
+        (DISAGREEMENT, SynthesisRelations(10.0)),
         replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
     ),
 }

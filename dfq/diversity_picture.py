@@ -91,14 +91,16 @@ def _deviations(axes: Axes, sets: Mapping[str, Diversity]) -> None:
     _say_if_empty(axes, "no BatchNorm")
 
 
-def _outline(axes: Axes, counts: Sequence[int], edges: np.ndarray, *, color: str, linestyle: str = "-") -> None:
+def _outline(
+    axes: Axes, counts: Sequence[int], edges: np.ndarray, *, color: str, label: str | None, linestyle: str = "-"
+) -> None:
     """A histogram of shares with a faint filling, cut off where it is empty."""
     filled = np.flatnonzero(counts)
     if not len(filled):
         return
     first, end = filled[0], filled[-1] + 1
     shares, edges = np.array(counts[first:end]) / sum(counts), edges[first : end + 1]
-    axes.stairs(shares, edges, color=color, linewidth=1.4, linestyle=linestyle)
+    axes.stairs(shares, edges, color=color, linewidth=1.4, label=label, linestyle=linestyle)
     axes.stairs(shares, edges, color=color, alpha=0.12, fill=True)
 
 
