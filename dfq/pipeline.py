@@ -88,8 +88,9 @@ def quantize_model(
         snap_biases(student.eval())
         run.save_student(student)
     clock.move("training", "synthesis", source.seconds)
-    batch = source.images_at_the_end().joined(held_out)
-    run.save_images(batch, spec)
+    made_here, batch = run.images.exists(), source.images_at_the_end().joined(held_out)
+    if made_here:  # images that were handed in are not ours to store
+        run.save_images(batch, spec)
     diversity = measure_diversity(teacher, batch)
     pictures.contact_sheet(batch, spec, run.samples)
     diversity_plot(diversity, run.diversity)
