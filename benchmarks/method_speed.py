@@ -36,7 +36,7 @@ from dfq.teacher import Teacher
 from dfq.train import Trainer
 
 IMAGES, STEPS, BATCH, FEW = 1024, 600, 256, 6
-SPEC = InputSpec((3, 32, 32), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SPEC = InputSpec(size=(3, 32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 class Subject:

@@ -146,7 +146,8 @@ class Inversion:
             images = self.teacher.input_spec.normalize(varied)
             logits = self.teacher(images)
             student = self._student_features(images)
-        view = View(pixel_logits, pixels, images, labels, logits, student, self.generator)
+        standardized = self.teacher.input_spec.is_standardized
+        view = View(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
         deviation = input_prior(images)
         if self.teacher.has_batch_norm:
             deviation = statistics.loss() if self.config.relative else statistics.absolute_loss()

@@ -1,7 +1,7 @@
 """The table of methods: where the images come from × what the student minimises on them. One row per method."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,19 @@ class Method:
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
+RGAL = Method(
+    name="rgal",
+    paper="Liang & Fu, IJCV 2025, arXiv 2412.11380",
+    summary="generated images at the edge between classes, made against the student as it learns",
+    synthesizer=partial(Inversion, rgal.GENERATED),
+    objective=rgal.STUDENT_PHASE,
+    source=GrowingImages,
+    first_share=0.5,
+    paired=True,
+    zoom=rgal.ZOOM,
+    training=rgal.TRAINING,
+)
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -90,29 +103,13 @@ METHODS: dict[str, Method] = {
                  "learn_scales": False}
             ),
         ),
-        Method(
-            name="rgal",
-            paper="Liang & Fu, IJCV 2025, arXiv 2412.11380",
-            summary="generated images at the edge between classes, made against the student as it learns",
-            synthesizer=partial(Inversion, rgal.GENERATED),
-            objective=rgal.STUDENT_PHASE,
-            source=GrowingImages,
-            first_share=0.5,
-            paired=True,
-            zoom=rgal.ZOOM,
-            training=rgal.TRAINING,
-        ),
-        Method(
+        RGAL,
+        replace(
+            RGAL,
             name="rgal-zeroq",
             paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the images of zeroq-kd",
             summary="the same relations on images that are optimised directly, as sums of grids",
             synthesizer=partial(Inversion, rgal.OPTIMIZED),
-            objective=rgal.STUDENT_PHASE,
-            source=GrowingImages,
-            first_share=0.5,
-            paired=True,
-            zoom=rgal.ZOOM,
-            training=rgal.TRAINING,
         ),
     )
 }  # fmt: skip

@@ -27,6 +27,7 @@ class View:
         labels: drawn, (N,).
         logits: the teacher's, (N, classes).
         student: the student's features; None while there is no student to work against.
+        standardized: whether the input normalisation is by moments of the data, as its size suggests.
         generator: for random draws of a term.
     """
 
@@ -36,6 +37,7 @@ class View:
     labels: Tensor
     logits: Tensor
     student: Features | None
+    standardized: bool
     generator: torch.Generator
 
 
@@ -55,11 +57,18 @@ class LabelCrossEntropy:
 
 @dataclass(frozen=True)
 class InputPrior:
-    """ZeroQ: the images themselves have mean 0 and standard deviation 1."""
+    """ZeroQ: the images themselves have mean 0 and standard deviation 1.
+
+    Attributes:
+        always: also where the normalisation is a mere rescaling (0.5 and 0.5, 0 and 1), for which that is not true.
+    """
 
     weight: float
+    always: bool = False
 
-    def __call__(self, view: View) -> Tensor:
+    def __call__(self, view: View) -> Tensor | None:
+        if not (self.always or view.standardized):
+            return None
         return self.weight * input_prior(view.images)
 
 

@@ -7,7 +7,8 @@ instead of plateaus, and pixels are clipped to valid ones in the end.
 `IMPROVED`: images are sums of grids (`pixel_grids`), statistics are compared relatively per channel, dead channels are
 left out, images are mirrored and shifted while they are optimised, a small cross-entropy draws different classes,
 total variation and saturation are punished. ZeroQ's own input prior is in it: without it, images have 1.5 times the
-contrast that the input normalisation lets expect (ResNet-20), and a larger deviation in the BatchNorm layers too.
+contrast that the input normalisation lets expect (ResNet-20), and a larger deviation in the BatchNorm layers too. It
+is silent where the normalisation is a mere rescaling of the pixels.
 """
 
 from dfq.calibration.canvas import FreePixels, PixelGrids
@@ -15,7 +16,12 @@ from dfq.calibration.inversion import InversionConfig
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
 
 AS_PUBLISHED = InversionConfig(
-    canvas=FreePixels, terms=(InputPrior(1.0),), iterations=500, learning_rate=0.5, relative=False, augmented=False
+    canvas=FreePixels,
+    terms=(InputPrior(1.0, always=True),),
+    iterations=500,
+    learning_rate=0.5,
+    relative=False,
+    augmented=False,
 )
 IMPROVED = InversionConfig(
     canvas=PixelGrids,

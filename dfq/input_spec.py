@@ -42,6 +42,11 @@ class InputSpec:
     def _column(self, values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
 
+    @property
+    def is_standardized(self) -> bool:
+        """Whether `std` looks like the spread of real pixels (0.15 to 0.4) and not like a mere rescaling (0.5, 1)."""
+        return all(0.15 <= spread <= 0.4 for spread in self.std)
+
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels in [0, 1], (N, C, H, W) → network input."""
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)

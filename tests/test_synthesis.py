@@ -15,9 +15,10 @@ from dfq.calibration import METHODS, rgal, zeroq
 from dfq.calibration.gdfq import GDFQ
 from dfq.calibration.inversion import Inversion
 from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
-from dfq.calibration.terms import LabelCrossEntropy, SynthesisRelations
+from dfq.calibration.terms import InputPrior, LabelCrossEntropy, SynthesisRelations, View
 from dfq.convert import quantize
 from dfq.image_source import paired_index, predicted_labels
+from dfq.input_spec import InputSpec
 from dfq.objectives import RelationalDistillation
 from dfq.scheme import make_scheme
 
@@ -171,3 +172,14 @@ def test_a_step_without_finite_gradients_is_skipped():
 
     assert improved(small_teacher(), terms=(breaks_once,)).sample(8).images.isfinite().all()
     assert len(calls) == 25
+
+
+def test_the_input_prior_is_silent_where_normalisation_is_a_mere_rescaling():
+    images = torch.zeros(4, 3, 8, 8)
+    for standardized, expected in ((True, 1.0), (False, None)):
+        view = View(images, images, images, torch.zeros(4), torch.zeros(4, 5), None, standardized, torch.Generator())
+        loss = InputPrior(1.0)(view)
+        assert (None if loss is None else loss.item()) == expected
+        assert InputPrior(1.0, always=True)(view).item() == 1.0
+    assert InputSpec(size=(3, 8, 8), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).is_standardized
+    assert not InputSpec(size=(3, 8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).is_standardized
