@@ -9,6 +9,7 @@ but for the methods named real-…: the ceiling, the same quantizer and schedule
 
 import json
 import signal
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copyfile, rmtree
@@ -138,12 +139,14 @@ class Bench:
         fields = {"bits": cell.bits, "scheme": cell.scheme, "seed": cell.seed, "method": method or cell.method}
         settings = Settings(**fields | profile.settings | profile.own.get(cell.method, {}))
         folder = WORK / cell.name().replace(" ", "-")
+        start = time.process_time()
         result = quantize_model(
             teacher, folder, settings, arch=f"dfq/{cell.net}", labelled=self.labelled(teacher),
             batch=self.real(teacher, count) if method else None, resume=folder.exists(),
         )  # fmt: skip
         kept = ("accuracy", "agreement", "diversity", "size_bytes", "settings", "training", "seconds")
         row = {**asdict(cell), **{key: result.report[key] for key in kept},
+               "cpu_seconds": time.process_time() - start,  # of all threads: other work on the machine adds little
                "train_agreement": self.train_agreement(teacher, result.student),
                "versions": versions(), "hardware": hardware(teacher.device)}  # fmt: skip
         if cell.profile == "5m" and cell.bits == 3 and cell.seed == 0:
