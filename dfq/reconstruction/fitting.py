@@ -1,0 +1,153 @@
+"""Fits one block: learned rounding and scales, so that its output on quantized inputs is the teacher's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import cos, isfinite, pi
+
+import torch
+from torch import Tensor, nn
+
+from dfq.budget import Budget
+from dfq.fake_quant import FakeQuantize
+from dfq.precision import fast_autocast
+from dfq.progress import Task
+from dfq.reconstruction.blocks import Block
+from dfq.reconstruction.drop import DroppedQuantize, mixed
+from dfq.reconstruction.learned_rounding import LearnedRounding
+
+PUBLISHED_ITERATIONS = 20_000
+MOST_HASTE = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How a block is fitted (BRECQ, ICLR 2021, with AdaRound and QDrop).
+
+    Attributes:
+        iterations: per block; published: 20,000 on a GPU.
+        batch_size: images per iteration.
+        rounding_rate: of Adam for v at the published iterations. Fewer iterations take proportionally larger steps,
+            at most 30 times as large: v must travel the same way.
+        scale_rate: of Adam for the scales, relative to each scale, falling to 0 by a cosine.
+        rounding_weight: λ of Σ(1 − |2h − 1|^β), in units of the squared error summed over channels.
+        warm_up: share of the iterations without that term.
+        sharpness: β at the end of the warm-up and at the end.
+        drop: probability that an element of an activation, or of the block's input, is left unquantized.
+    """
+
+    iterations: int = 1000
+    batch_size: int = 32
+    rounding_rate: float = 1e-3
+    scale_rate: float = 1e-3
+    rounding_weight: float = 0.01
+    warm_up: float = 0.2
+    sharpness: tuple[float, float] = (20.0, 2.0)
+    drop: float = 0.5
+
+    @property
+    def haste(self) -> float:
+        return min(max(PUBLISHED_ITERATIONS / self.iterations, 1.0), MOST_HASTE)
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """What a block is fitted on; all (N, …), on the CPU or the student's device.
+
+    Attributes:
+        quantized: its inputs as the quantized blocks before it give them.
+        exact: its inputs in the teacher.
+        targets: its outputs in the teacher.
+    """
+
+    quantized: Tensor
+    exact: Tensor
+    targets: Tensor
+
+
+def fit_block(
+    block: Block, data: BlockData, settings: FitSettings, budget: Budget, task: Task, generator: torch.Generator
+) -> int:
+    """Learns roundings, weight scales and activation scales of `block`, in place; returns the iterations done."""
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with _learning(block, settings.drop) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for what is dropped
+        optimizer = torch.optim.Adam(_groups(roundings, quantizers, settings))
+        first_rates = [group["lr"] for group in optimizer.param_groups]
+        step = 0
+        while (done := budget.done(step, settings.iterations)) < 1:
+            for group, rate in zip(optimizer.param_groups, first_rates, strict=True):
+                group["lr"] = rate * (0.5 * (1 + cos(pi * done)) if group["cosine"] else 1.0)
+            index = torch.randint(len(data.targets), (settings.batch_size,), generator=generator)
+            error = _error(block, data, index, settings.drop)
+            loss = error + _undecided(roundings, settings, done)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if isfinite(loss.item()):
+                optimizer.step()
+            step += 1
+            task.advance(1, error=error.item())
+        task.advance(settings.iterations - step)
+    return step
+
+
+def _error(block: Block, data: BlockData, index: Tensor, drop: float) -> Tensor:
+    """Squared error summed over channels (or features), averaged over the rest."""
+    inputs = mixed(take(data.quantized, index), take(data.exact, index), drop)
+    target = take(data.targets, index)
+    with fast_autocast(inputs.device):
+        output = block.student(inputs)
+    squared = (output.float() - target).square()
+    return squared.sum(1).mean() if squared.dim() in (2, 4) else squared.sum(-1).mean()
+
+
+def take(stored: Tensor, index: Tensor) -> Tensor:
+    """The rows of a store, float32; images in the memory order that convolutions are fastest in."""
+    part = stored[index.to(stored.device)].float()
+    return part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
+
+
+def _undecided(roundings: list[LearnedRounding], settings: FitSettings, done: float) -> Tensor | float:
+    if done < settings.warm_up:
+        return 0.0
+    start, end = settings.sharpness
+    progress = (done - settings.warm_up) / (1 - settings.warm_up)
+    sharpness = end + 0.5 * (start - end) * (1 + cos(pi * progress))
+    return settings.rounding_weight * sum(rounding.undecided(sharpness) for rounding in roundings)
+
+
+def _groups(roundings: list[LearnedRounding], quantizers: list[FakeQuantize], settings: FitSettings) -> list[dict]:
+    up_or_down = [{"params": [r.v], "lr": settings.rounding_rate * settings.haste, "cosine": False} for r in roundings]
+    scales = [r.scale for r in roundings] + [quantizer.scale for quantizer in quantizers]
+    return up_or_down + [
+        {"params": [scale], "lr": settings.scale_rate * float(scale.detach().mean()), "cosine": True}
+        for scale in scales
+    ]
+
+
+@contextmanager
+def _learning(block: Block, drop: float) -> Iterator[tuple[list[LearnedRounding], list[FakeQuantize]]]:
+    """Within it, the block rounds softly and drops; behind it, what was learned stands in layers and quantizers."""
+    layers = [block.student.get_submodule(name) for name in block.layers]
+    before: list[FakeQuantize] = [layer.weight_quantizer for layer in layers]
+    roundings = [LearnedRounding(q, layer.weight) for q, layer in zip(before, layers, strict=True)]
+    own = {name: block.student.get_submodule(name) for name in block.quantizers}
+    quantizers = {name: module for name, module in own.items() if isinstance(module, FakeQuantize)}
+    for layer, rounding in zip(layers, roundings, strict=True):
+        layer.weight_quantizer = rounding
+    for name, quantizer in quantizers.items():
+        _replace(block.student, name, DroppedQuantize(quantizer, drop))
+    try:
+        yield roundings, list(quantizers.values())
+    finally:
+        for name, quantizer in quantizers.items():
+            _replace(block.student, name, quantizer)
+        for layer, weight_quantizer in zip(layers, before, strict=True):
+            layer.weight_quantizer = weight_quantizer
+    for layer, rounding in zip(layers, roundings, strict=True):
+        rounding.settle(layer.weight_quantizer, layer.weight)
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, module)

@@ -1,0 +1,163 @@
+"""`reconstruct`: fits a calibrated student block by block, from the stem to the head."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx
+
+from dfq.budget import Budget
+from dfq.files import replacing
+from dfq.progress import Progress, Silent
+from dfq.reconstruction.blocks import Block, cut_into_blocks
+from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, take
+from dfq.reconstruction.store import store_outputs
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+HELD_OUT = 8  # one image in eight is never fitted on: it tells whether a block got better
+
+
+@dataclass
+class BlockRecord:
+    """One block: error before and after, relative to the variance of the teacher's output, on held-out images."""
+
+    name: str
+    before: float
+    after: float
+    iterations: int
+    seconds: float
+    kept: bool
+
+
+@dataclass
+class ReconstructionHistory:
+    """What reconstruction did, block by block."""
+
+    blocks: list[BlockRecord] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def reconstruct(
+    student: fx.GraphModule,
+    teacher: Teacher,
+    images: Tensor,
+    settings: FitSettings,
+    *,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+    seed: int = 0,
+) -> ReconstructionHistory:
+    """Fits the rounding of each weight and all scales of `student`, in place (Li et al., BRECQ, ICLR 2021).
+
+    Each block's inputs come from the quantized blocks before it, its targets from the teacher; a block that did not
+    get better on held-out images keeps what it had. Within a time budget, each block gets a share of what is left that
+    follows its size.
+
+    Args:
+        student: calibrated (`dfq.calibrate.calibrate`).
+        images: synthetic, normalised, (N, C, H, W), N ≥ 2.
+        checkpoint: a file that is rewritten after each block and read at the start where it exists.
+    """
+    budget, progress = budget or Budget(), progress or Silent()
+    reference = trace(teacher.model, teacher.input_spec).to(teacher.device).requires_grad_(False)
+    student.eval()
+    blocks = cut_into_blocks(student, reference)
+    run = _Run(student, images, settings, checkpoint, torch.Generator().manual_seed(seed))
+    history = run.resume()
+    with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
+        for index, block in enumerate(blocks):
+            task.name(block.name)
+            if index < len(history.blocks):
+                run.pass_by(block)
+                task.advance(settings.iterations)
+                continue
+            record = run.fit(block, budget.part(_share(blocks, index)), task)
+            history.blocks.append(record)
+            run.save(history)
+    return history
+
+
+def _share(blocks: list[Block], index: int) -> float:
+    """Of the remaining time, for the block at `index`: as its cost is among those that are still to come."""
+    costs = [_cost(block) for block in blocks[index:]]
+    return costs[0] / sum(costs)
+
+
+def _cost(block: Block) -> float:
+    """Multiplications of one image, plus the values that are moved."""
+    total = 0.0
+    for node in block.student.graph.nodes:
+        shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+        values = float(torch.Size(shape[1:]).numel()) if shape else 0.0
+        layer = block.student.get_submodule(str(node.target)) if str(node.target) in block.layers else None
+        total += values * (16 + (layer.weight[0].numel() if layer is not None else 0))
+    return total
+
+
+class _Run:
+    """The state that walks from block to block: the inputs of the next one, quantized and exact."""
+
+    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, generator):
+        self.student, self.settings, self.path, self.generator = student, settings, path, generator
+        self.quantized = self.exact = images
+        self.fitted = len(images) - max(len(images) // HELD_OUT, 1)
+
+    def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
+        start = time.monotonic()
+        targets = store_outputs(block.teacher, self.exact, self.settings.batch_size)
+        data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
+        before_state = _state(block)
+        before = self._error(block, targets)
+        iterations = fit_block(block, data, self.settings, budget, task, self.generator)
+        after = self._error(block, targets)
+        if not (kept := after < before):
+            block.student.load_state_dict(before_state)
+        self._advance(block, targets)
+        return BlockRecord(block.name, before, after, iterations, time.monotonic() - start, kept)
+
+    def pass_by(self, block: Block) -> None:
+        """For a block that an earlier, killed run fitted."""
+        self._advance(block, store_outputs(block.teacher, self.exact, self.settings.batch_size))
+
+    def _advance(self, block: Block, targets: Tensor) -> None:
+        self.quantized = store_outputs(block.student, self.quantized, self.settings.batch_size)
+        self.exact = targets
+
+    @torch.no_grad()
+    def _error(self, block: Block, targets: Tensor) -> float:
+        """Mean squared error on the held-out images ÷ variance of the teacher's output."""
+        squared, count = 0.0, 0
+        held_out = torch.arange(self.fitted, len(targets))
+        wanted = take(targets, held_out)
+        for index, target in zip(
+            held_out.split(self.settings.batch_size), wanted.split(self.settings.batch_size), strict=True
+        ):
+            squared += float((block.student(take(self.quantized, index)) - target).square().sum())
+            count += target.numel()
+        return squared / count / max(float(wanted.var()), 1e-12)
+
+    def save(self, history: ReconstructionHistory) -> None:
+        if self.path is None:
+            return
+        state = {"student": self.student.state_dict(), "history": history.to_dict()}
+        state["generator"] = self.generator.get_state()
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> ReconstructionHistory:
+        if self.path is None or not self.path.exists():
+            return ReconstructionHistory()
+        device = next(self.student.parameters()).device
+        state = torch.load(self.path, weights_only=True, map_location=device)
+        self.student.load_state_dict(state["student"])
+        self.generator.set_state(state["generator"].cpu())
+        return ReconstructionHistory([BlockRecord(**block) for block in state["history"]["blocks"]])
+
+
+def _state(block: Block) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in block.student.state_dict().items()}

@@ -1,0 +1,38 @@
+"""Where a block's inputs and targets are kept: in memory, or in a mapped file where they are too large for it."""
+
+import tempfile
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+MEMORY_LIMIT = 2 * 2**30  # bytes of one store that may stay in memory
+DTYPE = torch.float16  # its error is far below that of the grids
+
+
+def empty_store(shape: tuple[int, ...], *, limit: int = MEMORY_LIMIT, device: torch.device | None = None) -> Tensor:
+    """An uninitialised float16 tensor of `shape`; above `limit` bytes it lies in a temporary file.
+
+    The file has no name: it is gone as soon as the tensor is.
+    """
+    size = prod(shape)
+    if size * DTYPE.itemsize <= limit:
+        return torch.empty(shape, dtype=DTYPE, device=device)
+    with tempfile.TemporaryDirectory() as folder:  # removed while mapped: the mapping keeps the bytes alive
+        path = Path(folder) / "activations"
+        return torch.from_file(str(path), shared=True, size=size, dtype=DTYPE).view(shape)
+
+
+@torch.no_grad()
+def store_outputs(network, inputs: Tensor, batch_size: int, *, limit: int = MEMORY_LIMIT) -> Tensor:
+    """`network`'s outputs of all inputs (N, …), computed `batch_size` at a time."""
+    stored: Tensor | None = None
+    for start in range(0, len(inputs), batch_size):
+        part = inputs[start : start + batch_size]
+        output = network(part.float())
+        if stored is None:
+            stored = empty_store((len(inputs), *output.shape[1:]), limit=limit, device=output.device)
+        stored[start : start + len(output)] = output.to(DTYPE)
+    assert stored is not None
+    return stored

@@ -1,0 +1,176 @@
+"""Block reconstruction: cuts, learned rounding, dropped activations, stores, resuming."""
+
+import pytest
+import torch
+from small_nets import SPEC, PreActivation, Residual, lived_in, plain
+from torch import nn
+
+from dfq.budget import Budget
+from dfq.calibrate import calibrate
+from dfq.convert import quantize, weight_quantizers
+from dfq.fake_quant import FakeQuantize
+from dfq.progress import Silent
+from dfq.reconstruction import FitSettings, reconstruct
+from dfq.reconstruction.blocks import cut_into_blocks
+from dfq.reconstruction.drop import mixed
+from dfq.reconstruction.learned_rounding import LearnedRounding
+from dfq.reconstruction.store import store_outputs
+from dfq.scheme import QuantSpec, make_scheme
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+FEW = FitSettings(iterations=40, batch_size=8)
+
+
+def images(count: int = 32) -> torch.Tensor:
+    coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return nn.functional.interpolate(coarse, SPEC.size[1:], mode="bilinear")
+
+
+def pair(make, bits: int = 3, scheme: str = "deploy"):
+    torch.manual_seed(0)
+    teacher = Teacher(lived_in(make()), SPEC)
+    student = calibrate(quantize(teacher, make_scheme(scheme, bits=bits)), images()).eval()
+    return teacher, student
+
+
+@pytest.mark.parametrize("make", [Residual, PreActivation, plain])
+@pytest.mark.parametrize("scheme", ["deploy", "paper-qat", "paper-ptq"])
+def test_blocks_in_sequence_are_the_networks(make, scheme):
+    teacher, student = pair(make, scheme=scheme)
+    reference = trace(teacher.model, SPEC)
+    blocks = cut_into_blocks(student, reference)
+    quantized = exact = images(4)
+    for block in blocks:
+        quantized, exact = block.student(quantized), block.teacher(exact)
+    torch.testing.assert_close(quantized, student(images(4)))
+    torch.testing.assert_close(exact, reference(images(4)))
+    assert [layer for block in blocks for layer in block.layers] == list(weight_quantizers(student))
+
+
+def test_a_residual_block_stays_whole():
+    teacher, student = pair(Residual)
+    blocks = cut_into_blocks(student, trace(teacher.model, SPEC))
+    assert ("conv1", "conv2") in [block.layers for block in blocks]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_learned_rounding_starts_at_the_weight_and_settles_on_the_grid(symmetric):
+    weight = nn.Parameter(torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)))
+    quantizer = FakeQuantize(QuantSpec(bits=4, signed=True, symmetric=symmetric, axis=0), channels=6)
+    with torch.no_grad():
+        quantizer.scale.fill_(0.5)  # wide enough for all values
+    if not symmetric:
+        quantizer.zero_point.fill_(2.0)
+    rounding = LearnedRounding(quantizer, weight)
+    inside = (weight / 0.5 > -7) & (weight / 0.5 < 5)
+    torch.testing.assert_close(rounding(weight)[inside], weight[inside], atol=1e-3, rtol=0)
+    with torch.no_grad():
+        rounding.v.copy_(torch.randn_like(rounding.v).sign() * 10)  # decided, often against the nearest point
+        rounding.scale.mul_(1.1)
+    assert rounding.undecided(2.0).item() == 0
+    hard = rounding(weight).detach()
+    rounding.settle(quantizer, weight)
+    torch.testing.assert_close(quantizer(weight).detach(), hard)
+    assert not torch.equal(weight, hard), "weights stay within their cells, for training that goes on"
+
+
+def test_an_undecided_weight_costs_more_than_a_decided_one():
+    weight = torch.full((1, 1), 0.25)
+    quantizer = FakeQuantize(QuantSpec(bits=4, signed=True, symmetric=True, axis=0), channels=1)
+    half = LearnedRounding(quantizer, torch.full((1, 1), 0.5))
+    quarter = LearnedRounding(quantizer, weight)
+    assert half.undecided(2.0).item() > quarter.undecided(2.0).item() > 0
+
+
+def test_elements_are_dropped_with_their_probability():
+    exact, quantized = torch.zeros(200, 200), torch.ones(200, 200)
+    assert float(mixed(quantized, exact, 0.0).mean()) == 1.0
+    assert float(mixed(quantized, exact, 1.0).mean()) == 0.0
+    assert float(mixed(quantized, exact, 0.3).mean()) == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_mapped_file_holds_the_same_outputs():
+    network, inputs = nn.Conv2d(3, 4, 3), images(10)
+    in_memory = store_outputs(network, inputs, 4)
+    mapped = store_outputs(network, inputs, 4, limit=0)
+    assert torch.equal(in_memory, mapped)
+    torch.testing.assert_close(mapped.float(), network(inputs).detach(), atol=2e-3, rtol=2e-3)
+
+
+def output_error(teacher: Teacher, student) -> float:
+    fresh = images(64)[32:]
+    with torch.no_grad():
+        return float((student(fresh) - teacher(fresh)).square().mean())
+
+
+@pytest.mark.parametrize("make", [Residual, plain])
+def test_reconstruction_brings_the_student_closer_to_its_teacher(make):
+    teacher, student = pair(make)
+    before = output_error(teacher, student)
+    history = reconstruct(student, teacher, images(), FEW)
+    assert all(block.after < block.before for block in history.blocks if block.kept)
+    assert any(block.kept for block in history.blocks)
+    assert output_error(teacher, student) < 0.8 * before
+
+
+def test_a_block_that_got_worse_keeps_what_it_had():
+    teacher, student = pair(Residual)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    history = reconstruct(student, teacher, images(), FitSettings(iterations=20, batch_size=8, scale_rate=5.0))
+    lost = [block for block in history.blocks if not block.kept]
+    assert lost and all(block.after >= block.before for block in lost)
+    if len(lost) == len(history.blocks):
+        assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
+
+
+class Killed(Exception):
+    pass
+
+
+class KillsAtSecondBlock(Silent):
+    """Raises where the second block begins."""
+
+    def task(self, description, total):
+        progress = self
+
+        class Counting:
+            def __init__(self):
+                self.named = 0
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                return False
+
+            def advance(self, steps=1, **figures):
+                pass
+
+            def name(self, part):
+                self.named += 1
+                if self.named == 2:
+                    raise Killed(progress)
+
+        return Counting()
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "reconstruction.ckpt"
+    teacher, whole = pair(Residual)
+    reconstruct(whole, teacher, images(), FEW)
+    _, student = pair(Residual)
+    with pytest.raises(Killed):
+        reconstruct(student, teacher, images(), FEW, checkpoint=path, progress=KillsAtSecondBlock())
+    _, resumed = pair(Residual)
+    history = reconstruct(resumed, teacher, images(), FEW, checkpoint=path)
+    assert len(history.blocks) == len(cut_into_blocks(resumed, trace(teacher.model, SPEC)))
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor)
+
+
+def test_the_budget_ends_it():
+    teacher, student = pair(Residual)
+    history = reconstruct(student, teacher, images(), FitSettings(iterations=10**6), budget=Budget(1.0))
+    assert history.blocks[0].iterations > 0
+    assert all(block.iterations < 10**6 for block in history.blocks)
