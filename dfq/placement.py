@@ -120,7 +120,7 @@ def _layer_bits(graph: _Graph, scheme: Scheme) -> dict[str, tuple[int, int]]:
     layers = [str(node.target) for node in graph.matrix_nodes]
     if not layers:
         raise DfqError("a network without convolution or linear layers", "at least one", "nothing to quantize here")
-    unknown = sorted(set(scheme.overrides) - set(layers))
+    unknown = sorted({*scheme.overrides, *scheme.weight_overrides} - set(layers))
     if unknown:
         raise DfqError(
             f"bits for {', '.join(unknown)}", f"names of layers, such as {', '.join(layers[:3])}", "see `dfq inspect`"

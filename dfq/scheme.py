@@ -62,6 +62,7 @@ class Scheme:
             runtime holds these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
         weight_symmetric: zero_point 0 for weights, which integer kernels need.
         overrides: layer name → bits of this layer's weight and of the tensor that it reads.
+        weight_overrides: layer name → bits of its weight alone, before all else: mixed precision.
     """
 
     name: str
@@ -72,20 +73,29 @@ class Scheme:
     edge_bits: int = EIGHT
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self):
-        for bits in (self.weight_bits, self.activation_bits, self.edge_bits, *self.overrides.values()):
+        for bits in (self.edge_bits, *self._chosen_bits):
             check_bits(bits)
         if self.first_last_bits is not None:
             check_bits(self.first_last_bits)
 
     def layer_bits(self, layer: str, *, is_end: bool) -> tuple[int, int]:
         """(bits of a matrix layer's weight, bits of the tensor it reads); `is_end` marks the first and last layer."""
-        if layer in self.overrides:
-            return self.overrides[layer], self.overrides[layer]
-        if is_end and self.first_last_bits is not None:
-            return self.first_last_bits, self.first_last_bits
-        return self.weight_bits, self.activation_bits
+        both = self.overrides.get(layer, self.first_last_bits if is_end else None)
+        weight, activation = (self.weight_bits, self.activation_bits) if both is None else (both, both)
+        return self.weight_overrides.get(layer, weight), activation
+
+    @property
+    def _chosen_bits(self) -> tuple[int, ...]:
+        weights, both = self.weight_overrides.values(), self.overrides.values()
+        return self.weight_bits, self.activation_bits, *both, *weights
+
+    @property
+    def lowest_bits(self) -> int:
+        """The fewest bits of any matrix layer's weight or input, as far as they are not fixed by the protocol."""
+        return min(self._chosen_bits)
 
     def weight_spec(self, bits: int) -> QuantSpec:
         return QuantSpec(bits=bits, signed=True, symmetric=self.weight_symmetric, axis=0)
@@ -94,7 +104,11 @@ class Scheme:
         return QuantSpec(bits=bits, signed=False, symmetric=False)
 
     def to_dict(self) -> dict:
-        return {**self.__dict__, "overrides": dict(self.overrides)}
+        return {
+            **self.__dict__,
+            "overrides": dict(self.overrides),
+            "weight_overrides": dict(self.weight_overrides),
+        }
 
 
 # One row per protocol of the field: what a published number of that line quantizes.
