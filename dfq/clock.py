@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Started when made; `seconds` maps each stage to what it has taken so far."""
+    """Started when made; `seconds` maps each stage to what it has taken so far: four always, others where they ran."""
 
     def __init__(self):
         self.seconds: dict[str, float] = dict.fromkeys(("synthesis", "training", "export", "validation"), 0.0)
@@ -16,7 +16,7 @@ class Clock:
     def stage(self, name: str) -> Iterator[None]:
         start = time.monotonic()
         yield
-        self.seconds[name] += time.monotonic() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
     def move(self, source: str, target: str, seconds: float) -> None:
         """Charges `target` with seconds that were measured within `source`."""

@@ -19,13 +19,15 @@ from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.image_source import ImageSource
 from dfq.input_spec import InputSpec
 from dfq.labelled import Labelled
+from dfq.mixed_precision.run import choose_for_run, find_target
 from dfq.progress import Progress, Silent
 from dfq.run_folder import RunFolder, write_json
+from dfq.scheme import Scheme
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import History, Trainer
 
-SYNTHESIS_SHARE = 0.4  # of the budget
+SYNTHESIS_SHARE, CHOOSING_SHARE = 0.4, 0.2  # of the budget; of what synthesis left
 RESERVE_SECONDS, LEAST_TRAINING_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
 LEAST_AGREEMENT = 0.998
 
@@ -68,7 +70,7 @@ def quantize_model(
         DfqError: see the stages.
     """
     progress, clock, budget, run = progress or Silent(), Clock(), Budget(settings.budget), RunFolder(out)
-    scheme = settings.make_scheme()
+    scheme, target = settings.make_scheme(), find_target(teacher, settings, progress)
     student = quantize(teacher, scheme)
     spec = teacher.input_spec
     run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
@@ -78,13 +80,20 @@ def quantize_model(
         batch, notes = (batch, []) if batch else _images(teacher, settings, synthesizer, run, progress)
         planned = _planned(settings, spec, len(batch))
         training, held_out = batch.split(held_out_count(planned))
+    choice = None
+    if target is not None:
+        with clock.stage("widths"):
+            share = budget.part(CHOOSING_SHARE)
+            choice = choose_for_run(teacher, settings, target, training, run, share, progress)
+            scheme = choice.applied_to(scheme)
+            student = quantize(teacher, scheme)
     with clock.stage("training"):
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
         limit = budget.keeping(RESERVE_SECONDS, LEAST_TRAINING_SHARE)
         source = settings.chosen_method.source(
             teacher, training, synthesizer, planned - len(held_out), paired=settings.chosen_method.paired, budget=limit
         )
-        history = _train(teacher, student, settings, source, held_out, run, limit, progress)
+        history = _train(teacher, student, settings, scheme, source, held_out, run, limit, progress)
         snap_biases(student.eval())
         run.save_student(student)
     clock.move("training", "synthesis", source.seconds)
@@ -114,6 +123,7 @@ def quantize_model(
         *(f"assumed {sentence}" for sentence in assumed),
         *notes,
         *(history.notes if history else []),
+        *(choice.doubts(agreement["size_bytes"]["onnx"]) if choice else []),
         *_doubts(agreement),
     ]
     content = {
@@ -124,6 +134,7 @@ def quantize_model(
         "settings": {**settings.to_dict(), "scheme": scheme.to_dict(), "images": len(batch)},
         "diversity": diversity.to_dict(),
         "training": history.to_dict() if history else None,
+        "mixed_precision": choice.to_dict() if choice else None,
         "layers": report.layers(student),
         "seed": settings.seed,
         "versions": report.versions(),
@@ -187,13 +198,14 @@ def _train(
     teacher: Teacher,
     student: fx.GraphModule,
     settings: Settings,
+    scheme: Scheme,
     source: ImageSource,
     held_out: Batch,
     run: RunFolder,
     budget: Budget,
     progress: Progress,
 ) -> History | None:
-    objective, training = settings.chosen_method.objective, settings.training(teacher.input_spec)
+    objective, training = settings.chosen_method.objective, settings.training(teacher.input_spec, scheme)
     if objective is None or training.steps == 0:
         return None
     trainer = Trainer(teacher, student, objective, training, budget=budget, progress=progress, checkpoint=run.training)

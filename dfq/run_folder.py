@@ -34,6 +34,7 @@ class RunFolder:
         self.images, self.samples = self.path / "images.safetensors", self.path / "samples.png"
         self.report, self.curve = self.path / "report.json", self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
+        self.mixed_precision = self.path / "mixed_precision.png"
 
     def artifacts(self) -> list[Path]:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
@@ -59,10 +60,20 @@ class RunFolder:
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
-        write_json(self.config, config)
+            write_json(self.config, config)
+
+    def decide(self, **values: dict) -> None:
+        """Records in `config.json` what was decided on the way; a resumed run keeps to it (`decided`)."""
+        write_json(self.config, {**read_json(self.config), **values})
+
+    def decided(self, name: str) -> dict | None:
+        """What `decide` recorded under this name; None: nothing yet."""
+        return read_json(self.config).get(name)
 
     def _check_same_run(self, config: dict) -> None:
         before = read_json(self.config)
+        if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
+            before["scheme"]["weight_overrides"] = {}
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:
             raise DfqError(

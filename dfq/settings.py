@@ -12,13 +12,15 @@ from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
 from dfq.progress import Progress
 from dfq.ranges import RANGES
-from dfq.scheme import Scheme, make_scheme
+from dfq.scheme import BITS, EIGHT, Scheme, make_scheme
 from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES, TrainSettings
 
+MIXED = "mixed"
 SMALL_SIDE = 64  # pixels; larger images cost so much more that fewer are made
 STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
 OTHER_STEPS = 400
+MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,11 @@ class Settings:
     """What `dfq quantize` takes; each field is the option of the same name.
 
     Attributes:
-        bits: of weights and activations, 2 to 8.
+        bits: of weights and activations, 2 to 8; or "mixed": each layer's weight gets its own width, chosen by
+            `dfq.mixed_precision` so that `average_bits` or `target_size` is kept, and activations have 8 bits.
         weight_bits, activation_bits: instead of `bits`, for one of the two.
+        average_bits: with mixed bits: of all weights, at most.
+        target_size: with mixed bits: bytes of the ONNX file, at most.
         scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.scheme.SCHEMES`).
         layer_bits: layer name → bits of its weight and of the tensor that it reads.
         method: name of a row of `METHODS`, or a row of your own.
@@ -40,9 +45,11 @@ class Settings:
         seed: of every random draw.
     """
 
-    bits: int = 8
+    bits: int | str = 8
     weight_bits: int | None = None
     activation_bits: int | None = None
+    average_bits: float | None = None
+    target_size: int | None = None
     scheme: str = "deploy"
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     method: str | Method = DEFAULT_METHOD
@@ -54,6 +61,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
+        self._check_mixed()
         self.make_scheme()
         if isinstance(self.method, str) and self.method not in METHODS:
             raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
@@ -66,10 +74,33 @@ class Settings:
         if self.budget is not None and self.budget <= 0:
             raise DfqError(f"a budget of {self.budget} seconds", "a positive time", "for example --budget 5m")
 
+    def _check_mixed(self) -> None:
+        targets = [target for target in (self.average_bits, self.target_size) if target is not None]
+        if self.is_mixed != bool(targets):
+            found = "mixed bits without a target" if self.is_mixed else f"a target for widths with {self.bits} bits"
+            raise DfqError(found, "mixed bits and a target together", f"for example {MIXED_EXAMPLE}")
+        if len(targets) > 1:
+            raise DfqError("an average and a size as targets", "one of the two", f"for example {MIXED_EXAMPLE}")
+        if self.is_mixed and self.weight_bits is not None:
+            raise DfqError(
+                f"mixed bits and {self.weight_bits} bits for all weights",
+                "one of the two: mixed bits are those of weights",
+                "--activation-bits sets those of activations, --layer-bits those of one layer",
+            )
+        if self.average_bits is not None and not BITS[0] <= self.average_bits <= BITS[-1]:
+            raise DfqError(f"an average of {self.average_bits:g} bits", "from 2 to 8", f"for example {MIXED_EXAMPLE}")
+        if self.target_size is not None and self.target_size <= 0:
+            raise DfqError(f"a target of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
+
+    @property
+    def is_mixed(self) -> bool:
+        return self.bits == MIXED
+
     def make_scheme(self) -> Scheme:
+        """With mixed bits: as long as nothing is chosen, 8 bits."""
         return make_scheme(
             self.scheme,
-            bits=self.bits,
+            bits=EIGHT if self.is_mixed else self.bits,  # type: ignore[arg-type]  # other text is refused there
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
             overrides=self.layer_bits,
@@ -79,17 +110,12 @@ class Settings:
     def chosen_method(self) -> Method:
         return METHODS[self.method] if isinstance(self.method, str) else self.method
 
-    @property
-    def lowest_bits(self) -> int:
-        scheme = self.make_scheme()
-        return min(scheme.weight_bits, scheme.activation_bits, *scheme.overrides.values(), 8)
-
     def image_count(self, input_spec: InputSpec) -> int:
         if (own := self.images or self.chosen_method.images) is not None:
             return own
         if max(input_spec.size[1:]) > SMALL_SIDE:
             return 128
-        return 256 if self.lowest_bits == 8 else 1024
+        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else 1024
 
     @property
     def chosen_ranges(self) -> str:
@@ -107,14 +133,19 @@ class Settings:
             progress=progress,
         )
 
-    def training(self, input_spec: InputSpec) -> TrainSettings:
-        """The trainer's settings: the step size follows the lowest width, unless the method sets its own."""
+    def training(self, input_spec: InputSpec, scheme: Scheme | None = None) -> TrainSettings:
+        """The trainer's settings: the step size follows the lowest width, unless the method sets its own.
+
+        Args:
+            scheme: of the student; None: that of the settings, where nothing is chosen on the way.
+        """
         small = max(input_spec.size[1:]) <= SMALL_SIDE
-        steps = STEPS.get(self.lowest_bits, OTHER_STEPS)
+        lowest = (scheme or self.make_scheme()).lowest_bits
+        steps = STEPS.get(lowest, OTHER_STEPS)
         usual = TrainSettings(
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,
-            learning_rate=LEARNING_RATES[self.lowest_bits],
+            learning_rate=LEARNING_RATES[lowest],
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
             seed=self.seed,
         )

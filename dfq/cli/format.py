@@ -40,5 +40,7 @@ def seconds(value: float) -> str:
 
 
 def label(scheme: dict) -> str:
-    """W4A4 of a scheme's dictionary."""
-    return f"W{scheme['weight_bits']}A{scheme['activation_bits']}"
+    """W4A4 of a scheme's dictionary; with mixed precision W3–8A8, from the narrowest to the widest weight."""
+    mixed = scheme["weight_overrides"].values()
+    widths = sorted({min(mixed), max(mixed)}) if mixed else [scheme["weight_bits"]]
+    return f"W{'–'.join(map(str, widths))}A{scheme['activation_bits']}"

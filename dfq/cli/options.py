@@ -11,7 +11,7 @@ import torch
 from dfq.api import load_teacher
 from dfq.budget import parse_duration
 from dfq.calibration import METHODS
-from dfq.cli.parameters import Named, Parsed, parse_layer_bits, parse_numbers, parse_size
+from dfq.cli.parameters import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_numbers, parse_size
 from dfq.errors import DfqError
 from dfq.ranges import RANGES
 from dfq.scheme import SCHEMES
@@ -123,6 +123,21 @@ bits_options = _stack(
     [
         click.option("--bits", type=int, default=8, show_default=True, metavar="N",
                      help="Bits of weights and activations, 2 to 8."),
+        scheme_options,
+    ]
+)  # fmt: skip
+
+mixed_bits_options = _stack(
+    [
+        click.option("--bits", type=Parsed("N or mixed", parse_bits), default=8, show_default=True, metavar="N",
+                     help="Bits of weights and activations, 2 to 8. Or mixed: each layer's weight gets the width that "
+                     "it needs, within --average-bits or --target-size, and activations have 8 bits unless "
+                     "--activation-bits says otherwise."),
+        click.option("--average-bits", type=float, metavar="N",
+                     help="With --bits mixed: bits per weight, on average over the network, at most.  [default: none]"),
+        click.option("--target-size", type=Parsed("size", parse_bytes), metavar="SIZE",
+                     help="With --bits mixed: size of the ONNX file, at most, for example 1.2MB or 900kB (decimal).  "
+                     "[default: none]"),
         scheme_options,
     ]
 )  # fmt: skip

@@ -3,11 +3,15 @@
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from fractions import Fraction
 from typing import Any
 
 import click
 
 from dfq.errors import DfqError
+from dfq.settings import MIXED
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 class Named(click.ParamType):
@@ -64,6 +68,27 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise DfqError(f"{text!r}", "one number per channel, with commas", "for example --mean 0.5,0.5,0.5") from error
+
+
+def parse_bits(text: str) -> int | str:
+    """4 of "4"; "mixed" stays."""
+    word = text.strip().lower()
+    if word == MIXED:
+        return word
+    try:
+        return int(word)
+    except ValueError as error:
+        raise DfqError(f"--bits {text!r}", "a whole number from 2 to 8, or mixed", "for example --bits 4") from error
+
+
+def parse_bytes(text: str) -> int:
+    """1200000 of "1.2MB"; units are decimal: B, kB, MB, GB."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", text.lower())
+    if not match or match[2] not in UNITS or float(match[1]) == 0:
+        raise DfqError(
+            f"--target-size {text!r}", "a size in bytes, kB, MB or GB (decimal)", "for example --target-size 1.2MB"
+        )
+    return int(Fraction(match[1]) * UNITS[match[2]])
 
 
 def parse_layer_bits(text: str) -> tuple[str, int]:

@@ -9,16 +9,17 @@ from dfq.cli.format import label
 from dfq.labelled import read_labelled
 from dfq.output import check_folder
 from dfq.pipeline import quantize_model
+from dfq.settings import MIXED
 
 
 @click.command(short_help="The main job: checkpoint in, proved ONNX file out.")
 @click.argument("model", type=click.Path(path_type=Path))
-@options.bits_options
+@options.mixed_bits_options
 @options.synthesis_options
 @options.training_options
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
-    help="Run folder to write.  [default: MODEL's name and the bits, such as ./resnet20-w4a4]",
+    help="Run folder to write.  [default: MODEL's name and the bits, such as ./resnet20-w4a4 or -mixed]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.  [default: off]")
@@ -38,12 +39,14 @@ def quantize(model: Path, out: Path | None, resume: bool, overwrite: bool, data:
       dfq quantize net.safetensors --arch net.py:make_net --input-size 3x64x64 \\
           --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       dfq quantize model.pt --bits 4 --layer-bits layer1.0.conv1=8 --data test.npz
+      dfq quantize model.pt --bits mixed --target-size 1.2MB more bits where they count
       dfq quantize model.pt --bits 4 --out run/ --resume     after it was killed
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     model_options, settings = options.take_model_options(values), options.take_settings(values)
-    folder = out or Path(f"{model.stem}-{label(settings.make_scheme().to_dict())}".lower())
+    width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
+    folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
     progress = console.TerminalProgress()
     teacher, arch, assumed = model_options.load(model)

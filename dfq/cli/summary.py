@@ -9,7 +9,7 @@ from dfq.cli import console
 from dfq.cli.format import label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.run_folder import RunFolder
 
-STAGES = ("synthesis", "training", "export", "validation")
+STAGES = ("synthesis", "widths", "training", "export", "validation")
 
 
 def show_run(report: dict, folder: Path, name: str) -> None:
@@ -19,6 +19,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     console.stdout.print()
     console.stdout.print(agreement_table(report, title))
     show_nodes(report["nodes"])
+    _show_widths(report["mixed_precision"])
     console.facts("Notes", report["warnings"])
     _show_seconds(report["seconds"], settings["images"], report.get("training"))
     _show_diversity(report["diversity"])
@@ -70,8 +71,16 @@ def show_nodes(nodes: dict) -> None:
     console.stdout.print(console.table("Stayed in float", ("operator", "reason"), rows, left=2))
 
 
+def _show_widths(mixed: dict | None) -> None:
+    """Of mixed precision: how many layers have which width."""
+    if mixed is not None:
+        counts = Counter(mixed["widths"].values())
+        layers = ", ".join(f"{count} × {bits} bits" for bits, count in sorted(counts.items()))
+        console.fact("Weights", f"{mixed['average_bits']:.2f} bits on average; layers: {layers}")
+
+
 def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
-    stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES)
+    stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES if stage in spent)
     steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "nothing trained"
     console.fact("Made from", f"{images} synthetic images; {steps}")
     console.fact("Time", f"{seconds(spent['total'])}: {stages}")
@@ -91,6 +100,7 @@ def _show_files(run: RunFolder) -> None:
         (run.samples, "what the synthetic images look like"),
         (run.diversity, "how varied they are in the teacher's eyes"),
         (run.curve, "how training went"),
+        (run.mixed_precision, "which layer got how many bits, and why"),
         (run.student, "the student, for dfq.load"),
     )
     console.fact("Files", f"in {run.path}/")

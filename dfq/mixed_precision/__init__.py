@@ -1,0 +1,26 @@
+"""Mixed precision: a width for each layer's weight, so that the network fits a size and loses the least.
+
+Measure each layer (`weight_sensitivity`), say what widths cost (`AverageBits`, `FileSize`), choose (`choose_widths`).
+"""
+
+from dfq.mixed_precision.allocation import Front, pareto_front
+from dfq.mixed_precision.choice import Choice, Point
+from dfq.mixed_precision.choose import choose_widths
+from dfq.mixed_precision.file_size import FileSize
+from dfq.mixed_precision.picture import mixed_precision_plot
+from dfq.mixed_precision.sensitivity import monotone, weight_sensitivity
+from dfq.mixed_precision.target import AverageBits, Target
+
+__all__ = [
+    "AverageBits",
+    "Choice",
+    "FileSize",
+    "Front",
+    "Point",
+    "Target",
+    "choose_widths",
+    "mixed_precision_plot",
+    "monotone",
+    "pareto_front",
+    "weight_sensitivity",
+]

@@ -1,0 +1,41 @@
+"""Which layers of a network may choose the width of their weight."""
+
+from dataclasses import dataclass, replace
+
+from dfq.errors import DfqError
+from dfq.placement import plan
+from dfq.scheme import BITS, Scheme
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The matrix layers of a network under a scheme.
+
+    Attributes:
+        counts: layer → number of weights.
+        fixed: layer → bits, of those with nothing to choose: the scheme's first and last layers, and overrides.
+    """
+
+    counts: dict[str, int]
+    fixed: dict[str, int]
+
+    @property
+    def free(self) -> list[str]:
+        return [layer for layer in self.counts if layer not in self.fixed]
+
+
+def layers_of(teacher: Teacher, scheme: Scheme) -> Layers:
+    """Raises `DfqError` where the network does not trace, or all its layers are fixed."""
+    network = trace(teacher.model, teacher.input_spec)
+    low, high = (plan(network, replace(scheme, weight_bits=bits)).weights for bits in (BITS[0], BITS[-1]))
+    counts = {layer: network.get_submodule(layer).weight.numel() for layer in low}  # type: ignore[operator, union-attr]
+    layers = Layers(counts, {layer: spec.bits for layer, spec in low.items() if spec.bits == high[layer].bits})
+    if not layers.free:
+        raise DfqError(
+            f"{len(counts)} layers of fixed width: scheme {scheme.name!r} and --layer-bits leave nothing to choose",
+            "at least one layer whose width is free",
+            "--bits 8, another --scheme, or fewer --layer-bits",
+        )
+    return layers
