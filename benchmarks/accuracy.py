@@ -144,7 +144,7 @@ class Bench:
             teacher, folder, settings, arch=f"dfq/{cell.net}", labelled=self.labelled(teacher),
             batch=self.real(teacher, count) if method else None, resume=folder.exists(),
         )  # fmt: skip
-        kept = ("accuracy", "agreement", "diversity", "size_bytes", "settings", "training", "seconds")
+        kept = ("accuracy", "agreement", "evidence", "diversity", "size_bytes", "settings", "training", "seconds")
         row = {**asdict(cell), **{key: result.report[key] for key in kept},
                "cpu_seconds": time.process_time() - start,  # of all threads: other work on the machine adds little
                "train_agreement": self.train_agreement(teacher, result.student),
