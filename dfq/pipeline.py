@@ -15,6 +15,7 @@ from dfq.clock import Clock
 from dfq.convert import quantize
 from dfq.diversity import measure_diversity
 from dfq.diversity_picture import diversity_plot
+from dfq.estimate import measure_evidence
 from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.image_source import ImageSource
 from dfq.input_spec import InputSpec
@@ -109,6 +110,7 @@ def quantize_model(
         export_float_onnx(teacher.model, run.float_onnx, spec)
         task.advance()
     with clock.stage("validation"):
+        evidence = measure_evidence(student, teacher, held_out.images, seed=settings.seed)
         agreement = validate(
             run.onnx,
             student,
@@ -130,6 +132,7 @@ def quantize_model(
         "arch": arch,
         "input_spec": spec.to_dict(),
         **agreement,
+        "evidence": evidence.to_dict(),
         "seconds": clock.to_dict(),
         "settings": {**settings.to_dict(), "scheme": scheme.to_dict(), "images": len(batch)},
         "diversity": diversity.to_dict(),
