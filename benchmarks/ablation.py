@@ -28,10 +28,10 @@ from dfq.calibration.rgal import STUDENT_PHASE
 from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
 from dfq.convert import quantize
 from dfq.objectives import Objective
-from dfq.pipeline import held_out_count
 from dfq.relations import UNIFORM
 from dfq.report import hardware, versions
 from dfq.run_folder import write_json
+from dfq.run_images import held_out_count
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import Trainer

@@ -12,6 +12,7 @@ from dfq.calibration.inversion import Inversion
 from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
+from dfq.post_training import PostTraining
 
 DEFAULT_METHOD = "zeroq-kd"
 
@@ -32,6 +33,7 @@ class Method:
         images: how many, where it is the method that says so.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
+        post_training: what is done to the calibrated student before it is trained, in order.
         training: fields of `dfq.train.TrainSettings` that the method sets.
     """
 
@@ -46,6 +48,7 @@ class Method:
     images: int | None = None
     ranges: str = "mse"
     zoom: float = 1.0
+    post_training: tuple[PostTraining, ...] = ()
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -34,6 +34,7 @@ class RunFolder:
         self.images, self.samples = self.path / "images.safetensors", self.path / "samples.png"
         self.report, self.curve = self.path / "report.json", self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
+        self.reconstruction = self.path / "reconstruction.ckpt"
         self.mixed_precision = self.path / "mixed_precision.png"
 
     def artifacts(self) -> list[Path]:
@@ -101,6 +102,7 @@ class RunFolder:
 
     def remove_scratch(self) -> None:
         self.training.unlink(missing_ok=True)
+        self.reconstruction.unlink(missing_ok=True)
 
 
 def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | None = None) -> fx.GraphModule:

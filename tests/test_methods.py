@@ -13,8 +13,9 @@ from dfq.batch import Batch
 from dfq.calibration import METHODS, Method
 from dfq.image_source import FreshImages
 from dfq.objectives import KnowledgeDistillation
-from dfq.pipeline import held_out_count, quantize_model
+from dfq.pipeline import quantize_model
 from dfq.run_folder import RunFolder
+from dfq.run_images import held_out_count
 from dfq.settings import Settings
 
 FEW = {"bits": 3, "scheme": "paper-qat", "images": 32, "steps": 8}

@@ -9,6 +9,7 @@ from small_nets import SPEC, small_teacher
 import dfq
 from dfq.batch import Batch
 from dfq.calibrate import calibrate
+from dfq.calibration.inversion import Inversion
 from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.files import replacing
@@ -90,18 +91,18 @@ def test_overwrite_replaces_artifacts_only(tmp_path):
 
 
 def test_a_run_killed_after_synthesis_goes_on(tmp_path, monkeypatch, finished):
-    from dfq import pipeline
+    from dfq import tune
 
     def dies(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "calibrate", lambda *a, **k: dies())
+        patch.setattr(tune, "calibrate", lambda *a, **k: dies())
         with pytest.raises(KeyboardInterrupt):
             quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW), arch="dfq/digits_cnn")
     assert (tmp_path / "images.safetensors").exists() and not (tmp_path / "report.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "synthesize", lambda *a, **k: dies())
+        patch.setattr(Inversion, "sample", lambda *a, **k: dies())
         result = quantize_model(
             teacher_by_name(), tmp_path, Settings(bits=4, **FEW), arch="dfq/digits_cnn", resume=True
         )

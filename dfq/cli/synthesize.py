@@ -8,8 +8,8 @@ from dfq.budget import Budget
 from dfq.cli import console, options
 from dfq.output import check_folder
 from dfq.pictures import contact_sheet
-from dfq.pipeline import synthesize as make_images
 from dfq.run_folder import RunFolder
+from dfq.run_images import synthesize as make_images
 
 
 @click.command(short_help="Only the synthetic images.")

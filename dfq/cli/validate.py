@@ -12,8 +12,8 @@ from dfq.export import validate as compare
 from dfq.export.engine import Engine
 from dfq.input_spec import InputSpec
 from dfq.labelled import read_labelled
-from dfq.pipeline import held_out_count
 from dfq.run_folder import RunFolder, load_run, read_json
+from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dfq.pipeline import held_out_count
 from dfq.run_folder import RunFolder, load_run, load_tensors
+from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
 
 MOST_PER_METHOD, BATCH_SIZE = 256, 64

@@ -1,0 +1,77 @@
+"""What is done to a calibrated student before, or instead of, training it end to end: one class per step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, fx
+
+from dfq.bias_correction import correct_biases
+from dfq.budget import Budget
+from dfq.progress import Progress
+from dfq.reconstruction import FitSettings, reconstruct
+from dfq.squant import round_weights
+from dfq.teacher import Teacher
+from dfq.trace import trace
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a step works on.
+
+    Attributes:
+        student: calibrated; changed in place.
+        images: synthetic, normalised, (N, C, H, W).
+        checkpoint: where a step may keep its unfinished work, so that a killed run goes on.
+    """
+
+    student: fx.GraphModule
+    teacher: Teacher
+    images: Tensor
+    budget: Budget
+    progress: Progress
+    seed: int
+    checkpoint: Path | None
+
+
+PostTraining = Callable[[Bench], dict]
+"""Changes the student; returns what the report should carry, by name."""
+
+
+@dataclass(frozen=True)
+class RoundWeights:
+    """SQuant: roundings are flipped until errors cancel within kernels and channels."""
+
+    def __call__(self, bench: Bench) -> dict:
+        round_weights(bench.student)
+        return {}
+
+
+@dataclass(frozen=True)
+class CorrectBiases:
+    """Each layer's mean output becomes the teacher's."""
+
+    def __call__(self, bench: Bench) -> dict:
+        reference = trace(bench.teacher.model, bench.teacher.input_spec).to(bench.teacher.device)
+        correct_biases(bench.student, reference, bench.images)
+        return {}
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Block reconstruction.
+
+    Attributes:
+        share: of a time budget that is left; the rest is for training.
+    """
+
+    settings: FitSettings
+    share: float = 1.0
+
+    def __call__(self, bench: Bench) -> dict:
+        history = reconstruct(
+            bench.student, bench.teacher, bench.images, self.settings,
+            budget=bench.budget.part(self.share), progress=bench.progress,
+            checkpoint=bench.checkpoint, seed=bench.seed,
+        )  # fmt: skip
+        return {"reconstruction": history.to_dict()}

@@ -1,0 +1,78 @@
+"""The synthetic images of a run: made by the method, taken over from a killed run, or handed in."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from dfq.batch import Batch
+from dfq.budget import Budget
+from dfq.calibration import Synthesizer
+from dfq.progress import Progress
+from dfq.run_folder import RunFolder
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+
+SYNTHESIS_SHARE = 0.4  # of the budget
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """What a run starts with.
+
+    Attributes:
+        training, held_out: disjoint; nothing is ever fitted to the latter.
+        planned: how many of both there will be in the end, where the method adds some while it trains.
+        synthesizer: makes them.
+        notes: for the report.
+    """
+
+    training: Batch
+    held_out: Batch
+    planned: int
+    synthesizer: Synthesizer
+    notes: list[str]
+
+
+def find_images(
+    teacher: Teacher,
+    settings: Settings,
+    given: Batch | None,
+    run: RunFolder,
+    budget: Budget,
+    progress: Progress,
+) -> RunImages:
+    """`given` images, those of the run that is resumed, or new ones, which are stored at once."""
+    synthesizer = settings.make_synthesizer(teacher, budget.part(SYNTHESIS_SHARE), progress)
+    batch, notes = (given, []) if given else _made(teacher, settings, synthesizer, run, progress)
+    share = settings.chosen_method.first_share
+    planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
+    training, held_out = batch.split(held_out_count(planned))
+    return RunImages(training, held_out, planned, synthesizer, notes)
+
+
+def held_out_count(images: int) -> int:
+    """How many of the synthetic images are never trained on: one in eight, at least 1 and at most 256."""
+    return min(max(images // 8, 1), 256)
+
+
+def _made(
+    teacher: Teacher, settings: Settings, synthesizer: Synthesizer, run: RunFolder, progress: Progress
+) -> tuple[Batch, list[str]]:
+    if run.images.exists():
+        note = "images: taken over from the run that was resumed"
+        progress.note(note)
+        return run.load_images(teacher.input_spec, teacher.device), [note]
+    share = settings.chosen_method.first_share
+    batch = synthesizer.sample(max(ceil(settings.image_count(teacher.input_spec) * share), 2))
+    run.save_images(batch, teacher.input_spec)
+    return batch, synthesizer.notes
+
+
+def synthesize(
+    teacher: Teacher, settings: Settings, *, budget: Budget | None = None, progress: Progress | None = None
+) -> tuple[Batch, list[str]]:
+    """(images of the method, notes for the report); made without a student."""
+    synthesizer = settings.make_synthesizer(teacher, budget, progress)
+    batch = synthesizer.sample(settings.image_count(teacher.input_spec))
+    if settings.chosen_method.first_share < 1:
+        synthesizer.notes.append("made without a student: what the method does against one is left out")
+    return batch, synthesizer.notes
