@@ -79,8 +79,9 @@ class History:
 class Trainer:
     """Trains `student` in place; held-out *synthetic* images decide whether its last state is kept.
 
-    The last one is kept, unless its held-out divergence exceeds the smallest seen by more than a quarter: the figure is
-    noisy, and the end of the cosine schedule is where weights settle. Otherwise the best one is restored.
+    The last one is kept, unless its held-out divergence exceeds the smallest seen by more than a quarter (the figure is
+    noisy, and the end of the cosine schedule is where weights settle) or that before training at all: then the best one
+    is restored.
 
     Args:
         checkpoint: a file that is rewritten while training and read at the start where it exists: a killed run that
@@ -136,7 +137,8 @@ class Trainer:
             task.advance(self.settings.steps - self.history.steps)
         if since:
             self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, 0.0)
-        self.history.chosen_step = self.state.choose(self.history.records[-1]["held_out"])
+        last, first = self.history.records[-1]["held_out"], self.history.records[0]["held_out"]
+        self.history.chosen_step = self.state.choose(last, first)
         return self.history
 
     def _set_learning_rate(self, done: float) -> float:

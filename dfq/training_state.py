@@ -33,10 +33,13 @@ class TrainingState:
             self.best_loss, self.best_step = loss, self.history.steps
             self.best_state = copy.deepcopy(self.student.state_dict())
 
-    def choose(self, last_loss: float) -> int:
-        """Keeps the last state if it is about as good as the best, else restores that; returns the chosen step."""
+    def choose(self, last_loss: float, first_loss: float) -> int:
+        """Keeps the last state if it is about as good as the best and better than the first, else restores the best.
+
+        Returns the chosen step.
+        """
         self.student.eval()
-        if last_loss <= self.best_loss * TOLERATED:
+        if last_loss <= min(self.best_loss * TOLERATED, first_loss):
             return self.history.steps
         self.student.load_state_dict(self.best_state)
         return self.best_step

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_nets import SPEC, small_teacher
+from torch import nn
 
 from dfq.batch import Batch
 from dfq.budget import Budget, parse_duration
@@ -13,7 +14,8 @@ from dfq.image_source import FixedImages
 from dfq.losses import knowledge_distillation
 from dfq.objectives import KnowledgeDistillation
 from dfq.scheme import make_scheme
-from dfq.train import Trainer, TrainSettings
+from dfq.train import History, Trainer, TrainSettings
+from dfq.training_state import TrainingState
 
 SETTINGS = TrainSettings(steps=40, batch_size=32, learning_rate=1e-3, evaluate_every=10)
 
@@ -135,3 +137,15 @@ def test_knowledge_distillation_against_the_definition():
         total += float((p * (p / q).log()).sum())
     assert knowledge_distillation(student, teacher, 4.0).item() == pytest.approx(16 * total / 2, rel=1e-5)
     assert knowledge_distillation(teacher, teacher, 4.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_training_that_did_not_help_is_undone():
+    student, history = nn.Linear(2, 2), History()
+    state = TrainingState(None, student, None, torch.Generator(), history, None)
+    before = student.weight.detach().clone()
+    state.keep_if_best(1.0)
+    history.steps = 10
+    with torch.no_grad():
+        student.weight.add_(1)
+    assert state.choose(last_loss=1.1, first_loss=2.0) == 10 and not torch.equal(student.weight, before)
+    assert state.choose(last_loss=1.1, first_loss=1.0) == 0 and torch.equal(student.weight, before)
