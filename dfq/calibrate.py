@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from dfq.convert import activation_quantizers, weight_quantizers
 from dfq.errors import DfqError
 from dfq.fake_quant import FakeQuantize, SharedQuantize
-from dfq.progress import Progress, Silent
+from dfq.progress import Progress, Silent, Task
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.ranges import RANGES
 
@@ -72,33 +72,46 @@ def calibrate(
     Raises:
         DfqError: an unknown rule, or values that are not finite.
     """
-    if ranges not in RANGES:
-        raise DfqError(f"ranges {ranges!r}", f"one of {', '.join(RANGES)}")
     weights, tensors = weight_quantizers(student), activation_quantizers(student)
     batches = images.split(batch_size)
     with (progress or Silent()).task("Calibrating ranges", len(weights) + len(batches) + len(tensors)) as task:
-        for layer, quantizer in weights.items():
-            _fit(quantizer, student.get_submodule(layer).weight.detach().flatten(1).float(), ranges, layer)
-            task.advance()
+        calibrate_weights(student, ranges, task)
         with quantizers_in_mode(student, "observe"):
-            observers = _attach(tensors, max(SAMPLES_PER_TENSOR // len(batches), 1), seed)
+            observers = attach_observers(tensors, max(SAMPLES_PER_TENSOR // len(batches), 1), seed)
             for batch in batches:
                 student(batch)
                 task.advance()
         for name, quantizer in tensors.items():
-            _fit(quantizer, observers[name].values(), ranges, name)
+            fit_range(quantizer, observers[name].values(), ranges, name)
             task.advance()
     return student
 
 
-def _attach(tensors: dict[str, FakeQuantize], values_per_batch: int, seed: int) -> dict[str, SampleObserver]:
+@torch.no_grad()
+def calibrate_weights(student: fx.GraphModule, ranges: str = "mse", task: Task | None = None) -> None:
+    """Sets the scales and zero points of all weights, fitted per channel by a rule of `dfq.ranges.RANGES`; no images.
+
+    Raises:
+        DfqError: an unknown rule, or weights that are not finite.
+    """
+    if ranges not in RANGES:
+        raise DfqError(f"ranges {ranges!r}", f"one of {', '.join(RANGES)}")
+    for layer, quantizer in weight_quantizers(student).items():
+        fit_range(quantizer, student.get_submodule(layer).weight.detach().flatten(1).float(), ranges, layer)
+        if task is not None:
+            task.advance()
+
+
+def attach_observers(tensors: dict[str, FakeQuantize], values_per_batch: int, seed: int) -> dict[str, SampleObserver]:
+    """Lets each quantizer show an observer of its own what passes, while it is in mode "observe"."""
     observers = {name: SampleObserver(values_per_batch, seed) for name in tensors}
     for name, quantizer in tensors.items():
         quantizer.observer = observers[name]
     return observers
 
 
-def _fit(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -> None:
+def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -> None:
+    """Fits scale and zero point to values (rows, M) float32: one row per channel, or one for the whole tensor."""
     if not torch.isfinite(values).all():
         raise DfqError(f"values in {name} that are not finite", "finite weights and activations", exit_code=1)
     scale, zero_point = RANGES[ranges](values, quantizer.spec)

@@ -5,6 +5,7 @@ from torch import Tensor, fx, nn
 
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 FOLDABLE = (nn.Conv2d, nn.Linear)
+OUTPUT_MOMENTS = "output_moments"  # in a node's meta: (mean, standard deviation) of its output, (C,) each
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:
@@ -12,6 +13,7 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
 
     A BatchNorm2d behind something else (a concatenation, an addition) becomes a depthwise 1×1 convolution: the same
     affine map per channel, for which integer kernels exist. A lone factor per channel is exact on any per-channel grid.
+    The node that now computes a BatchNorm's output remembers its moments under `OUTPUT_MOMENTS`.
     """
     modules = dict(graph_module.named_modules())
     for node in list(graph_module.graph.nodes):
@@ -22,6 +24,7 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
         layer = modules.get(str(before.target)) if before.op == "call_module" else None
         if isinstance(layer, FOLDABLE) and len(before.users) == 1 and _calls(graph_module, before.target) == 1:
             _fold(layer, norm)
+            before.meta[OUTPUT_MOMENTS] = _moments(norm)
             node.replace_all_uses_with(before)
             graph_module.graph.erase_node(node)
         elif isinstance(norm, nn.BatchNorm2d):
@@ -29,6 +32,7 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
             parent, _, name = str(node.target).rpartition(".")
             setattr(graph_module.get_submodule(parent), name, replacement)
             modules[str(node.target)] = replacement
+            node.meta[OUTPUT_MOMENTS] = _moments(norm)
     graph_module.recompile()
 
 
@@ -45,6 +49,19 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     if norm.bias is not None:
         offset = offset + norm.bias.double()
     return factor.detach(), offset.detach()
+
+
+def _moments(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """(mean β, standard deviation |γ|) of each output channel on the images that the running statistics are from.
+
+    The deviation is smaller where the variance is about as small as ε: of a dead channel it is 0.
+    """
+    variance = norm.running_var.detach()
+    deviation = (variance / (variance + norm.eps)).sqrt()
+    if norm.weight is not None:
+        deviation = deviation * norm.weight.detach().abs()
+    mean = torch.zeros_like(deviation) if norm.bias is None else norm.bias.detach().clone()
+    return mean, deviation
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> None:
