@@ -1,0 +1,45 @@
+"""How wide each channel is that a layer hands to the next: measured on images, or expected from BatchNorm alone.
+
+Both give layer name → largest magnitude (C,) behind the layer's ReLU, for the first layers of `find_pairs`: what
+`dfq.equalize.equalize` takes.
+"""
+
+import torch
+from torch import Tensor, fx
+
+from dfq.fold import OUTPUT_MOMENTS
+from dfq.layer_outputs import LayerVisitor, largest_values, matrix_calls
+from dfq.layer_pairs import find_pairs
+
+DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
+
+
+@torch.no_grad()
+def measured_ranges(reference: fx.GraphModule, images: Tensor, *, batch_size: int = 64) -> dict[str, Tensor]:
+    """On normalised images (N, C, H, W)."""
+    rectified = {pair.first: pair.rectified for pair in find_pairs(reference)}
+    ranges: dict[str, Tensor] = {}
+
+    def widen(name: str, output: Tensor) -> Tensor:
+        if name in rectified:
+            seen = output.clamp(min=0) if rectified[name] else output.abs()
+            largest = largest_values(seen, reference.get_submodule(name))
+            ranges[name] = torch.maximum(ranges.get(name, largest), largest)
+        return output
+
+    for batch in images.split(batch_size):
+        LayerVisitor(reference, widen).run(batch)
+    return ranges
+
+
+def expected_ranges(reference: fx.GraphModule) -> dict[str, Tensor]:
+    """From the moments that BatchNorm gives each channel; layers without BatchNorm are left out."""
+    nodes = matrix_calls(reference)
+    ranges = {}
+    for pair in find_pairs(reference):
+        moments = nodes[pair.first].meta.get(OUTPUT_MOMENTS)
+        if moments is not None:
+            mean, deviation = moments
+            centre = mean if pair.rectified else mean.abs()
+            ranges[pair.first] = (centre + DEVIATIONS * deviation).clamp(min=0)
+    return ranges

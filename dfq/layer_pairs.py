@@ -1,0 +1,88 @@
+"""Finds layers that hand each other one feature map whose channels can be rescaled on the way."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from dfq.layer_outputs import matrix_calls
+from dfq.operators import Kind, is_relu6, is_tensor, kind_of
+from dfq.pooling import GlobalAveragePool
+
+# f(s · x) = s · f(x) for s > 0, channel by channel, in maps (N, C, H, W).
+POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, GlobalAveragePool, nn.ZeroPad2d)
+POOLING_FUNCTIONS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
+FLATTENINGS = (nn.Flatten, torch.flatten, torch.reshape, "flatten", "view", "reshape")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers by name; `second` alone reads what `first` computes, behind a ReLU where `rectified`."""
+
+    first: str
+    second: str
+    rectified: bool
+
+
+def find_pairs(network: fx.GraphModule) -> list[Pair]:
+    """The pairs of a graph from `dfq.trace.trace`, in its order.
+
+    Between the two there may be ReLU, maximum and average pooling and flattening, with one reader each. No ReLU6 (it
+    has a scale of its own), no addition, no concatenation, no layer that is called twice.
+    """
+    names = {node: name for name, node in matrix_calls(network).items()}
+    pairs = []
+    for node, name in names.items():
+        path = _path(node, network)
+        last = path[-1]
+        if last is not node and last in names and _channels_fit(path, network):
+            rectified = any(kind_of(step, network) is Kind.RELU for step in path[1:-1])
+            pairs.append(Pair(name, names[last], rectified))
+    return pairs
+
+
+def _path(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
+    """From `node` over operators that scale along, to the first one that does not; only `node` where paths fork."""
+    path = [node]
+    while path[-1] is node or _scales_along(path[-1], network):
+        readers = [user for user in path[-1].users if is_tensor(user) or user.op == "output"]
+        if len(readers) != 1:
+            return [node]
+        path.append(readers[0])
+    return path
+
+
+def _scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
+    if kind_of(node, network) is Kind.RELU:
+        return not is_relu6(node, network)
+    return _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS) or _flattens(node, network)
+
+
+def _is_one_of(node: fx.Node, network: fx.GraphModule, modules: tuple, functions: tuple) -> bool:
+    if node.op == "call_module":
+        return isinstance(network.get_submodule(str(node.target)), modules)
+    return node.target in functions
+
+
+def _flattens(node: fx.Node, network: fx.GraphModule) -> bool:
+    """Whether it turns (N, C, …) into (N, C · …): the values of each channel stay side by side."""
+    if not _is_one_of(node, network, (nn.Flatten,), FLATTENINGS):
+        return False
+    before = _shape(node.args[0])
+    return _shape(node) == (before[0], prod(before[1:]))
+
+
+def _shape(node: object) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape) if isinstance(node, fx.Node) else ()
+
+
+def _channels_fit(path: list[fx.Node], network: fx.GraphModule) -> bool:
+    """Whether the second layer's inputs are the first one's outputs, in order, at the dimension where it reads them."""
+    first, second = (network.get_submodule(str(node.target)) for node in (path[0], path[-1]))
+    read = _shape(path[-2])
+    if isinstance(first, nn.Linear):  # maps (N, …, C): pooling would act on other dimensions
+        only_relu = all(kind_of(step, network) is Kind.RELU for step in path[1:-1])
+        return only_relu and isinstance(second, nn.Linear)
+    return len(read) == (4 if isinstance(second, nn.Conv2d) else 2)
