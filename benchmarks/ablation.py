@@ -16,7 +16,7 @@ from types import MappingProxyType
 import click
 import numpy as np
 import torch
-from accuracy import Bench
+from nets import Data
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -82,9 +82,9 @@ class Ablation:
     """Teacher, first images and jury, each made once; one student per cell."""
 
     def __init__(self, data: Path):
-        self.bench = Bench(data)
-        self.teacher: Teacher = self.bench.teacher(NET)
-        self.real = self.bench.real(self.teacher)
+        self.data = Data(data)
+        self.teacher: Teacher = self.data.teacher(NET)
+        self.real = self.data.real(NET, self.teacher)
         self._first: dict[int, Batch] = {}
         self._jury: Batch | None = None
 

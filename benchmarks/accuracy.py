@@ -15,22 +15,17 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 
 import click
-import numpy as np
 import torch
 from accuracy_table import table, write_into
+from nets import Data
 from rich.console import Console
 
-from dfq.batch import Batch
 from dfq.calibration import METHODS
-from dfq.checkpoint import load_checkpoint
-from dfq.labelled import Labelled, read_labelled
 from dfq.pipeline import quantize_model
 from dfq.report import hardware, versions
 from dfq.run_folder import write_json
 from dfq.settings import Settings
-from dfq.teacher import Teacher
 
-CHECKPOINTS = {"resnet20": "cifar10/resnet20.th", "resnet56": "cifar10/resnet56.th"}
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
 README = Path("README.md")
 SAMPLES = Path("benchmarks/results")  # contact sheets of one cell per method
@@ -40,6 +35,7 @@ REAL = {  # images and objective of the arms that see real images
                                      training=METHODS["rgal"].training, paired=True)),
     "real-10000": (10_000, METHODS["zeroq-kd"]),
 }  # fmt: skip
+NAIVE = replace(METHODS["instant"], ranges="minmax", post_training=())  # nearest rounding, ranges of the same images
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,15 @@ PROFILES: dict[str, Profile] = {
         seeds=3,
         settings={"images": 3072, "steps": 1800},
     ),
+    "instant": Profile(
+        tuple(
+            (net, "deploy", bits, method)
+            for net in ("resnet20", "resnet56", "mobilenet_v2", "mobilenet_v1_0.25")
+            for bits in (8, 6, 4)
+            for method in ("instant", "naive")
+        ),
+        seeds=1,
+    ),
     "gpu": Profile(  # the published budgets
         tuple(
             ("resnet20", "paper-qat", bits, method) for method in ("gdfq-published", "gdfq", "rgal") for bits in (4, 3)
@@ -114,52 +119,30 @@ def cells_of(name: str) -> list[Cell]:
     ]
 
 
-class Bench:
-    """The shared data folder, and how a cell is run on it."""
-
-    def __init__(self, data: Path, device: str = "cpu"):
-        self.data, self.device = data, device
-
-    def teacher(self, net: str) -> Teacher:
-        loaded = load_checkpoint(self.data / CHECKPOINTS[net], arch=f"dfq/{net}")
-        return Teacher(loaded.model, loaded.input_spec, self.device)
-
-    def labelled(self, teacher: Teacher) -> Labelled:
-        return read_labelled(self.data / "cifar10/test_1000.npz", teacher.input_spec, teacher.num_classes)
-
-    def real(self, teacher: Teacher, count: int = 10_000) -> Batch:
-        pixels = np.load(self.data / "cifar10/train_10000.npz", allow_pickle=False)["images"][:count]
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
-        return Batch(teacher.input_spec.normalize(images).contiguous(memory_format=torch.channels_last))
+class Bench(Data):
+    """How a cell is run on the shared data folder."""
 
     def run(self, cell: Cell) -> dict:
         """The cell's row; goes on with its run folder where an earlier piece left one."""
         teacher, profile = self.teacher(cell.net), PROFILES[cell.profile]
-        count, method = REAL.get(cell.method, (0, None))
+        count, method = REAL.get(cell.method, (0, NAIVE if cell.method == "naive" else None))
         fields = {"bits": cell.bits, "scheme": cell.scheme, "seed": cell.seed, "method": method or cell.method}
         settings = Settings(**fields | profile.settings | profile.own.get(cell.method, {}))
         folder = WORK / cell.name().replace(" ", "-")
         start = time.process_time()
         result = quantize_model(
-            teacher, folder, settings, arch=f"dfq/{cell.net}", labelled=self.labelled(teacher),
-            batch=self.real(teacher, count) if method else None, resume=folder.exists(),
+            teacher, folder, settings, arch=self.arch(cell.net), labelled=self.labelled(cell.net, teacher),
+            batch=self.real(cell.net, teacher, count) if count else None, resume=folder.exists(),
         )  # fmt: skip
         kept = ("accuracy", "agreement", "evidence", "diversity", "size_bytes", "settings", "training", "seconds")
         row = {**asdict(cell), **{key: result.report[key] for key in kept},
                "cpu_seconds": time.process_time() - start,  # of all threads: other work on the machine adds little
-               "train_agreement": self.train_agreement(teacher, result.student),
+               "train_agreement": self.agreement(cell.net, teacher, result.student),
                "versions": versions(), "hardware": hardware(teacher.device)}  # fmt: skip
         if cell.profile == "5m" and cell.bits == 3 and cell.seed == 0:
             copyfile(folder / "samples.png", SAMPLES / f"samples-{cell.method}.png")
         rmtree(folder)
         return row
-
-    @torch.no_grad()
-    def train_agreement(self, teacher: Teacher, student: torch.nn.Module) -> float:
-        """Top-1 agreement of student and teacher on the 10,000 real training images: small error bars, no labels."""
-        batches = self.real(teacher).images.split(500)
-        same = sum(int((student(b).argmax(1) == teacher(b).argmax(1)).sum()) for b in batches)
-        return same / sum(len(b) for b in batches)
 
 
 def interrupt(*_) -> None:

@@ -12,7 +12,7 @@ from dfq.calibration.inversion import Inversion
 from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
-from dfq.post_training import PostTraining
+from dfq.post_training import PostTraining, RangesFromMoments, RoundWeights
 
 DEFAULT_METHOD = "zeroq-kd"
 
@@ -105,6 +105,15 @@ METHODS: dict[str, Method] = {
                 {"augment": None, "optimizer": "sgd", "learning_rate": 1e-4, "weight_decay": 1e-4,
                  "learn_scales": False}
             ),
+        ),
+        Method(
+            name="instant",
+            paper="Guo et al., ICLR 2022, arXiv 2202.07471 (SQuant); Nagel et al., ICCV 2019, arXiv 1906.04721",
+            summary="seconds, no training: ranges from BatchNorm's parameters, roundings whose errors cancel",
+            synthesizer=partial(Inversion, zeroq.SKETCHES),
+            objective=None,
+            images=32,
+            post_training=(RangesFromMoments(), RoundWeights()),
         ),
         RGAL,
         replace(

@@ -11,6 +11,8 @@ contrast that the input normalisation lets expect (ResNet-20), and a larger devi
 is silent where the normalisation is a mere rescaling of the pixels.
 """
 
+from dataclasses import replace
+
 from dfq.calibration.canvas import FreePixels, PixelGrids
 from dfq.calibration.inversion import InversionConfig
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
@@ -27,3 +29,4 @@ IMPROVED = InversionConfig(
     canvas=PixelGrids,
     terms=(LabelCrossEntropy(0.3), InputPrior(1.0), Smoothness(0.05), Saturation(0.02)),
 )
+SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

@@ -9,11 +9,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 
 from dfq.batch import Batch
+from dfq.bias_correction import give_bias
 from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.files import replacing
 from dfq.input_spec import InputSpec
 from dfq.models.registry import build
+from dfq.quant_layers import MATRIX_LAYERS
 from dfq.scheme import Scheme
 from dfq.teacher import Teacher
 
@@ -120,8 +122,12 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     network = model if model is not None else _build(config, arch)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
     student = quantize(teacher, Scheme(**config["scheme"]))
+    tensors = load_tensors(run.student)
+    for name, layer in student.named_modules():  # bias correction gives one to layers that had none
+        if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
+            give_bias(layer)
     try:
-        student.load_state_dict(load_tensors(run.student))
+        student.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise DfqError(f"'{run.student}' does not fit the network: {reason}", "the run's own architecture") from error

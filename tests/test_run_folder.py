@@ -1,20 +1,26 @@
 """The run folder: everything written whole, reloaded bit for bit, resumed, and never overwritten by accident."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from small_nets import SPEC, small_teacher
+from test_synthesis import quick
+from torch import nn
 
 import dfq
 from dfq.batch import Batch
 from dfq.calibrate import calibrate
+from dfq.calibration import METHODS
 from dfq.calibration.inversion import Inversion
 from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.files import replacing
 from dfq.models.registry import build
 from dfq.pipeline import quantize_model
+from dfq.pooling import GlobalAveragePool
+from dfq.post_training import CorrectBiases
 from dfq.run_folder import RunFolder
 from dfq.settings import Settings
 from dfq.teacher import Teacher
@@ -172,3 +178,15 @@ def test_calibrating_an_unquantized_range_of_images_is_needed():
     images = torch.randn(16, *SPEC.size)
     before = (student(images) - small_teacher()(images)).norm()
     assert (calibrate(student, images)(images) - small_teacher()(images)).norm() < before / 10
+
+
+def test_a_bias_that_the_network_did_not_have_comes_back(tmp_path):
+    teacher = small_teacher(
+        nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), GlobalAveragePool(False), nn.Linear(4, 5))
+    )
+    row = replace(METHODS["zeroq"], synthesizer=quick("zeroq"), images=16, post_training=(CorrectBiases(),))
+    result = quantize_model(teacher, tmp_path / "run", Settings(bits=4, method=row))
+    assert result.student.get_submodule("0").bias is not None
+    loaded = dfq.load(tmp_path / "run", model=teacher.model)
+    images = torch.randn(4, *teacher.input_spec.size)
+    assert torch.equal(loaded(images), result.student(images))

@@ -1,0 +1,74 @@
+"""The checkpoints that the benchmarks measure on: one row per network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dfq.batch import Batch
+from dfq.checkpoint import load_checkpoint
+from dfq.labelled import Labelled, read_labelled
+from dfq.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Net:
+    """One network of the shared data folder; paths are relative to it.
+
+    Attributes:
+        arch: name of the registry, or file:factory within the folder.
+        train: unlabelled real images for agreement with small error bars; None: only those of `test`.
+        input: fields of the normalisation where the checkpoint's file does not say it.
+    """
+
+    checkpoint: str
+    arch: str
+    test: str
+    train: str | None = None
+    input: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+
+CIFAR = {"test": "cifar10/test_1000.npz", "train": "cifar10/train_10000.npz"}
+IMAGENET = {
+    "test": "imagenet/labelled_500.npz",
+    "input": (("input_size", (3, 224, 224)), ("mean", (0.5, 0.5, 0.5)), ("std", (0.5, 0.5, 0.5))),
+}
+NETS = {
+    "resnet20": Net("cifar10/resnet20.th", "dfq/resnet20", **CIFAR),
+    "resnet56": Net("cifar10/resnet56.th", "dfq/resnet56", **CIFAR),
+    "mobilenet_v2": Net("imagenet/mobilenet_v2.pt", "imagenet/mobilenet.py:mobilenet_v2", **IMAGENET),
+    "mobilenet_v1_0.25": Net("imagenet/mobilenet_v1_0.25.pt", "imagenet/mobilenet.py:mobilenet_v1_025", **IMAGENET),
+}
+
+
+class Data:
+    """The shared data folder, read as networks and images."""
+
+    def __init__(self, folder: Path, device: str = "cpu"):
+        self.folder, self.device = folder, device
+
+    def arch(self, net: str) -> str:
+        arch = NETS[net].arch
+        return str(self.folder / arch) if ".py:" in arch else arch
+
+    def teacher(self, net: str) -> Teacher:
+        loaded = load_checkpoint(self.folder / NETS[net].checkpoint, arch=self.arch(net), **dict(NETS[net].input))
+        return Teacher(loaded.model, loaded.input_spec, self.device)
+
+    def labelled(self, net: str, teacher: Teacher) -> Labelled:
+        return read_labelled(self.folder / NETS[net].test, teacher.input_spec, teacher.num_classes)
+
+    def real(self, net: str, teacher: Teacher, count: int = 10_000) -> Batch:
+        """Unlabelled real images, normalised."""
+        file = NETS[net].train or NETS[net].test
+        pixels = np.load(self.folder / file, allow_pickle=False)["images"][:count]
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
+        return Batch(teacher.input_spec.normalize(images).contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def agreement(self, net: str, teacher: Teacher, student: torch.nn.Module) -> float:
+        """Top-1 agreement of student and teacher on those images: small error bars, no labels."""
+        batches = self.real(net, teacher).images.split(250)
+        same = sum(int((student(b).argmax(1) == teacher(b).argmax(1)).sum()) for b in batches)
+        return same / sum(len(b) for b in batches)
