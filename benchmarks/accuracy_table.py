@@ -23,8 +23,9 @@ def table(profile: str, rows: list[dict]) -> Table:
         drop = 100 * group[0]["accuracy"]["teacher"] - np.mean(accuracy)
         agreement = [100 * row["train_agreement"] for row in group]
         seconds = np.mean([row["seconds"]["total"] for row in group])
+        short = net.replace("resnet", "R").replace("mobilenet_", "M")
         view.add_row(
-            f"{net.replace("resnet", "R").replace("mobilenet_", "M")} W{bits}A{bits} {scheme.removeprefix('paper-')}", method, str(len(group)),
+            f"{short} W{bits}A{bits} {scheme.removeprefix('paper-')}", method, str(len(group)),
             spread(accuracy, 1), f"{drop:.1f}", spread(agreement, 2), f"{seconds:.0f}",
         )  # fmt: skip
     return view
