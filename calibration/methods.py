@@ -12,7 +12,8 @@ from dfq.calibration.inversion import Inversion
 from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
-from dfq.post_training import PostTraining, RangesFromMoments, RoundWeights
+from dfq.post_training import PostTraining, RangesFromMoments, Reconstruct, RoundWeights
+from dfq.reconstruction import FitSettings
 
 DEFAULT_METHOD = "zeroq-kd"
 
@@ -114,6 +115,16 @@ METHODS: dict[str, Method] = {
             objective=None,
             images=32,
             post_training=(RangesFromMoments(), RoundWeights()),
+        ),
+        Method(
+            name="reconstruct",
+            paper="Li et al., ICLR 2021, arXiv 2102.05426 (BRECQ); Wei et al., ICLR 2022 (QDrop)",
+            summary="roundings and ranges are learned block by block, then the whole is distilled",
+            synthesizer=partial(Inversion, zeroq.IMPROVED),
+            objective=rgal.DISTILLATION,
+            zoom=rgal.ZOOM,
+            post_training=(Reconstruct(FitSettings(iterations=300), share=0.5),),
+            training=rgal.TRAINING,
         ),
         RGAL,
         replace(

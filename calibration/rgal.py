@@ -29,5 +29,6 @@ GENERATED = InversionConfig(
 )
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
+DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
 TRAINING = MappingProxyType({"mix": Mix(blended=1 / 3, patched=1 / 3)})
 ZOOM = 0.5
