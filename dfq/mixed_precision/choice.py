@@ -80,7 +80,7 @@ class Choice:
     @classmethod
     def from_dict(cls, values: Mapping) -> "Choice":
         """What `to_dict` gave."""
-        converted = {
+        converted: dict[str, Any] = {
             "chosen": Point(**values["chosen"]),
             "front": [Point(**point) for point in values["front"]],
             "uniform": {int(bits): Point(**point) for bits, point in values["uniform"].items()},
