@@ -86,7 +86,8 @@ class TestSuccess:
         tensors = load_file(tmp_path / "images" / "images.safetensors")
         assert tensors["images"].shape == (12, 1, 8, 8) and tensors["images"].dtype == torch.uint8
         assert tensors["labels"].shape == (12,)
-        assert {path.name for path in (tmp_path / "images").iterdir()} == {"images.safetensors", "samples.png"}
+        names = {"images.safetensors", "images.npz", "classes", "samples.png"}
+        assert {path.name for path in (tmp_path / "images").iterdir()} == names
 
     def test_export_writes_the_same_network_again(self, run_folder, tmp_path):
         out = tmp_path / "new" / "camera.onnx"

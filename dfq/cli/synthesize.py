@@ -5,11 +5,18 @@ from pathlib import Path
 import click
 
 from dfq.budget import Budget
+from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS, StoredImages, with_answers, write_images
 from dfq.cli import console, options
 from dfq.output import check_folder
 from dfq.pictures import contact_sheet
 from dfq.run_folder import RunFolder
 from dfq.run_images import synthesize as make_images
+
+WHAT = {
+    SAFETENSORS: "pixels, labels, normalisation: for dfq's adapters",
+    NPZ: "pixels and labels as NumPy arrays",
+    CLASSES: "a folder of PNG files per class",
+}
 
 
 @click.command(short_help="Only the synthetic images.")
@@ -22,14 +29,16 @@ from dfq.run_images import synthesize as make_images
 @click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")
 @options.model_options
 def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None:
-    """Make synthetic images from MODEL, a checkpoint, and nothing else.
+    """Make synthetic images from MODEL, a checkpoint, and nothing else: calibration data for any toolkit.
 
-    Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N) and samples.png, a contact sheet.
+    Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N), images.npz (uint8 N×H×W×C), classes/ (a
+    sub-folder of PNG files per class) and samples.png, a contact sheet. Labels are the classes that the images were
+    made for, else MODEL's answers. Adapters for ONNX Runtime, torch, NNCF and OpenVINO read the folder: see README.md.
     There is no student here: methods that work against one (rgal) make their base images.
 
     \b
     Examples:
-      dfq synthesize model.pt --images 256 --out images/
+      dfq synthesize model.pt --images 256 --out calib/
       dfq synthesize digits.pt --no-flip --images 1000 --budget 2m
     """
     model_options, settings = options.take_model_options(values), options.take_settings(values)
@@ -38,8 +47,9 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     teacher, _, assumed = model_options.load(model)
     progress, run = console.TerminalProgress(), RunFolder(folder)
     batch, notes = make_images(teacher, settings, budget=Budget(settings.budget), progress=progress)
-    run.save_images(batch, teacher.input_spec)
+    stored = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
+    written = write_images(stored, folder, teacher.num_classes)
     contact_sheet(batch, teacher.input_spec, run.samples)
     console.facts("Notes", [*assumed, *notes])
     console.fact("Images", f"{len(batch)} of {'x'.join(map(str, teacher.input_spec.size))}")
-    console.facts("Files", [f"{run.images}  pixels and labels", f"{run.samples}  a contact sheet"])
+    console.facts("Files", [f"{path}  {WHAT[path.name]}" for path in written] + [f"{run.samples}  a contact sheet"])

@@ -1,0 +1,138 @@
+"""Synthetic images on disk, in the forms that other toolkits read: a folder of classes, `.npz`, safetensors."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dfq.batch import Batch
+from dfq.errors import DfqError
+from dfq.files import WRITE_FAILURES, replacing
+from dfq.input_spec import InputSpec
+from dfq.teacher import Teacher
+
+SAFETENSORS, NPZ, CLASSES = "images.safetensors", "images.npz", "classes"
+PNG_MODES = {1: "L", 3: "RGB"}  # by channels
+ANSWER_BATCH = 64
+MAKE_THEM = "make it with `dfq synthesize model.pt --out DIR`, or take a run folder of `dfq quantize`"
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Images as they lie on disk.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W).
+        labels: int64 (N,), the class of each image; None where nobody knows.
+        input_spec: how the network that they were made from wants them normalised.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None
+    input_spec: InputSpec
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def normalized(self) -> Tensor:
+        """float32 (N, C, H, W): what the network reads."""
+        return self.input_spec.normalize(self.pixels.float() / 255)
+
+    @classmethod
+    def from_batch(cls, batch: Batch, input_spec: InputSpec) -> "StoredImages":
+        pixels = (input_spec.to_pixels(batch.images.float().cpu()) * 255).round().to(torch.uint8).contiguous()
+        return cls(pixels, None if batch.labels is None else batch.labels.cpu(), input_spec)
+
+
+ImageSource = StoredImages | str | Path
+
+
+@torch.no_grad()
+def with_answers(batch: Batch, teacher: Teacher) -> Batch:
+    """The batch; where its method drew no labels, with the teacher's answers as labels."""
+    if batch.labels is not None:
+        return batch
+    parts = batch.images.split(ANSWER_BATCH)
+    return Batch(batch.images, torch.cat([teacher(part.to(teacher.device)).argmax(1).cpu() for part in parts]))
+
+
+def read_images(source: ImageSource) -> StoredImages:
+    """The images of `dfq synthesize --out DIR` or of a run folder; images that are in memory stay as they are.
+
+    Args:
+        source: the folder, its `images.safetensors`, or `StoredImages`.
+
+    Raises:
+        DfqError: no such file, a damaged one, or one that dfq did not write.
+    """
+    if isinstance(source, StoredImages):
+        return source
+    path = Path(source) / SAFETENSORS if Path(source).is_dir() else Path(source)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names, metadata = set(file.keys()), file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names & {"images", "labels"}}
+        spec = InputSpec.from_dict(json.loads(metadata["input_spec"]))
+        return StoredImages(tensors["images"], tensors.get("labels"), spec)
+    except FileNotFoundError as error:
+        raise DfqError(f"no file '{path}'", f"a folder with {SAFETENSORS}", MAKE_THEM) from error
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise DfqError(f"'{path}' does not hold images of dfq: {error}", SAFETENSORS, MAKE_THEM) from error
+
+
+def write_images(images: StoredImages, folder: str | Path, num_classes: int) -> list[Path]:
+    """Writes `images.safetensors`, `images.npz` and the folder `classes`; returns what was written.
+
+    The `.npz` (`images` uint8 (N, H, W, C), `labels` int64 (N,)) and `classes` (one sub-folder of PNG files per
+    class; sorted names are class numbers, so that classes without images have empty ones) are what every `--data`
+    option reads. They need labels (`with_answers`), and PNG needs 1 or 3 channels; without, they are left out. An older
+    `classes` is replaced. Every file and folder appears whole or not at all.
+
+    Raises:
+        DfqError: the folder cannot be written to.
+    """
+    folder, written = Path(folder), [Path(folder) / SAFETENSORS]
+    labels = {} if images.labels is None else {"labels": images.labels}
+    metadata = {"input_spec": json.dumps(images.input_spec.to_dict())}
+    with replacing(written[0]) as temporary:
+        save_file({"images": images.pixels.contiguous(), **labels}, temporary, metadata)
+    if images.labels is None:
+        return written
+    arrays = {"images": images.pixels.permute(0, 2, 3, 1).contiguous().numpy(), "labels": images.labels.numpy()}
+    written.append(folder / NPZ)
+    with replacing(written[-1]) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    if images.pixels.shape[1] in PNG_MODES:
+        written.append(folder / CLASSES)
+        _write_classes(written[-1], arrays["images"], arrays["labels"], num_classes)
+    return written
+
+
+def _write_classes(folder: Path, images: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    width = len(str(num_classes - 1))
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            for label in range(num_classes):
+                (made / f"{label:0{width}}").mkdir(parents=True)
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                file = made / f"{label:0{width}}" / f"{index:06}.png"
+                Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file)
+            if folder.exists():
+                shutil.rmtree(folder)
+            made.rename(folder)
+    except WRITE_FAILURES as error:
+        raise DfqError(
+            f"cannot write '{folder}': {error}",
+            "a folder with write permission and enough free space",
+            "choose another folder with --out, or free some space",
+            exit_code=1,
+        ) from error
