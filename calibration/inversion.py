@@ -4,8 +4,7 @@ ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canva
 is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, inf, isfinite, pi
 
@@ -16,6 +15,7 @@ from dfq.augment import Augment
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibration.canvas import Canvas
+from dfq.calibration.frozen import frozen
 from dfq.calibration.terms import Term, View
 from dfq.features import features_of
 from dfq.losses import input_prior
@@ -120,7 +120,7 @@ class Inversion:
         optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         step = 0
-        with self.teacher.bn_statistics() as statistics, _frozen(self.student):
+        with self.teacher.bn_statistics() as statistics, frozen(self.student):
             while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
@@ -175,16 +175,3 @@ def _has_settled(losses: list[float]) -> bool:
         return False
     before, now = min(losses[:-PATIENCE]), min(losses[-PATIENCE:])
     return now > before * (1 - LEAST_GAIN)
-
-
-@contextmanager
-def _frozen(student: fx.GraphModule | None) -> Iterator[None]:
-    """No gradients for the student's parameters: only the images move."""
-    learned = [p for p in student.parameters() if p.requires_grad] if student is not None else []
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
