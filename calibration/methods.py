@@ -7,15 +7,21 @@ from types import MappingProxyType
 from typing import Any
 
 from dfq.calibration import rgal, zeroq
+from dfq.calibration.adadfkd import AdaDFKD, AdaDFKDConfig
 from dfq.calibration.gdfq import GDFQ, GDFQConfig
 from dfq.calibration.inversion import Inversion
+from dfq.calibration.rdskd import RDSKD, RDSKDConfig
+from dfq.calibration.retain import Retain, RetainConfig
 from dfq.calibration.synthesizer import Synthesizer
-from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource
+from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
 from dfq.post_training import PostTraining, RangesFromMoments, Reconstruct, RoundWeights
 from dfq.reconstruction import FitSettings
+from dfq.retention import RetainingDistillation
+from dfq.self_paced import SelfPacedDistillation
 
 DEFAULT_METHOD = "zeroq-kd"
+NOT_AUGMENTED: Mapping[str, Any] = MappingProxyType({"augment": None})  # as published where every image is new
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,7 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(GDFQ, GDFQConfig()),
             objective=LabelledDistillation(),
             source=FreshImages,
-            training=MappingProxyType({"augment": None}),
+            training=NOT_AUGMENTED,
         ),
         Method(
             name="gdfq-published",
@@ -125,6 +131,33 @@ METHODS: dict[str, Method] = {
             zoom=rgal.ZOOM,
             post_training=(Reconstruct(FitSettings(iterations=300), share=0.5),),
             training=rgal.TRAINING,
+        ),
+        Method(
+            name="adadfkd",
+            paper="Li et al., Neural Networks 2024",
+            summary="generator, negatives and samples go from easy to hard while the student learns",
+            synthesizer=partial(AdaDFKD, AdaDFKDConfig()),
+            objective=SelfPacedDistillation(),
+            source=ScheduledImages,
+            training=NOT_AUGMENTED,
+        ),
+        Method(
+            name="rdskd",
+            paper="Han et al., ICASSP 2021, arXiv 2011.03749",
+            summary="a generator learns alone, without weights to tune; the student is distilled on its images",
+            synthesizer=partial(RDSKD, RDSKDConfig()),
+            objective=KnowledgeDistillation(temperature=10.0),
+            source=FreshImages,
+            training=NOT_AUGMENTED,
+        ),
+        Method(
+            name="retain",
+            paper="Patel et al., CVPR 2023, arXiv 2302.14290",
+            summary="what the student learns from new images must agree with what it remembers of old ones",
+            synthesizer=partial(Retain, RetainConfig()),
+            objective=RetainingDistillation(inner_rate=1e-3),  # beside Adam at 3e-5
+            source=FreshImages,
+            training=NOT_AUGMENTED,
         ),
         RGAL,
         replace(

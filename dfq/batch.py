@@ -13,10 +13,12 @@ class Batch:
     Attributes:
         images: normalised as the teacher expects, float32 (N, C, H, W).
         labels: int64 (N,), or None where the method draws none.
+        step: of the training that the batch is for, from 0: for objectives that change on the way.
     """
 
     images: Tensor
     labels: Tensor | None = None
+    step: int = 0
 
     def __len__(self) -> int:
         return len(self.images)

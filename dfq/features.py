@@ -27,6 +27,15 @@ class Features:
         """Each stage averaged over its pixels, (N, C), float32."""
         return [stage.float().mean((2, 3)) for stage in self.stages]
 
+    def stages_alike(self, other: "Features") -> list[tuple[Tensor, Tensor]]:
+        """(own, other's) feature maps of one shape, finest first.
+
+        All of them for a teacher and its quantized copy; between two architectures those that happen to have one
+        width at one resolution, which may be none.
+        """
+        others = {stage.shape[1:]: stage for stage in other.stages}  # a resolution occurs once
+        return [(stage, others[stage.shape[1:]]) for stage in self.stages if stage.shape[1:] in others]
+
 
 class FeatureExtractor:
     """Reads `Features` from a traced network (`dfq.trace.trace`, or a student of `dfq.convert.quantize`).

@@ -162,6 +162,14 @@ class FreshImages:
         self.synthesizer.load_state_dict(state)
 
 
+class ScheduledImages(FreshImages):
+    """`FreshImages` of a synthesizer that goes from easy to hard: before each step it is told how far training is."""
+
+    def batch(self, student, size, done, generator):
+        self.synthesizer.done = done
+        return super().batch(student, size, done, generator)
+
+
 @torch.no_grad()
 def predicted_labels(teacher: Teacher, images: Tensor) -> Tensor:
     """The teacher's classes of images (N, C, H, W), int64 (N,), on the CPU."""

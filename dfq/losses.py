@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
+SMALLEST = 1e-12  # probability whose logarithm is still taken
+
 
 def knowledge_distillation(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
     """τ² · KL(softmax(t/τ) ‖ softmax(s/τ)), `batchmean` (Hinton et al. 2015); logits (N, classes) → scalar, in nats."""
@@ -15,6 +17,36 @@ def knowledge_distillation(student_logits: Tensor, teacher_logits: Tensor, tempe
 def label_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """CE(t, y): logits (N, classes), labels (N,) → scalar, in nats."""
     return cross_entropy(logits.float(), labels)
+
+
+def one_hot(logits: Tensor) -> Tensor:
+    """CE(t, ŷ) with ŷ = argmax t: small where the network is sure; logits (N, classes) → scalar ≥ 0, in nats."""
+    return cross_entropy(logits.float(), logits.argmax(1))
+
+
+def class_balance(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """−H(p̄) of the batch mean p̄ of softmax(t/τ): −ln C where all classes are alike, 0 where there is one; in nats."""
+    mean = softmax(logits.float() / temperature, dim=1).mean(0)
+    return (mean * mean.clamp(min=SMALLEST).log()).sum()
+
+
+def jensen_shannon(logits: Tensor, other: Tensor, temperature: float = 1.0) -> Tensor:
+    """Jensen–Shannon divergence of softmax(·/τ), `batchmean`: 0 (the same) to ln 2; logits (N, classes), in nats."""
+    first, second = (log_softmax(each.float() / temperature, dim=1) for each in (logits, other))
+    middle = ((first.exp() + second.exp()) / 2).clamp(min=SMALLEST).log()
+    return sum(kl_div(middle, each, reduction="batchmean", log_target=True) for each in (first, second)) / 2
+
+
+def mode_seeking(logits: Tensor, images: Tensor) -> Tensor:
+    """Mean of ‖p₂ − p₁‖ / ‖x₂ − x₁‖ over pairs from two half batches: images that differ in what nobody reads.
+
+    Falls as images of like answers part (RDSKD; after MSGAN, Mao et al., CVPR 2019). About 0.02 on 32×32 images: the
+    numerator is at most √2, the denominator grows with the number of pixels.
+    """
+    half = len(images) // 2
+    probabilities, pixels = softmax(logits.float(), dim=1), images.float().flatten(1)
+    answers = (probabilities[half : 2 * half] - probabilities[:half]).norm(dim=1)
+    return (answers / (pixels[half : 2 * half] - pixels[:half]).norm(dim=1).clamp(min=1e-6)).mean()
 
 
 def total_variation(pixels: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ class RelationalDistillation:
     τ²·KL of the logits + pooled_weight · Σ_stages MSE of pooled features + map_weight · Σ_stages relative MSE of
     feature maps + triplet_weight · triplets of the penultimate features, whose labels are the teacher's answers
     (Liang & Fu, IJCV 2025). Published: τ 20, pooled_weight 0.1, triplet_weight 0.1, no map term. Deviation: the map
-    term, MSE divided by the variance of the teacher's map, is ours.
+    term, MSE divided by the variance of the teacher's map, is ours. Another deviation: stages of different width are
+    left out, where the paper learns a projection; a quantized copy has none.
 
     Attributes:
         sampling: how negatives are drawn; distance weighted as published.
@@ -93,13 +94,14 @@ class RelationalDistillation:
 
 
 def _pooled_difference(student: Features, teacher: Features) -> Tensor:
-    """Sum over stages of the mean squared difference of pooled features."""
-    pairs = zip(student.pooled_stages(), teacher.pooled_stages(), strict=True)
-    return sum(((s - t).square().mean() for s, t in pairs), torch.zeros((), device=student.logits.device))
+    """Sum over stages of one shape of the mean squared difference of pooled features."""
+    pairs = student.stages_alike(teacher)
+    losses = ((s.float().mean((2, 3)) - t.float().mean((2, 3))).square().mean() for s, t in pairs)
+    return sum(losses, torch.zeros((), device=student.logits.device))
 
 
 def _map_difference(student: Features, teacher: Features) -> Tensor:
-    """Sum over stages of the mean squared difference of feature maps, divided by the variance of the teacher's."""
-    pairs = zip(student.stages, teacher.stages, strict=True)
+    """Sum over stages of one shape of the mean squared difference of maps, divided by the variance of the teacher's."""
+    pairs = student.stages_alike(teacher)
     losses = ((s.float() - t.float()).square().mean() / t.float().var().clamp(min=1e-6) for s, t in pairs)
     return sum(losses, torch.zeros((), device=student.logits.device))

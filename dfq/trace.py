@@ -37,6 +37,21 @@ def trace(model: nn.Module, input_spec: InputSpec) -> fx.GraphModule:
     return graph_module
 
 
+def trace_in_place(model: nn.Module, input_spec: InputSpec) -> fx.GraphModule:
+    """A traced graph that shares the layers of `model`: what trains through it is the model itself.
+
+    Nothing is folded or dropped: BatchNorm and dropout layers follow training and evaluation mode. Where a forward
+    pass asks for `self.training` itself, its answer of evaluation mode is in the graph for good. `model` is left in
+    evaluation mode.
+
+    Raises:
+        DfqError: as `trace`.
+    """
+    graph_module = _symbolic_trace(model.eval())
+    _propagate_shapes(graph_module, input_spec)
+    return graph_module
+
+
 def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
     try:
         traced = fx.symbolic_trace(model)

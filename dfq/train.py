@@ -150,7 +150,7 @@ class Trainer:
     def _step(self, source: ImageSource, done: float) -> dict[str, float]:
         """One optimizer step; returns its losses, or nothing where they were not finite and the step was skipped."""
         batch, synthesis = source.batch(self.student, self.settings.batch_size, done, self.generator)
-        batch = Batch(self._varied(batch.images), batch.labels)
+        batch = Batch(self._varied(batch.images), batch.labels, self.history.steps)
         self.student.train()
         with fast_autocast(self.teacher.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed + self.history.steps)  # for what an objective draws

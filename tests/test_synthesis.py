@@ -12,9 +12,12 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibrate import calibrate
 from dfq.calibration import METHODS, rgal, zeroq
+from dfq.calibration.adadfkd import AdaDFKD
 from dfq.calibration.gdfq import GDFQ
 from dfq.calibration.inversion import Inversion
 from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
+from dfq.calibration.rdskd import RDSKD
+from dfq.calibration.retain import Retain
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, SynthesisRelations, View
 from dfq.convert import quantize
 from dfq.image_source import paired_index, predicted_labels
@@ -22,7 +25,8 @@ from dfq.input_spec import InputSpec
 from dfq.objectives import RelationalDistillation
 from dfq.scheme import make_scheme
 
-QUICK = {Inversion: {"iterations": 25}, GDFQ: {"warm_up": 10, "width": 16}}
+SMALL_GENERATOR = {"warm_up": 10, "width": 16}
+QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, Retain), SMALL_GENERATOR)}
 
 
 def quick(name):
