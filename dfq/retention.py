@@ -47,7 +47,7 @@ class RetainingDistillation:
 
 
 def _difference(logits: Tensor, target: Tensor) -> Tensor:
-    return (logits.float() - target.float()).abs().mean()
+    return (logits - target).abs().mean()
 
 
 def _moved(student: nn.Module, loss: Tensor, rate: float) -> dict[str, Tensor]:
