@@ -134,18 +134,18 @@ class Settings:
         )
 
     def training(self, input_spec: InputSpec, scheme: Scheme | None = None) -> TrainSettings:
-        """The trainer's settings: the step size follows the lowest width, unless the method sets its own.
+        """The trainer's settings: its step size follows `Scheme.training_bits`, unless the method sets its own.
 
         Args:
             scheme: of the student; None: that of the settings, where nothing is chosen on the way.
         """
         small = max(input_spec.size[1:]) <= SMALL_SIDE
-        lowest = (scheme or self.make_scheme()).lowest_bits
-        steps = STEPS.get(lowest, OTHER_STEPS)
+        bits = (scheme or self.make_scheme()).training_bits
+        steps = STEPS.get(bits, OTHER_STEPS)
         usual = TrainSettings(
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,
-            learning_rate=LEARNING_RATES[lowest],
+            learning_rate=LEARNING_RATES[bits],
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
             seed=self.seed,
         )

@@ -1,6 +1,7 @@
 """Mixed precision from the command line to the file, its reload, and a run that was killed."""
 
 import json
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -98,7 +99,7 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dfq.pipeline.Trainer", dies)
+        patch.setattr("dfq.pipeline.tune", dies)
         with pytest.raises(KeyboardInterrupt):
             quantize_model(teacher(), tmp_path, settings, arch=ARCH)
     config = tmp_path / "config.json"
@@ -115,12 +116,19 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
         quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), arch=ARCH, resume=True)
 
 
-def test_training_follows_the_narrowest_weight():
+@pytest.mark.parametrize(
+    "widths, activation_bits, bits", [((2, 3, 6), 8, 3), ((2, 3), 8, 2), ((4, 8, 8), 8, 8), ((6, 8), 4, 4)]
+)
+def test_training_follows_the_median_width_of_weights(widths, activation_bits, bits):
+    settings = Settings(bits="mixed", average_bits=5, activation_bits=activation_bits)
+    chosen = {f"layer{i}": width for i, width in enumerate(widths)}
+    training = settings.training(SPEC, replace(settings.make_scheme(), weight_overrides=chosen))
+    assert training.learning_rate == LEARNING_RATES[bits]
+    assert training.steps == {2: 600, 3: 600, 4: 400, 8: 200}[bits]
+
+
+def test_mixed_precision_gets_the_images_of_few_bits():
     settings = Settings(bits="mixed", average_bits=5)
-    scheme = settings.make_scheme()
-    narrow = type(scheme)(**{**scheme.to_dict(), "weight_overrides": {"conv2": 3, "conv3": 6}})
-    training = settings.training(SPEC, narrow)
-    assert (training.learning_rate, training.steps) == (LEARNING_RATES[3], 600)
     assert settings.image_count(SPEC) == 1024 and Settings(bits=8).image_count(SPEC) == 256
 
 
