@@ -20,8 +20,22 @@ from dfq.reconstruction import FitSettings
 from dfq.retention import RetainingDistillation
 from dfq.self_paced import SelfPacedDistillation
 
-DEFAULT_METHOD = "zeroq-kd"
+AUTO = "auto"  # lets `dfq.auto` choose a row
+DISTILLS_BY_DEFAULT = "rgal"
 NOT_AUGMENTED: Mapping[str, Any] = MappingProxyType({"augment": None})  # as published where every image is new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What a row does for `dfq distill`, where the student is another network that starts from nothing.
+
+    Attributes:
+        objective: what it minimises. Feature maps are matched where both networks have one shape, else left out.
+        training: fields of `dfq.train.TrainSettings` that the method sets.
+    """
+
+    objective: Objective
+    training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +55,10 @@ class Method:
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
+        rate: part of the usual learning rate; small where training only polishes what `post_training` found.
         training: fields of `dfq.train.TrainSettings` that the method sets.
+        distillation: what `dfq distill` takes instead of objective and training; None: the objective as it is, and of
+            the training only how images are varied.
     """
 
     name: str
@@ -56,7 +73,9 @@ class Method:
     ranges: str = "mse"
     zoom: float = 1.0
     post_training: tuple[PostTraining, ...] = ()
+    rate: float = 1.0
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    distillation: Distillation | None = None
 
 
 RGAL = Method(
@@ -70,6 +89,7 @@ RGAL = Method(
     paired=True,
     zoom=rgal.ZOOM,
     training=rgal.TRAINING,
+    distillation=Distillation(objective=rgal.STUDENT_FROM_SCRATCH, training=rgal.TRAINING),
 )
 
 METHODS: dict[str, Method] = {
@@ -129,7 +149,8 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.IMPROVED),
             objective=rgal.DISTILLATION,
             zoom=rgal.ZOOM,
-            post_training=(Reconstruct(FitSettings(iterations=300), share=0.5),),
+            post_training=(Reconstruct(FitSettings(iterations=800), share=0.6),),
+            rate=0.1,
             training=rgal.TRAINING,
         ),
         Method(
@@ -158,6 +179,9 @@ METHODS: dict[str, Method] = {
             objective=RetainingDistillation(inner_rate=1e-3),  # beside Adam at 3e-5
             source=FreshImages,
             training=NOT_AUGMENTED,
+            distillation=Distillation(
+                objective=RetainingDistillation(), training=MappingProxyType({"augment": None, "weight_decay": 5e-4})
+            ),
         ),
         RGAL,
         replace(

@@ -8,6 +8,9 @@ Deviations: half of the images are made before there is a student, from the base
 learns, each by a new generator (as published) or as sums of grids. The student matches feature maps instead of pooled
 features, at τ = 4 instead of 20, on mixtures and enlarged parts of the images; the last step's images go to the pool,
 not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation.py` measures each part.
+
+For a student of another architecture the objective is the published one; pooled features are matched where widths are
+equal, and nothing is projected.
 """
 
 from dataclasses import replace
@@ -30,5 +33,6 @@ GENERATED = InversionConfig(
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
 DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
+STUDENT_FROM_SCRATCH = RelationalDistillation(temperature=20.0, pooled_weight=0.1, triplet_weight=0.1)  # as published
 TRAINING = MappingProxyType({"mix": Mix(blended=1 / 3, patched=1 / 3)})
 ZOOM = 0.5

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import fx
 
 from dfq import pictures, report
+from dfq.auto import resolve
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.clock import Clock
@@ -66,6 +67,9 @@ def quantize_model(
         DfqError: see the stages.
     """
     progress, clock, budget, run = progress or Silent(), Clock(), Budget(settings.budget), RunFolder(out)
+    settings, reason = resolve(teacher, settings)
+    if reason:
+        progress.note(reason)
     scheme, target = settings.make_scheme(), find_target(teacher, settings, progress)
     student = quantize(teacher, scheme)
     spec = teacher.input_spec
@@ -123,6 +127,7 @@ def quantize_model(
         "diversity": diversity.to_dict(),
         "training": tuned.history.to_dict() if tuned.history else None,
         **tuned.sections,
+        "choice": reason,
         "mixed_precision": choice.to_dict() if choice else None,
         "layers": report.layers(student),
         "seed": settings.seed,

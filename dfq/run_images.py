@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
+from dfq.auto import resolve
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibration import Synthesizer
@@ -71,6 +72,7 @@ def synthesize(
     teacher: Teacher, settings: Settings, *, budget: Budget | None = None, progress: Progress | None = None
 ) -> tuple[Batch, list[str]]:
     """(images of the method, notes for the report); made without a student."""
+    settings, _ = resolve(teacher, settings)
     synthesizer = settings.make_synthesizer(teacher, budget, progress)
     batch = synthesizer.sample(settings.image_count(teacher.input_spec))
     if settings.chosen_method.first_share < 1:

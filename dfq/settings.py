@@ -7,7 +7,7 @@ from types import MappingProxyType
 from dfq.augment import Augment
 from dfq.budget import Budget
 from dfq.calibration import METHODS, Method, Synthesizer
-from dfq.calibration.methods import DEFAULT_METHOD
+from dfq.calibration.methods import AUTO
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
 from dfq.progress import Progress
@@ -35,7 +35,7 @@ class Settings:
         target_size: with mixed bits: bytes of the ONNX file, at most.
         scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.scheme.SCHEMES`).
         layer_bits: layer name → bits of its weight and of the tensor that it reads.
-        method: name of a row of `METHODS`, or a row of your own.
+        method: name of a row of `METHODS`, or a row of your own; "auto": `dfq.auto` chooses by bits, budget, network.
         ranges: how grids are fitted at the start: "mse", "minmax" or "percentile"; None: as the method says.
         flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
         images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
@@ -52,7 +52,7 @@ class Settings:
     target_size: int | None = None
     scheme: str = "deploy"
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    method: str | Method = DEFAULT_METHOD
+    method: str | Method = AUTO
     ranges: str | None = None
     flip: bool = True
     images: int | None = None
@@ -63,8 +63,8 @@ class Settings:
     def __post_init__(self):
         self._check_mixed()
         self.make_scheme()
-        if isinstance(self.method, str) and self.method not in METHODS:
-            raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
+        if isinstance(self.method, str) and self.method not in (AUTO, *METHODS):
+            raise DfqError(f"method {self.method!r}", f"one of {', '.join((AUTO, *METHODS))}", "see `dfq methods`")
         if self.ranges is not None and self.ranges not in RANGES:
             raise DfqError(f"ranges {self.ranges!r}", f"one of {', '.join(RANGES)}")
         if self.images is not None and self.images < 2:
@@ -108,6 +108,8 @@ class Settings:
 
     @property
     def chosen_method(self) -> Method:
+        """The row in use; "auto" must have been resolved before (`dfq.auto.resolve`)."""
+        assert self.method != AUTO, "auto is not resolved"
         return METHODS[self.method] if isinstance(self.method, str) else self.method
 
     def image_count(self, input_spec: InputSpec) -> int:
@@ -145,11 +147,12 @@ class Settings:
         usual = TrainSettings(
             steps=self.steps if self.steps is not None else steps,
             batch_size=128 if small else 32,
-            learning_rate=LEARNING_RATES[bits],
+            learning_rate=LEARNING_RATES[bits] * self.chosen_method.rate,
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
             seed=self.seed,
         )
         return replace(usual, **self.chosen_method.training)
 
     def to_dict(self) -> dict:
-        return {**self.__dict__, "method": self.chosen_method.name, "layer_bits": dict(self.layer_bits)}
+        name = self.method if isinstance(self.method, str) else self.method.name
+        return {**self.__dict__, "method": name, "layer_bits": dict(self.layer_bits)}

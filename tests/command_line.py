@@ -4,7 +4,7 @@ from click.testing import CliRunner, Result
 
 from dfq.cli import main
 
-SMALL = ("--images", "16", "--steps", "3", "--no-flip")
+SMALL = ("--images", "16", "--steps", "3", "--no-flip", "--method", "zeroq-kd")
 
 
 def run(*arguments: object) -> Result:

@@ -4,6 +4,7 @@ import click
 from rich.padding import Padding
 
 from dfq.calibration import METHODS
+from dfq.calibration.methods import AUTO
 from dfq.cli import console
 
 
@@ -15,6 +16,8 @@ def methods() -> None:
     Example:
       dfq methods
     """
+    console.stdout.print(AUTO, style="bold")
+    console.stdout.print(Padding("the default: picks a method by bits, budget and network, and says why", (0, 0, 0, 2)))
     for method in METHODS.values():
         console.stdout.print(method.name, style="bold")
         console.stdout.print(Padding(method.summary, (0, 0, 0, 2)))

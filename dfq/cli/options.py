@@ -11,6 +11,7 @@ import torch
 from dfq.api import load_teacher
 from dfq.budget import parse_duration
 from dfq.calibration import METHODS
+from dfq.calibration.methods import AUTO
 from dfq.cli.parameters import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_numbers, parse_size
 from dfq.errors import DfqError
 from dfq.ranges import RANGES
@@ -142,20 +143,27 @@ mixed_bits_options = _stack(
     ]
 )  # fmt: skip
 
+flip_option = click.option(
+    "--flip/--no-flip", default=True, show_default=True,
+    help="Mirrored images mean the same. Switch off for digits, letters, traffic signs.",
+)  # fmt: skip
+budget_option = click.option(
+    "--budget", type=Parsed("time", parse_duration), metavar="TIME",
+    help="Time limit, for example 90s, 5m, 1.5h.  [default: none]",
+)  # fmt: skip
+
 image_options = _stack(
     [
-        click.option("--flip/--no-flip", default=True, show_default=True,
-                     help="Mirrored images mean the same. Switch off for digits, letters, traffic signs."),
+        flip_option,
         click.option("--images", type=int, metavar="N",
                      help="Synthetic images.  [default: 1024 (256 at 8 bits); 128 above 64 pixels]"),
-        click.option("--budget", type=Parsed("time", parse_duration), metavar="TIME",
-                     help="Time limit, for example 90s, 5m, 1.5h.  [default: none]"),
+        budget_option,
     ]
 )  # fmt: skip
 
 synthesis_options = _stack(
     [
-        click.option("--method", type=Named("method", METHODS, "see `dfq methods`"), default=Settings.method,
+        click.option("--method", type=Named("method", (AUTO, *METHODS), "see `dfq methods`"), default=AUTO,
                      show_default=True, metavar="NAME",
                      help="How images are made and the student is trained: see `dfq methods`."),
         image_options,
