@@ -1,82 +1,60 @@
-"""`Engine`: an ONNX file in ONNX Runtime on the CPU."""
+"""`Engine`: an ONNX file in ONNX Runtime, on the CPU unless other providers are asked for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from torch import Tensor
 
 from dfq.errors import DfqError
+from dfq.export.runner import Runner, first_line
 
-PROVIDERS = ["CPUExecutionProvider"]
+CPU = ("CPUExecutionProvider",)
 ERRORS_ONLY = 3  # of ONNX Runtime's log levels
 
 
-class Engine:
+class Engine(Runner):
     """A session with `threads` threads.
 
     Args:
         optimized: where to write the graph that the session really runs (see `dfq.export.islands`).
+        providers: ONNX Runtime's execution providers, the wanted one first.
 
     Raises:
-        DfqError: the file is missing, or not an ONNX model that the runtime loads.
+        DfqError: the file is missing, or not an ONNX model that the runtime loads; the first provider does not start.
     """
 
-    def __init__(self, path: str | Path, threads: int = 2, optimized: Path | None = None):
-        self.path = Path(path)
-        if not self.path.is_file():
+    engine = "ONNX Runtime"
+
+    def __init__(
+        self, path: str | Path, threads: int = 2, optimized: Path | None = None, providers: Sequence[str] = CPU
+    ):
+        if not Path(path).is_file():
             raise DfqError(f"no file '{path}'", "an ONNX file", "write one with `dfq quantize` or `dfq export`")
-        self._session = self._open(_options(threads, optimized))
+        self._session = _open(Path(path), _options(threads, optimized), providers)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(self._session.get_outputs()) != 1 or len(inputs[0].shape) != 4:
             shapes = ", ".join(f"{i.name} {i.shape}" for i in inputs)
             raise DfqError(f"'{path}' reads {shapes}", "one input (N, C, H, W) and one output (N, classes)")
-        self._input, self.shape = inputs[0].name, tuple(inputs[0].shape)
+        super().__init__(path, tuple(inputs[0].shape))
+        self._input = inputs[0].name
 
-    def _open(self, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-        try:
-            return onnxruntime.InferenceSession(str(self.path), options, providers=PROVIDERS)
-        except Exception as error:  # the runtime has one class per reason, none of them public
-            raise DfqError(
-                f"'{self.path}' is not an ONNX model that ONNX Runtime loads: {_first_line(error)}",
-                "a whole ONNX file",
-                "write it again with `dfq export`",
-            ) from error
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: images})[0]
 
-    @property
-    def batch_size(self) -> int | None:
-        """The only N that the file takes; None if it takes any."""
-        return self.shape[0] if isinstance(self.shape[0], int) else None
 
-    def run(self, images: Tensor | np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Logits (N, classes), float32, of normalised images (N, C, H, W).
-
-        Raises:
-            DfqError: images of another shape than the file takes.
-        """
-        array = np.ascontiguousarray(images.numpy(force=True) if isinstance(images, Tensor) else images, np.float32)
-        self._check(array.shape)
-        step = self.batch_size or batch_size
-        logits = [self._run(array[start : start + step]) for start in range(0, len(array), step)]
-        return np.concatenate(logits)
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        count = len(images)
-        if self.batch_size and count < self.batch_size:  # the last batch of a file with a fixed N
-            images = np.concatenate([images, np.zeros((self.batch_size - count, *images.shape[1:]), np.float32)])
-        try:
-            return self._session.run(None, {self._input: images})[0][:count]
-        except Exception as error:
-            raise DfqError(f"'{self.path}' fails in ONNX Runtime: {_first_line(error)}", exit_code=1) from error
-
-    def _check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 4 or shape[0] == 0 or shape[1:] != self.shape[1:]:
-            size = "x".join(str(length) for length in self.shape[1:])
-            raise DfqError(
-                f"images of shape {tuple(shape)} for '{self.path}'",
-                f"at least one image of {size}",
-                f"pass images of that size, or export the network with another --input-size than {size}",
-            )
+def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str]) -> onnxruntime.InferenceSession:
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # the runtime has one class per reason, none of them public
+        raise DfqError(
+            f"'{path}' is not an ONNX model that ONNX Runtime loads: {first_line(error)}",
+            "a whole ONNX file",
+            "write it again with `dfq export`",
+        ) from error
+    if session.get_providers()[0] != providers[0]:  # the runtime falls back to the next one with a mere warning
+        raise DfqError(f"{providers[0]} does not start on this machine", "its libraries and its device", exit_code=1)
+    return session
 
 
 def _options(threads: int, optimized: Path | None) -> onnxruntime.SessionOptions:
@@ -88,7 +66,3 @@ def _options(threads: int, optimized: Path | None) -> onnxruntime.SessionOptions
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from dfq.export.engine import Engine
+from dfq.export.runner import Runner
 
 WARM_UPS = 3
 
 
 def median_latencies(
-    engines: Mapping[str, Engine], images: Tensor | np.ndarray, *, rounds: int = 50, seconds: float = 5.0
+    engines: Mapping[str, Runner], images: Tensor | np.ndarray, *, rounds: int = 50, seconds: float = 5.0
 ) -> dict[str, float]:
     """Median milliseconds per run of `images` (N, C, H, W) by engine: at most `rounds` turns or about `seconds`."""
     array = np.asarray(images, np.float32)

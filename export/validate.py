@@ -1,6 +1,7 @@
-"""`validate`: does the file in ONNX Runtime do what the student does, and what does that cost?"""
+"""`validate`: does the file in ONNX Runtime do what the student does, what does that cost, and do others agree?"""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ from torch import Tensor, nn
 
 from dfq.errors import DfqError
 from dfq.export.engine import Engine
+from dfq.export.engines import ENGINES, MAIN, Opened, open_engines
 from dfq.export.islands import count_nodes
 from dfq.export.latency import median_latencies
+from dfq.export.opinions import Opinion, error_in_steps, form_opinion, same_class
 from dfq.labelled import Labelled
 from dfq.progress import Progress, Silent
 from dfq.teacher import Teacher
 
 BATCH_SIZE = 64
-GRID = 255  # steps of an 8-bit grid
+Network = Callable[[Tensor], np.ndarray]
+Logits = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Agreement:
         size_bytes: {float_onnx, onnx}.
         latency_ms: {float_onnx, onnx}: medians at batch 1, measured in turns in one process.
         nodes: {integer: {operator: count}, float: [{name, op, reason}]} (see `dfq.export.islands`).
+        engines: one row per engine that was asked (see `dfq.export.opinions.Opinion`).
     """
 
     images: int
@@ -43,6 +48,7 @@ class Agreement:
     size_bytes: dict[str, int | None]
     latency_ms: dict[str, float | None]
     nodes: dict
+    engines: list[Opinion] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -56,6 +62,7 @@ def validate(
     teacher: Teacher | None = None,
     float_path: str | Path | None = None,
     labelled: Labelled | None = None,
+    engines: Sequence[str] = (MAIN,),
     threads: int = 2,
     progress: Progress | None = None,
 ) -> Agreement:
@@ -67,30 +74,37 @@ def validate(
         teacher: needed with `labelled` (its `input_spec` normalises), and for the student's agreement with it.
         float_path: the file of `export_float_onnx`, for size and latency.
         labelled: real images, only ever reported on.
-        threads: of ONNX Runtime.
+        engines: names of `dfq.export.engines.ENGINES` for second opinions; ONNX Runtime on the CPU always runs. An
+            engine that is absent is a row with the reason.
+        threads: of each engine.
 
     Raises:
         DfqError: a missing or damaged file, or images of the wrong shape.
     """
-    engine = Engine(path, threads)
-    networks = {"onnx": engine.run, "student": _logits_of(student)}
+    opened = open_engines(path, engines, images, threads)
+    networks: dict[str, Network] = {name: runner.run for name, runner in opened.runners.items()}
+    networks["student"] = _logits_of(student)
     if teacher is not None:
         networks["teacher"] = _logits_of(teacher.model)
     tell = progress or Silent()
     logits = _run_all(networks, [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)], tell)
     on_labelled = _on_labelled(networks, labelled, teacher, tell) if labelled is not None else {}
+    both = {"synthetic": logits, "labelled": on_labelled}
+    latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
+    labels = None if labelled is None else np.asarray(labelled.labels)
     return Agreement(
         images=len(images),
-        agreement=_agreements({"synthetic": logits, "labelled": on_labelled}),
-        error_steps=error_in_steps(logits["onnx"], logits["student"]),
-        accuracy=_accuracies(on_labelled, labelled),
+        agreement=_agreements(both),
+        error_steps=error_in_steps(logits[MAIN], logits["student"]),
+        accuracy=_accuracies(on_labelled, labels),
         size_bytes={"float_onnx": _size(float_path), "onnx": _size(path)},
-        latency_ms=_latencies(engine, float_path, images[:1], threads),
-        nodes=count_nodes(path, threads),
+        latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
+        nodes=nodes,
+        engines=_opinions(opened, both, labels, latency, nodes["float"]),
     )
 
 
-def _logits_of(network: nn.Module):
+def _logits_of(network: nn.Module) -> Network:
     device = next(network.parameters()).device
 
     @torch.no_grad()
@@ -100,18 +114,24 @@ def _logits_of(network: nn.Module):
     return run
 
 
-def _run_all(networks: dict, batches: list[Tensor], progress: Progress) -> dict[str, np.ndarray]:
-    """Logits (N, classes) by network."""
+def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: Progress) -> Logits:
+    """Logits (N, classes) by network; of slow engines only the first rows."""
     logits: dict[str, list[np.ndarray]] = {name: [] for name in networks}
     with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
         for batch in batches:
             for name, run in networks.items():
-                logits[name].append(run(batch))
+                row = ENGINES.get(name)
+                most = row.most_images if row is not None else None
+                room = len(batch) if most is None else most - sum(map(len, logits[name]))
+                if room > 0:
+                    logits[name].append(run(batch[:room]))
             task.advance()
     return {name: np.concatenate(parts) for name, parts in logits.items()}
 
 
-def _on_labelled(networks: dict, labelled: Labelled, teacher: Teacher | None, progress: Progress) -> dict:
+def _on_labelled(
+    networks: Mapping[str, Network], labelled: Labelled, teacher: Teacher | None, progress: Progress
+) -> Logits:
     if teacher is None:
         raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
     batches = []
@@ -121,37 +141,44 @@ def _on_labelled(networks: dict, labelled: Labelled, teacher: Teacher | None, pr
     return _run_all(networks, batches, progress)
 
 
-def _agreements(logits: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, float | None]]:
-    pairs = {"onnx_student": "onnx", "student_teacher": "teacher"}
+def _opinions(
+    opened: Opened,
+    logits: Mapping[str, Logits],
+    labels: np.ndarray | None,
+    latency: Mapping[str, float],
+    float_nodes: list[dict],
+) -> list[Opinion]:
+    """One row per engine, in the order of the table; `float_nodes` are those of the main engine."""
+    rows = {name: Opinion(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
+    for name, runner in opened.runners.items():
+        found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
+        rows[name] = form_opinion(name, logits, labels, latency.get(name), found)
+    return [rows[name] for name in ENGINES if name in rows]
+
+
+def _agreements(logits: Mapping[str, Logits]) -> dict[str, dict[str, float | None]]:
+    pairs = {"onnx_student": MAIN, "student_teacher": "teacher"}
     return {
         pair: {kind: _agreement(of_kind, other) for kind, of_kind in logits.items()} for pair, other in pairs.items()
     }
 
 
-def _agreement(logits: dict[str, np.ndarray], other: str) -> float | None:
-    if other not in logits:
-        return None
-    return float((logits["student"].argmax(1) == logits[other].argmax(1)).mean())
+def _agreement(logits: Logits, other: str) -> float | None:
+    return same_class(logits["student"], logits[other]) if other in logits else None
 
 
-def _accuracies(logits: dict[str, np.ndarray], labelled: Labelled | None) -> dict[str, float | None]:
-    names = ("teacher", "student", "onnx")
-    if labelled is None:
+def _accuracies(logits: Logits, labels: np.ndarray | None) -> dict[str, float | None]:
+    names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
+    if labels is None:
         return dict.fromkeys(names)
-    return {name: float((logits[name].argmax(1) == np.asarray(labelled.labels)).mean()) for name in names}
-
-
-def error_in_steps(runtime: np.ndarray, student: np.ndarray) -> dict[str, float]:
-    """{max, mean} of |runtime − student| (N, classes) in steps of the 8-bit grid over the student's logits."""
-    step = max(float(student.max() - student.min()) / GRID, np.finfo(np.float32).tiny)
-    difference = np.abs(runtime - student) / step
-    return {"max": float(difference.max()), "mean": float(difference.mean())}
+    return {name: float((logits[key].argmax(1) == labels).mean()) for name, key in names.items()}
 
 
 def _size(path: str | Path | None) -> int | None:
     return None if path is None else Path(path).stat().st_size
 
 
-def _latencies(engine: Engine, float_path: str | Path | None, images: Tensor, threads: int) -> dict[str, float | None]:
-    engines = {"onnx": engine} | ({} if float_path is None else {"float_onnx": Engine(float_path, threads)})
-    return {"float_onnx": None, **median_latencies(engines, images)}
+def _latencies(opened: Opened, float_path: str | Path | None, images: Tensor, threads: int) -> dict[str, float]:
+    timed = {name: runner for name, runner in opened.runners.items() if ENGINES[name].is_timed}
+    twin = {} if float_path is None else {"float_onnx": Engine(float_path, threads)}
+    return median_latencies({**timed, **twin}, images)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dfq.calibrate import calibrate, snap_biases
 from dfq.convert import quantize
 from dfq.export.engine import Engine
-from dfq.export.validate import error_in_steps
+from dfq.export.opinions import error_in_steps
 from dfq.models.resnet_cifar import CifarResNet, padded_shortcut
 from dfq.scheme import make_scheme
 

@@ -13,7 +13,7 @@ from dfq.convert import quantize
 from dfq.export import export_onnx
 from dfq.export.engine import Engine
 from dfq.export.islands import count_nodes
-from dfq.export.validate import error_in_steps
+from dfq.export.opinions import error_in_steps
 from dfq.input_spec import InputSpec
 from dfq.scheme import make_scheme
 from dfq.teacher import Teacher

@@ -17,7 +17,7 @@ from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.export.engine import Engine
 from dfq.export.islands import NO_KERNEL, NOT_QUANTIZED_INPUT, NOT_QUANTIZED_OUTPUT, count_nodes
 from dfq.export.latency import median_latencies
-from dfq.export.validate import error_in_steps
+from dfq.export.opinions import error_in_steps
 from dfq.scheme import make_scheme
 
 

@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from dfq.cli import console, options, summary
+from dfq.cli.engine_table import show_engines
+from dfq.cli.parameters import Named
 from dfq.errors import DfqError
+from dfq.export import ENGINES
 from dfq.export import validate as compare
 from dfq.export.engine import Engine
 from dfq.input_spec import InputSpec
 from dfq.labelled import read_labelled
-from dfq.run_folder import RunFolder, load_run, read_json
+from dfq.output import check_file
+from dfq.run_folder import RunFolder, load_run, read_json, write_json
 from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
 
@@ -38,20 +42,36 @@ class _RuntimeNetwork(nn.Module):
 @click.option(
     "--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]"
 )
+@click.option(
+    "--engine", "engines", type=Named("engine", ENGINES, "see --help"), multiple=True, metavar="NAME",
+    help=f"An engine to run the file in, beside ONNX Runtime; repeatable: {', '.join(ENGINES)}.  [default: all]",
+)  # fmt: skip
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write every figure to this file, too.  [default: none]",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace --json if it exists.  [default: off]")
 @options.arch_option
 @options.threads_option
-def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, threads: int | None) -> None:
+def validate(
+    run: Path, data: Path | None, onnx: Path | None, engines: tuple[str, ...], json_file: Path | None,
+    overwrite: bool, arch: str | None, threads: int | None,
+) -> None:  # fmt: skip
     """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
 
-    On the synthetic images that training did not see, and on labelled ones if given.
+    On the synthetic images that training did not see, and on labelled ones if given. Every engine that is installed
+    gives its opinion on the file; the others are listed with the reason.
 
     \b
     Examples:
       dfq validate run/
       dfq validate run/ --data test.npz --threads 2
+      dfq validate run/ --engine openvino --json opinions.json
       dfq validate run/ --onnx camera.onnx
     """
     options.set_threads(threads)
+    if json_file is not None:
+        check_file(json_file, overwrite=overwrite)
     folder = RunFolder(run)
     config, path = read_json(folder.config), onnx or folder.onnx
     spec, used = InputSpec.from_dict(config["input_spec"]), torch.get_num_threads()
@@ -64,7 +84,7 @@ def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, 
     teacher = Teacher(_RuntimeNetwork(folder.float_onnx, used), spec)
     found = compare(
         path, student, held_out.images, teacher=teacher, float_path=folder.float_onnx, labelled=labelled,
-        threads=used, progress=console.TerminalProgress(),
+        engines=engines or tuple(ENGINES), threads=used, progress=console.TerminalProgress(),
     ).to_dict()  # fmt: skip
     console.stdout.print(summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
     error = found["error_steps"]
@@ -72,3 +92,6 @@ def validate(run: Path, data: Path | None, onnx: Path | None, arch: str | None, 
         "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits"
     )
     summary.show_nodes(found["nodes"])
+    show_engines(found["engines"])
+    if json_file is not None:
+        write_json(json_file, found)

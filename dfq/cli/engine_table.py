@@ -1,0 +1,23 @@
+"""What each engine makes of a file, as a table."""
+
+from dfq.cli import console
+from dfq.cli.format import milliseconds, percent
+
+
+def show_engines(rows: list[dict]) -> None:
+    """One row per engine that ran, and a line with the reason for each that did not; `rows` are `Opinion`s."""
+    ran = [row for row in rows if row["skipped"] is None]
+    labelled = any(row["accuracy"] is not None for row in ran)
+    columns = ("engine", "images", "top-1 = student", *(["accuracy"] if labelled else []), "latency", "in float")
+    console.stdout.print(console.table("Engines", columns, [_cells(row, labelled) for row in ran]))
+    console.facts("Skipped", [f"{row['engine']}: {row['skipped']}" for row in rows if row["skipped"]])
+
+
+def _cells(row: dict, labelled: bool) -> tuple[str, ...]:
+    agreement = percent(row["agreement"]["synthetic"])
+    if row["agreement"]["labelled"] is not None:
+        agreement += f", {percent(row['agreement']['labelled'])}"
+    nodes = "" if row["float_nodes"] is None else str(len(row["float_nodes"]))
+    accuracy = [percent(row["accuracy"])] if labelled else []
+    images = ", ".join(str(count) for count in row["images"].values())
+    return (row["engine"], images, agreement, *accuracy, milliseconds(row["latency_ms"]), nodes)
