@@ -16,6 +16,7 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibration.canvas import Canvas
 from dfq.calibration.frozen import frozen
+from dfq.calibration.matching import RELATIVE, Earlier, Matching, swinging
 from dfq.calibration.terms import Term, View
 from dfq.features import features_of
 from dfq.losses import input_prior
@@ -38,8 +39,7 @@ class InversionConfig:
         learning_rate: of Adam, falling to 0 by a cosine.
         betas: of Adam.
         augmented: mirror and shift the images in the loop.
-        relative: each channel's statistics relative to its own (False: plain squared distances, as ZeroQ and GDFQ).
-        deviation_weight: of the deviation from the BatchNorm statistics.
+        matching: of the BatchNorm statistics.
     """
 
     canvas: Callable[..., Canvas]
@@ -48,8 +48,7 @@ class InversionConfig:
     learning_rate: float = 0.1
     betas: tuple[float, float] = (0.9, 0.99)
     augmented: bool = True
-    relative: bool = True
-    deviation_weight: float = 1.0
+    matching: Matching = RELATIVE
 
 
 class Inversion:
@@ -81,6 +80,7 @@ class Inversion:
         self.generator = torch.Generator().manual_seed(seed)
         self.budget, self.progress = budget or Budget(), progress or Silent()
         self.student: fx.GraphModule | None = None
+        self.earlier = Earlier()
         self.notes: list[str] = []
         if not teacher.has_batch_norm:
             self.notes.append(
@@ -120,7 +120,8 @@ class Inversion:
         optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         step = 0
-        with self.teacher.bn_statistics() as statistics, frozen(self.student):
+        swing = swinging(self.teacher.model, self.generator, on=config.matching.swing)
+        with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
             while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
@@ -133,6 +134,7 @@ class Inversion:
                     losses.append(loss.item())
                 step += 1
                 task.advance(1, loss=loss.item())
+            self.earlier.add(statistics.moments, size)
         task.advance(config.iterations - step)
         with torch.no_grad():
             pixels = (canvas.to_pixels(canvas.logits().float()).clamp(0, 1) * 255).round() / 255
@@ -150,9 +152,9 @@ class Inversion:
         view = View(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
         deviation = input_prior(images)
         if self.teacher.has_batch_norm:
-            deviation = statistics.loss() if self.config.relative else statistics.absolute_loss()
+            deviation = self.config.matching.deviation(statistics, self.earlier, len(labels))
         terms = [loss for term in self.config.terms if (loss := term(view)) is not None]
-        return self.config.deviation_weight * deviation + torch.stack([t.float() for t in terms]).sum()
+        return deviation + torch.stack([t.float() for t in terms]).sum()
 
     def _student_features(self, images: Tensor):
         needed = any(getattr(term, "needs_student", False) for term in self.config.terms)

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from dfq.calibration.canvas import FreePixels, PixelGrids
 from dfq.calibration.inversion import InversionConfig
+from dfq.calibration.matching import Matching
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
 
 AS_PUBLISHED = InversionConfig(
@@ -22,7 +23,7 @@ AS_PUBLISHED = InversionConfig(
     terms=(InputPrior(1.0, always=True),),
     iterations=500,
     learning_rate=0.5,
-    relative=False,
+    matching=Matching(relative=False),
     augmented=False,
 )
 IMPROVED = InversionConfig(

@@ -85,10 +85,14 @@ class BatchNormStatistics:
         """Mean and variance of each layer's input in the last forward pass."""
         return list(self._moments)
 
-    def deviations(self, moments: Moments) -> Tensor:
-        """`per_layer()` of other moments, such as those of many batches (`pool_moments`)."""
+    def deviations(self, moments: Moments, *, slack: float = 0.0) -> Tensor:
+        """`per_layer()` of other moments, such as those of many batches (`pool_moments`).
+
+        Args:
+            slack: part of each channel's standard deviation up to which a difference counts as none.
+        """
         pairs = [(r, m) for r, m in zip(self._references, moments, strict=True) if m is not None]
-        return torch.stack([reference.deviation(*of_layer) for reference, of_layer in pairs])
+        return torch.stack([reference.deviation(*of_layer, slack) for reference, of_layer in pairs])
 
     def loss(self) -> Tensor:
         """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
@@ -130,10 +134,11 @@ class _Reference:
         self.weight = alive / alive.sum().clamp(min=1)
         self.eps = layer.eps
 
-    def deviation(self, mean: Tensor, variance: Tensor) -> Tensor:
-        of_mean = ((mean - self.mean) / self.deviation_).square()
-        of_spread = ((variance + self.eps).sqrt() / self.deviation_ - 1).square()
-        return ((of_mean + of_spread) * self.weight).sum()
+    def deviation(self, mean: Tensor, variance: Tensor, slack: float) -> Tensor:
+        of_mean = (mean - self.mean) / self.deviation_
+        of_spread = (variance + self.eps).sqrt() / self.deviation_ - 1
+        beyond = [(difference.abs() - slack).clamp(min=0) for difference in (of_mean, of_spread)]
+        return ((beyond[0].square() + beyond[1].square()) * self.weight).sum()
 
     def squared_difference(self, mean: Tensor, variance: Tensor) -> Tensor:
         return (mean - self.mean).square().mean() + (variance - self.variance).square().mean()
