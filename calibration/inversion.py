@@ -16,6 +16,7 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibration.canvas import Canvas
 from dfq.calibration.frozen import frozen
+from dfq.calibration.low_pass import low_pass
 from dfq.calibration.matching import RELATIVE, Earlier, Matching, swinging
 from dfq.calibration.terms import Term, View
 from dfq.features import features_of
@@ -40,6 +41,7 @@ class InversionConfig:
         betas: of Adam.
         augmented: mirror and shift the images in the loop.
         matching: of the BatchNorm statistics.
+        cutoff: of the low-pass filter that finished images pass (`low_pass`); None: none.
     """
 
     canvas: Callable[..., Canvas]
@@ -49,6 +51,7 @@ class InversionConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     augmented: bool = True
     matching: Matching = RELATIVE
+    cutoff: float | None = None
 
 
 class Inversion:
@@ -137,7 +140,9 @@ class Inversion:
             self.earlier.add(statistics.moments, size)
         task.advance(config.iterations - step)
         with torch.no_grad():
-            pixels = (canvas.to_pixels(canvas.logits().float()).clamp(0, 1) * 255).round() / 255
+            pixels = canvas.to_pixels(canvas.logits().float())
+            pixels = pixels if config.cutoff is None else low_pass(pixels, config.cutoff)
+            pixels = (pixels.clamp(0, 1) * 255).round() / 255
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
 
     def _loss(self, canvas: Canvas, labels: Tensor, statistics) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from small_nets import SPEC, small_teacher
 from torch import nn
 
+from dfq.calibration.low_pass import low_pass
 from dfq.calibration.matching import Earlier, Matching, swinging
 from dfq.teacher import Teacher
 
@@ -69,3 +70,13 @@ def test_strided_convolutions_swing_and_others_do_not():
     assert all(torch.equal(strided(x), still) for _ in range(10)), "the hooks are gone"
     with swinging(strided, generator, on=False):
         assert all(torch.equal(strided(x), still) for _ in range(10))
+
+
+def test_the_low_pass_filter_takes_fine_detail_by_its_formula():
+    flat = torch.full((2, 3, 16, 16), 0.3)
+    torch.testing.assert_close(low_pass(flat, 0.2), flat)
+    place = torch.arange(32) + 0.5  # of the pixels' centres: cosines that a mirrored border continues
+    for periods in (1, 4, 12):
+        wave = torch.cos(torch.pi * 2 * periods * place / 32).expand(1, 1, 32, 32)
+        gain = torch.exp(torch.tensor(-0.5 * (2 * periods / 32 / 0.25) ** 2))
+        torch.testing.assert_close(low_pass(wave, 0.25), wave * gain, atol=1e-5, rtol=1e-4)
