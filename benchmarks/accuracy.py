@@ -48,6 +48,7 @@ class Profile:
     own: dict = field(default_factory=dict)  # method → further settings
 
 
+FORMS = (("deploy", 4), ("deploy", 3), ("paper-qat", 4), ("paper-qat", 3), ("paper-qat", 2))
 COMPARED = ("rgal-zeroq", "zeroq-kd", "gdfq", "rgal", "real-1024", "real-1024-rgal", "gdfq-published", "zeroq")
 PROFILES: dict[str, Profile] = {
     "default": Profile(
@@ -80,6 +81,16 @@ PROFILES: dict[str, Profile] = {
             for net in ("resnet20", "resnet56", "mobilenet_v2", "mobilenet_v1_0.25")
             for bits in (8, 6, 4)
             for method in ("instant", "naive")
+        ),
+        seeds=1,
+    ),
+    "auto": Profile(tuple(("resnet20", *form, "auto") for form in FORMS), seeds=3),
+    "auto-60s": Profile((("resnet20", "deploy", 4, "auto"),), seeds=3, settings={"budget": 60.0}),
+    "auto-resnet56": Profile(tuple(("resnet56", *form, "auto") for form in FORMS), seeds=1),
+    "auto-mobilenet": Profile(
+        (
+            *(("mobilenet_v2", "deploy", bits, "auto") for bits in (4, 6, 8)),
+            *(("mobilenet_v1_0.25", "deploy", bits, "auto") for bits in (8, 6)),
         ),
         seeds=1,
     ),
