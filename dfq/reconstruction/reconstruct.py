@@ -78,6 +78,7 @@ def reconstruct(
                 continue
             record = run.fit(block, budget.part(_share(blocks, index)), task)
             history.blocks.append(record)
+            task.advance(0, before=record.before, after=record.after)
             run.save(history)
     return history
 
