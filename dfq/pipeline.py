@@ -18,6 +18,7 @@ from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
 from dfq.progress import Progress, Silent
+from dfq.report_page import write_report_page
 from dfq.run_folder import RunFolder, write_json
 from dfq.run_images import find_images
 from dfq.settings import Settings
@@ -94,7 +95,7 @@ def quantize_model(
     pictures.contact_sheet(batch, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_onnx(student, run.onnx, spec)
+        export_onnx(student, run.onnx, spec, target=settings.target)
         task.advance()
         export_float_onnx(teacher.model, run.float_onnx, spec)
         task.advance()
@@ -138,6 +139,7 @@ def quantize_model(
     if tuned.history:
         pictures.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
     write_json(run.report, content)
+    write_report_page(content, run)
     run.remove_scratch()
     return Result(student, teacher, run.path, content, tuned.history)
 

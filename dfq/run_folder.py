@@ -17,6 +17,7 @@ from dfq.input_spec import InputSpec
 from dfq.models.registry import build
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.scheme import Scheme
+from dfq.targets import DEFAULT_TARGET
 from dfq.teacher import Teacher
 
 FORMAT = 1
@@ -34,7 +35,8 @@ class RunFolder:
         self.onnx, self.float_onnx = self.path / "model.onnx", self.path / "float.onnx"
         self.student, self.config = self.path / "student.safetensors", self.path / "config.json"
         self.images, self.samples = self.path / "images.safetensors", self.path / "samples.png"
-        self.report, self.curve = self.path / "report.json", self.path / "learning_curve.png"
+        self.report, self.page = self.path / "report.json", self.path / "report.html"
+        self.curve = self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
         self.reconstruction = self.path / "reconstruction.ckpt"
         self.mixed_precision = self.path / "mixed_precision.png"
@@ -75,6 +77,8 @@ class RunFolder:
 
     def _check_same_run(self, config: dict) -> None:
         before = read_json(self.config)
+        for part in ("scheme", "settings"):  # of runs from before there were targets
+            before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
         if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
             before["scheme"]["weight_overrides"] = {}
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
@@ -119,6 +123,12 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     """
     run = RunFolder(folder)
     config = read_json(run.config)
+    if config.get("kind") == "distilled":
+        raise DfqError(
+            f"'{run.path}' holds a distilled network in floating point",
+            "a folder of `dfq quantize`",
+            f"{run.path}/student.pt is an ordinary checkpoint: dfq quantize {run.path}/student.pt",
+        )
     network = model if model is not None else _build(config, arch)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
     student = quantize(teacher, Scheme(**config["scheme"]))

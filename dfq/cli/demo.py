@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.cli.format import NOTHING, milliseconds, percent, points, ratio, seconds, size
 from dfq.demo import DemoRow, run_demo
+from dfq.formatting import NOTHING, milliseconds, percent, points, ratio, seconds, size
 from dfq.output import check_folder
 
 EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."

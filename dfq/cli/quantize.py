@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options, summary
-from dfq.cli.format import label
+from dfq.formatting import label
 from dfq.labelled import read_labelled
 from dfq.output import check_folder
 from dfq.pipeline import quantize_model

@@ -1,0 +1,134 @@
+"""`report.html`: the content of `report.json` and the pictures of a run on one page that needs nothing else."""
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+
+from dfq.files import replacing
+from dfq.formatting import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Section:
+    """One heading with a sentence, a picture (base64 PNG), a table, or some of these."""
+
+    name: str
+    text: str = ""
+    picture: str = ""
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def write_report_page(report: dict, run: RunFolder) -> None:
+    """Writes `report.html` of a finished run: one file, its pictures within, no script, nothing loaded from elsewhere.
+
+    Raises:
+        DfqError: it cannot be written.
+    """
+    template = Environment(autoescape=True).from_string(files("dfq").joinpath("report_page.html").read_text())
+    settings = report["settings"]
+    page = template.render(
+        title=f"{report['arch'] or 'A network'}, {label(settings['scheme'])}",
+        subtitle=_subtitle(report),
+        tiles=[{"name": name, "value": value} for name, value in _tiles(report)],
+        notes=report["warnings"],
+        sections=_sections(report, run),
+        everything=json.dumps(report, indent=1),
+    )
+    with replacing(run.page) as temporary:
+        temporary.write_text(page)
+
+
+def _subtitle(report: dict) -> str:
+    settings, spent = report["settings"], report["seconds"]["total"]
+    made = f"scheme {settings['scheme']['name']}, method {settings['method']}, seed {report['seed']}"
+    return f"{made}; {settings['images']} synthetic images and no real one; {seconds(spent)}."
+
+
+def _tiles(report: dict) -> list[tuple[str, str]]:
+    """The figures that decide whether a person takes the file."""
+    accuracy, agreement = report["accuracy"], report["agreement"]
+    bytes_, latency = report["size_bytes"], report["latency_ms"]
+    kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
+    tiles = []
+    if accuracy["onnx"] is not None:
+        change = points(accuracy["onnx"], accuracy["teacher"])
+        tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
+    return [
+        *tiles,
+        (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
+        (f"file = student, {kind} images", percent(agreement["onnx_student"][kind], 1)),
+        ("file size (part of the float file)", size(bytes_["onnx"]) + ratio(bytes_["onnx"], bytes_["float_onnx"])),
+        ("latency, batch 1", milliseconds(latency["onnx"]) + ratio(latency["onnx"], latency["float_onnx"])),
+    ]
+
+
+def _sections(report: dict, run: RunFolder) -> list[Section]:
+    sections = [
+        Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
+        Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
+        Section("Training", _training(report), _picture(run.curve)),
+        _blocks(report.get("reconstruction")),
+        Section("Width of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
+        Section("What the runtime computes in integers", _integers(report["nodes"])),
+        _float_nodes(report["nodes"]["float"]),
+        _layers(report["layers"]),
+        _machine(report),
+    ]
+    return [section for section in sections if section.picture or section.rows or section.name.startswith("What the")]
+
+
+def _picture(path: Path) -> str:
+    return b64encode(path.read_bytes()).decode() if path.exists() else ""
+
+
+def _diversity(found: dict) -> str:
+    distance = number(found["same_class_distance"])
+    return (
+        f"Distance between images of a class {distance}, entropy of the teacher's answers "
+        f"{number(found['entropy'])} nats, class balance {number(found['class_balance'])}."
+    )
+
+
+def _training(report: dict) -> str:
+    training = report["training"]
+    return f"{training['steps']} steps; the state of step {training['chosen_step']} was kept." if training else ""
+
+
+def _blocks(reconstruction: dict | None) -> Section:
+    rows = [
+        (block["name"], f"{block['before']:.3g}", f"{block['after']:.3g}", "yes" if block["kept"] else "no",
+         str(block["iterations"]), seconds(block["seconds"]))
+        for block in (reconstruction or {"blocks": []})["blocks"]
+    ]  # fmt: skip
+    text = "Squared error of each block's output, part of the variance of the teacher's, on held-out synthetic images."
+    return Section("Reconstruction", text, "", ("block", "before", "after", "kept", "iterations", "time"), tuple(rows))
+
+
+def _integers(nodes: dict) -> str:
+    return ", ".join(f"{op} × {count}" for op, count in nodes["integer"].items()) or "Nothing."
+
+
+def _float_nodes(nodes: list[dict]) -> Section:
+    rows = tuple((node["name"], node["op"], node["reason"]) for node in nodes)
+    return Section("What stayed in floating point", head=("node", "operator", "reason"), rows=rows)
+
+
+def _layers(layers: list[dict]) -> Section:
+    rows = tuple(
+        (row["name"], row["type"], "×".join(map(str, row["shape"])), str(row["weight_bits"]),
+         str(row["input_bits"] or "float"))
+        for row in layers
+    )  # fmt: skip
+    return Section("Layers", head=("layer", "type", "weight", "bits of weight", "bits of input"), rows=rows)
+
+
+def _machine(report: dict) -> Section:
+    facts = {**report["hardware"], **report["versions"]}
+    rows = tuple((name, str(value)) for name, value in facts.items() if value is not None)
+    return Section("Made with", head=("what", "which"), rows=rows)
