@@ -4,7 +4,9 @@ Agreement on synthetic images says little: the teacher is sure of them, and so i
 images lie between classes, where networks part first.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import exp, inf, log
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from dfq.teacher import Teacher
 MIXTURES = Mix(blended=0.5, patched=0.5)
 ENOUGH, ENOUGH_LARGE, SMALL_SIDE = 1024, 128, 64  # mixtures; of images beyond that side they cost more
 TEMPERATURE = 4.0
+LEAST = 1e-3  # disagreement that still has a logarithm
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,34 @@ def _compare(student: nn.Module, teacher: Teacher, images: Tensor) -> tuple[floa
     target = torch.cat([teacher(batch) for batch in batches])
     same = (answers.argmax(1) == target.argmax(1)).float().mean()
     return float(knowledge_distillation(answers, target, TEMPERATURE)), float(same)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Predicts a drop of accuracy from evidence: drop = exp(offset) · (1 − mixed agreement)^power, at most 1.
+
+    Attributes:
+        error: mean absolute error over the students that it was fitted to, as a fraction.
+    """
+
+    offset: float
+    power: float
+    error: float
+
+    def drop(self, evidence: Evidence) -> float:
+        """Fraction of images; 0.02 is two percentage points."""
+        return min(exp(self.offset + self.power * log(max(1 - evidence.mixed_agreement, LEAST))), 1.0)
+
+
+def fit_estimate(students: Sequence[tuple[Evidence, float]]) -> Estimate:
+    """The estimate that fits (evidence, true drop) of many students best, by least squares of the drops themselves."""
+    known = [(log(max(1 - evidence.mixed_agreement, LEAST)), drop) for evidence, drop in students]
+    logs, drops = torch.tensor(known, dtype=torch.float64).T
+    best = Estimate(0.0, 1.0, inf)
+    for power in torch.linspace(0.5, 4.0, 71).tolist():
+        shape = (power * logs).exp()
+        factor = float((shape * drops).sum() / shape.square().sum())
+        error = float((factor * shape - drops).abs().mean())
+        if factor > 0 and error < best.error:
+            best = Estimate(log(factor), power, error)
+    return best

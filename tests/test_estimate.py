@@ -1,0 +1,48 @@
+"""Evidence without real images, and the estimate that is drawn from it."""
+
+import copy
+
+import pytest
+import torch
+from small_nets import SPEC, small_teacher
+
+from dfq.estimate import Estimate, Evidence, fit_estimate, measure_evidence
+
+
+def held_out() -> torch.Tensor:
+    return torch.randn(24, *SPEC.size, generator=torch.Generator().manual_seed(2))
+
+
+def disturbed(teacher, amount: float):
+    """A copy of the teacher's network with noise on its weights."""
+    network, generator = copy.deepcopy(teacher.model), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(amount * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def test_evidence_grows_with_the_damage():
+    teacher = small_teacher()
+    same = measure_evidence(teacher.model, teacher, held_out())
+    assert same.mixed_agreement == 1 and same.divergence == pytest.approx(0, abs=1e-6)
+    little, much = (measure_evidence(disturbed(teacher, amount), teacher, held_out()) for amount in (0.1, 1.0))
+    assert 0 < little.divergence < much.divergence and 0 < little.mixed_divergence < much.mixed_divergence
+    assert 1 >= little.mixed_agreement > much.mixed_agreement
+    assert measure_evidence(disturbed(teacher, 0.1), teacher, held_out()) == little, "the same draws every time"
+
+
+def test_the_fit_finds_a_known_relation():
+    truth = Estimate(offset=-0.5, power=1.5, error=0.0)
+    students = [(Evidence(0.0, agreement, 0.0), 0.0) for agreement in (0.5, 0.7, 0.9, 0.95, 0.99)]
+    students = [(evidence, truth.drop(evidence)) for evidence, _ in students]
+    found = fit_estimate(students)
+    assert found.power == pytest.approx(1.5, abs=0.03) and found.error < 0.002
+    for evidence, drop in students:
+        assert found.drop(evidence) == pytest.approx(drop, abs=0.005)
+
+
+def test_an_estimate_stays_a_fraction():
+    wild = Estimate(offset=5.0, power=1.0, error=0.0)
+    assert wild.drop(Evidence(9.0, 0.0, 9.0)) == 1.0
+    assert 0 <= Estimate(offset=0.0, power=2.0, error=0.0).drop(Evidence(0.0, 1.0, 0.0)) < 1e-5
