@@ -6,6 +6,7 @@ from statistics import median_low
 from types import MappingProxyType
 
 from dfq.errors import DfqError
+from dfq.targets import DEFAULT_TARGET, find_target
 
 BITS = range(2, 9)
 EIGHT = 8
@@ -64,6 +65,7 @@ class Scheme:
         weight_symmetric: zero_point 0 for weights, which integer kernels need.
         overrides: layer name → bits of this layer's weight and of the tensor that it reads.
         weight_overrides: layer name → bits of its weight alone, before all else: mixed precision.
+        target: key of `dfq.targets.TARGETS`: the runtime that the grids of activations are for.
     """
 
     name: str
@@ -75,8 +77,15 @@ class Scheme:
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    target: str = DEFAULT_TARGET
 
     def __post_init__(self):
+        if not (find_target(self.target).zero_points or self.weight_symmetric):
+            raise DfqError(
+                f"scheme {self.name} for --target {self.target}",
+                "weights with zero point 0, which this scheme does not have",
+                "take --scheme deploy, or another --target",
+            )
         for bits in (self.edge_bits, *self._chosen_bits):
             check_bits(bits)
         if self.first_last_bits is not None:
@@ -113,7 +122,8 @@ class Scheme:
         return QuantSpec(bits=bits, signed=True, symmetric=self.weight_symmetric, axis=0)
 
     def activation_spec(self, bits: int) -> QuantSpec:
-        return QuantSpec(bits=bits, signed=False, symmetric=False)
+        target = find_target(self.target)
+        return QuantSpec(bits=bits, signed=target.signed, symmetric=not target.zero_points)
 
     def to_dict(self) -> dict:
         return {
@@ -141,11 +151,12 @@ def make_scheme(
     weight_bits: int | None = None,
     activation_bits: int | None = None,
     overrides: Mapping[str, int] | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> Scheme:
     """The `Scheme` of that name. `weight_bits` and `activation_bits` default to `bits`.
 
     Raises:
-        DfqError: an unknown name, or bits outside 2 to 8.
+        DfqError: an unknown name or target, two that do not fit each other, or bits outside 2 to 8.
     """
     if name not in SCHEMES:
         raise DfqError(f"scheme {name!r}", f"one of {', '.join(SCHEMES)}", "see `dfq quantize --help`")
@@ -157,5 +168,6 @@ def make_scheme(
         weight_bits=weight_bits if weight_bits is not None else bits,
         activation_bits=activation_bits if activation_bits is not None else bits,
         overrides=MappingProxyType(dict(overrides or {})),
+        target=target,
         **settings,
     )

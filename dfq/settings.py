@@ -13,6 +13,7 @@ from dfq.input_spec import InputSpec
 from dfq.progress import Progress
 from dfq.ranges import RANGES
 from dfq.scheme import BITS, EIGHT, Scheme, make_scheme
+from dfq.targets import DEFAULT_TARGET, find_target
 from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES, TrainSettings
 
@@ -34,6 +35,7 @@ class Settings:
         average_bits: with mixed bits: of all weights, at most.
         target_size: with mixed bits: bytes of the ONNX file, at most.
         scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.scheme.SCHEMES`).
+        target: runtime that the file is for (`dfq.targets.TARGETS`).
         layer_bits: layer name → bits of its weight and of the tensor that it reads.
         method: name of a row of `METHODS`, or a row of your own; "auto": `dfq.auto` chooses by bits, budget, network.
         ranges: how grids are fitted at the start: "mse", "minmax" or "percentile"; None: as the method says.
@@ -51,6 +53,7 @@ class Settings:
     average_bits: float | None = None
     target_size: int | None = None
     scheme: str = "deploy"
+    target: str = DEFAULT_TARGET
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     method: str | Method = AUTO
     ranges: str | None = None
@@ -91,6 +94,12 @@ class Settings:
             raise DfqError(f"an average of {self.average_bits:g} bits", "from 2 to 8", f"for example {MIXED_EXAMPLE}")
         if self.target_size is not None and self.target_size <= 0:
             raise DfqError(f"a target of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
+        if self.target_size is not None and not find_target(self.target).packs_int4:
+            raise DfqError(
+                f"a size of the file for --target {self.target}, which stores every weight in 8 bits",
+                "a target that stores 4 bits, so that widths change the size",
+                "--average-bits instead, or another --target",
+            )
 
     @property
     def is_mixed(self) -> bool:
@@ -104,6 +113,7 @@ class Settings:
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
             overrides=self.layer_bits,
+            target=self.target,
         )
 
     @property

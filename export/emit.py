@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dfq.scheme import QuantSpec
+from dfq.targets import Target
 
 INTEGERS = "integers"  # buffer name of `EmitWeight`, by which `dfq.export.integer_layout` finds the initializers
 
@@ -25,31 +26,43 @@ def _dequantize(integers: Tensor, scale: Tensor, zero_point: Tensor, axis: int |
 
 
 class EmitQuantize(nn.Module):
-    """QuantizeLinear → [Clip on integers, for grids narrower than 8 bits] → DequantizeLinear.
+    """QuantizeLinear → DequantizeLinear, and for grids narrower than 8 bits a Clip.
+
+    The Clip stands between the two, on integers, or where the target wants none there in front of them, at the ends of
+    the grid: the integers are the same.
 
     Args:
-        spec: the grid of the tensor; it must have one scale per tensor.
+        spec: the grid of the tensor; it must have one scale per tensor. A signed grid is written as uint8, with
+            all integers and the zero point moved up, where the target wants that.
         clip: False where the values are known to lie on the grid already.
     """
 
-    def __init__(self, spec: QuantSpec, scale: Tensor, zero_point: Tensor, clip: bool = True):
+    def __init__(self, spec: QuantSpec, scale: Tensor, zero_point: Tensor, target: Target, clip: bool = True):
         super().__init__()
-        self.dtype = torch.int8 if spec.signed else torch.uint8
-        self.clip = clip and spec.bits < 8
-        self.register_buffer("scale", scale.reshape(()).clone())
-        self.register_buffer("zero_point", zero_point.reshape(()).to(self.dtype))
-        self.register_buffer("lowest", torch.tensor(spec.q_min, dtype=self.dtype))
-        self.register_buffer("highest", torch.tensor(spec.q_max, dtype=self.dtype))
+        self.dtype = torch.int8 if target.signed else torch.uint8
+        self.clip, self.clip_integers = clip and spec.bits < 8, target.integer_operators
+        shift = 0 if target.signed else -spec.q_min
+        ends = torch.tensor([spec.q_min + shift, spec.q_max + shift])
+        scale, zero_point = scale.reshape(()).clone(), zero_point.reshape(()) + shift
+        limits = ends.to(self.dtype) if self.clip_integers else (ends - zero_point) * scale
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", zero_point.to(self.dtype))
+        self.register_buffer("lowest", limits[0].clone())
+        self.register_buffer("highest", limits[1].clone())
         self.scale: Tensor
         self.zero_point: Tensor
         self.lowest: Tensor
         self.highest: Tensor
 
+    def _clip(self, values: Tensor, dtype: torch.dtype) -> Tensor:
+        return _operator("Clip", (values, self.lowest, self.highest), values.shape, dtype)
+
     def forward(self, values: Tensor) -> Tensor:
-        shape = values.shape
-        integers = _operator("QuantizeLinear", (values, self.scale, self.zero_point), shape, self.dtype)
-        if self.clip:
-            integers = _operator("Clip", (integers, self.lowest, self.highest), shape, self.dtype)
+        if self.clip and not self.clip_integers:
+            values = self._clip(values, torch.float32)
+        integers = _operator("QuantizeLinear", (values, self.scale, self.zero_point), values.shape, self.dtype)
+        if self.clip and self.clip_integers:
+            integers = self._clip(integers, self.dtype)
         return _dequantize(integers, self.scale, self.zero_point)
 
 

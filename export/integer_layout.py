@@ -13,19 +13,21 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from dfq.export.weights import IntegerWeights
+from dfq.targets import Target
 
 PACKED_BITS = 4
 MOVES = ("Slice", "Pad")
 
 
-def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights]) -> None:
-    """Runs every pass on `model`, in place. `weights` are keyed by initializer name."""
+def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights], target: Target) -> None:
+    """Runs every pass that `target` wants on `model`, in place. `weights` are keyed by initializer name."""
     name_nodes_by_module(model.graph)
     for name, constants in weights.items():
         # torch's exporter merges equal initializers, as those of a layer that is called twice.
-        if constants.bits <= PACKED_BITS and name in model.graph.initializers:
+        if target.packs_int4 and constants.bits <= PACKED_BITS and name in model.graph.initializers:
             _pack(model.graph, model.graph.initializers[name], constants)
-    _move_as_integers(model.graph)
+    if target.integer_operators:
+        _move_as_integers(model.graph)
     common.RemoveUnusedNodesPass()(model)
     common.DeduplicateInitializersPass()(model)
     _forget_shapes(model.graph)

@@ -12,47 +12,73 @@ import onnx_ir as ir
 import torch
 from torch import fx, nn
 
+from dfq.convert import activation_quantizers
 from dfq.errors import DfqError
 from dfq.export.integer_layout import apply_integer_layout
 from dfq.export.prepare import prepare
 from dfq.export.weights import IntegerWeights
 from dfq.files import replacing
 from dfq.input_spec import InputSpec
+from dfq.targets import DEFAULT_TARGET, Target, find_target
 from dfq.trace import trace
 
-OPSET, IR_VERSION = 21, 10  # the first with INT4, and what ONNX Runtime has loaded since 1.18
 INPUT, OUTPUT = "images", "logits"
 
 
 def export_onnx(
-    student: fx.GraphModule, path: str | Path, input_spec: InputSpec, *, batch_size: int | None = None
+    student: fx.GraphModule,
+    path: str | Path,
+    input_spec: InputSpec,
+    *,
+    batch_size: int | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
-    Activations: QuantizeLinear (uint8), Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 and a
-    cast, per channel. Biases: INT32. The student does not change. The file holds 'images' (N, C, H, W), normalised,
-    and 'logits' (N, classes). It appears whole or not at all.
+    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 and a cast, per
+    channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not change. The
+    file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or not at all.
 
     Args:
         batch_size: N; None leaves it open.
+        target: the runtime; best the one of the student's scheme. Others are written where their grids allow it.
 
     Raises:
-        DfqError: an operator that ONNX lacks, or a folder that cannot be written to.
+        DfqError: an unknown target, or one that cannot hold the student's grids; an operator that ONNX lacks; a folder
+            that cannot be written to.
     """
-    copied, weights = prepare(student, input_spec)
-    return _write(copied, weights, Path(path), input_spec, batch_size)
+    row = find_target(target)
+    _check_grids(student, row)
+    copied, weights = prepare(student, input_spec, row)
+    return _write(copied, weights, Path(path), input_spec, batch_size, row)
 
 
 def export_float_onnx(
-    model: nn.Module, path: str | Path, input_spec: InputSpec, *, batch_size: int | None = None
+    model: nn.Module,
+    path: str | Path,
+    input_spec: InputSpec,
+    *,
+    batch_size: int | None = None,
+    target: str = DEFAULT_TARGET,
 ) -> Path:
     """Writes a network in floating point, BatchNorm folded: the twin that sizes and latencies are compared with.
 
     Raises:
         DfqError: as `export_onnx`, and a network that does not trace.
     """
-    copied, weights = prepare(trace(model, input_spec), input_spec)
-    return _write(copied, weights, Path(path), input_spec, batch_size)
+    row = find_target(target)
+    copied, weights = prepare(trace(model, input_spec), input_spec, row)
+    return _write(copied, weights, Path(path), input_spec, batch_size, row)
+
+
+def _check_grids(student: fx.GraphModule, target: Target) -> None:
+    moved = [name for name, quantizer in activation_quantizers(student).items() if not quantizer.spec.symmetric]
+    if moved and not target.zero_points:
+        raise DfqError(
+            f"a student whose activations have zero points (such as {moved[0]})",
+            f"symmetric grids for --target {target.name}: {target.reason}",
+            f"quantize for it from the start: dfq quantize model.pt --target {target.name}",
+        )
 
 
 def _write(
@@ -61,10 +87,11 @@ def _write(
     path: Path,
     input_spec: InputSpec,
     batch_size: int | None,
+    target: Target,
 ) -> Path:
-    model = _convert(copied, input_spec, batch_size)
-    apply_integer_layout(model, weights)
-    model.ir_version = IR_VERSION
+    model = _convert(copied, input_spec, batch_size, target.opset)
+    apply_integer_layout(model, weights, target)
+    model.ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", target.opset)])
     model.producer_name, model.producer_version = "dfq", None
     proto = ir.serde.serialize_model(model)
     onnx.checker.check_model(proto, full_check=True)
@@ -73,7 +100,7 @@ def _write(
     return path
 
 
-def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None) -> ir.Model:
+def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
     images = torch.zeros(batch_size or 2, *input_spec.size)
     dynamic = None if batch_size else ({0: torch.export.Dim.DYNAMIC},)
     try:
@@ -83,20 +110,20 @@ def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | No
                 (images,),
                 dynamo=True,
                 verbose=False,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_shapes=dynamic,
             )
     except Exception as error:
-        raise _unsupported(error) from error
+        raise _unsupported(error, opset) from error
     assert program is not None
     if batch_size is None:
         program.model.graph.inputs[0].shape = ir.Shape(["batch", *input_spec.size])
     return program.model
 
 
-def _unsupported(error: Exception) -> DfqError:
+def _unsupported(error: Exception, opset: int) -> DfqError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -105,7 +132,7 @@ def _unsupported(error: Exception) -> DfqError:
     reason = "; ".join(dict.fromkeys([*place[:1], *reasons[:1]])) or type(cause).__name__
     return DfqError(
         f"an operator that cannot be written as ONNX: {reason[:600]}",
-        f"operators of ONNX opset {OPSET}",
+        f"operators of ONNX opset {opset}",
         "replace that operator in the network and pass it as --arch path/to/net.py:factory",
         exit_code=1,
     )

@@ -11,6 +11,7 @@ from dfq.export import export_float_onnx, export_onnx
 from dfq.export.engine import Engine
 from dfq.export.islands import count_nodes
 from dfq.export.prepare import prepare
+from dfq.targets import TARGETS
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -83,7 +84,7 @@ def test_student_does_not_change():
     student = make_student("residual", 4)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     code = student.code
-    prepare(student, SPEC)
+    prepare(student, SPEC, TARGETS["ort-cpu"])
     assert student.code == code
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 

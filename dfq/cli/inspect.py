@@ -8,11 +8,12 @@ from torch import fx
 
 from dfq.batch_norm_statistics import normalization_layers
 from dfq.cli import console, options
-from dfq.cli.format import label, ratio, size
 from dfq.convert import activation_quantizers, quantize
+from dfq.formatting import label, ratio, size
 from dfq.report import layers
 from dfq.scheme import make_scheme
 from dfq.size_estimate import estimated_bytes
+from dfq.targets import find_target
 
 
 @click.command(short_help="Layers, and to how many bits each would go.")
@@ -40,7 +41,7 @@ def inspect(model: Path, **values) -> None:
     console.stdout.print("W, A: bits of the weight and of the tensor that the layer reads.\n", style="dim")
     spec = teacher.input_spec
     tensors = Counter(quantizer.spec.bits for quantizer in activation_quantizers(student).values())
-    float_bytes, quantized_bytes = estimated_bytes(student)
+    float_bytes, quantized_bytes = estimated_bytes(student, find_target(scheme.target).packs_int4)
     facts = (
         ("Input", f"{'x'.join(map(str, spec.size))}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"),
         ("Classes", str(teacher.num_classes)),

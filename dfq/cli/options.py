@@ -17,6 +17,7 @@ from dfq.errors import DfqError
 from dfq.ranges import RANGES
 from dfq.scheme import SCHEMES
 from dfq.settings import Settings
+from dfq.targets import DEFAULT_TARGET, TARGETS
 from dfq.teacher import Teacher
 
 ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory"
@@ -110,6 +111,8 @@ model_options = _stack(
 
 scheme_options = _stack(
     [
+        click.option("--target", type=Named("target", TARGETS, "see --help"), default=DEFAULT_TARGET, metavar="NAME",
+                     help=f"Runtime that the ONNX file is for: {', '.join(TARGETS)}.", show_default=True),
         click.option("--weight-bits", type=int, metavar="N", help="Bits of weights.  [default: --bits]"),
         click.option("--activation-bits", type=int, metavar="N", help="Bits of activations.  [default: --bits]"),
         click.option("--scheme", type=Named("scheme", SCHEMES, "see --help"), default="deploy", show_default=True,

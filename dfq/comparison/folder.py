@@ -16,6 +16,7 @@ from dfq.files import replacing
 from dfq.labelled import Labelled
 from dfq.output import check_writable
 from dfq.run_folder import RunFolder, read_json, write_json
+from dfq.targets import DEFAULT_TARGET
 from dfq.teacher import Teacher
 
 
@@ -110,7 +111,7 @@ def _differences(before: dict, now: dict) -> list[str]:
     """In words: "another teacher", "steps 600 (now 2)"."""
     names = {"teacher": "another teacher", "input_spec": "another input size, mean or std", "data": "other --data"}
     found = [text for key, text in names.items() if before.get(key) != now[key]]
-    old, new = before.get("settings", {}), now["settings"]
+    old, new = {"target": DEFAULT_TARGET} | before.get("settings", {}), now["settings"]  # older folders have none
     return found + [
         f"{name} {old.get(name)} (now {new.get(name)})" for name in new | old if old.get(name) != new.get(name)
     ]

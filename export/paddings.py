@@ -1,0 +1,58 @@
+"""Padding of convolutions: zeros join the convolution, any other kind stands in front of it."""
+
+from typing import Any
+
+from torch import fx, nn
+from torch.nn import functional as F
+
+from dfq.export.nodes import first, module_of
+from dfq.fake_quant import SharedQuantize
+from dfq.operators import Kind, kind_of
+from dfq.quant_layers import QuantConv2d
+
+
+def _zero_padding(node: fx.Node, copied: fx.GraphModule) -> tuple[int, ...] | None:
+    """(left, right, top, bottom) where `node` pads images with zeros, else None."""
+    module = module_of(node, copied)
+    if isinstance(module, nn.ZeroPad2d):
+        return tuple(module.padding)
+    if node.target is F.pad and kind_of(node, copied) is Kind.PASS:
+        pad: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
+        return tuple(pad) if len(pad) == 4 and min(pad) >= 0 else None
+    return None
+
+
+def take_out_paddings(copied: fx.GraphModule) -> dict[str, tuple[int, ...]]:
+    """Removes zero padding in front of convolutions; returns (left, right, top, bottom) by the name of their node."""
+    taken = {}
+    for node in list(copied.graph.nodes):
+        layer = module_of(node, copied)
+        if not isinstance(layer, QuantConv2d) or layer.padding_mode != "zeros":
+            continue
+        shared = first(node)
+        pad = first(shared) if isinstance(module_of(shared, copied), SharedQuantize) else shared
+        padding = _zero_padding(pad, copied)
+        if padding is not None:
+            node.replace_input_with(shared, first(pad))
+            taken[node.name] = padding
+    return taken
+
+
+def pad_unlike_zeros(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d) -> None:
+    """Writes reflecting, replicating or circular padding of a layer in front of it."""
+    if layer.padding_mode == "zeros":
+        return
+    border = list(layer._reversed_padding_repeated_twice)  # what torch itself pads with in these modes
+    with copied.graph.inserting_before(node):
+        padded = copied.graph.call_function(F.pad, (node.args[0], border), {"mode": layer.padding_mode})
+    node.replace_input_with(first(node), padded)
+
+
+def own_padding(layer: nn.Conv2d) -> tuple[int, ...]:
+    """(left, right, top, bottom) of zeros that the layer itself adds."""
+    if layer.padding_mode != "zeros":
+        return (0, 0, 0, 0)
+    if isinstance(layer.padding, str):  # "same" and "valid", which torch resolves here
+        return tuple(layer._reversed_padding_repeated_twice)
+    top, left = layer.padding
+    return (left, left, top, top)
