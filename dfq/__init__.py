@@ -9,7 +9,8 @@ student = dfq.load("run/")
 
 from dfq.api import load, quantize
 from dfq.comparison import Comparison, compare
+from dfq.distillation import Distilled, distill
 from dfq.errors import DfqError
 from dfq.pipeline import Result
 
-__all__ = ["Comparison", "DfqError", "Result", "compare", "load", "quantize"]
+__all__ = ["Comparison", "DfqError", "Distilled", "Result", "compare", "distill", "load", "quantize"]

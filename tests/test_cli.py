@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import dfq
 from dfq.cli.main import main as group
 
-COMMANDS = ("quantize", "compare", "inspect", "synthesize", "export", "validate", "methods", "demo")
+COMMANDS = ("quantize", "distill", "compare", "inspect", "synthesize", "export", "validate", "methods", "demo")
 
 
 class TestSuccess:

@@ -9,6 +9,7 @@ import click
 from dfq.cli import console
 from dfq.cli.compare import compare
 from dfq.cli.demo import demo
+from dfq.cli.distill import distill
 from dfq.cli.export import export
 from dfq.cli.inspect import inspect
 from dfq.cli.methods import methods
@@ -35,8 +36,8 @@ class ReportingGroup(click.Group):
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             console.stderr.print(
-                "\nInterrupted. Finished files are kept; `dfq quantize` goes on with --resume, `dfq compare` with the "
-                "same command.",
+                "\nInterrupted. Finished files are kept; `dfq quantize` and `dfq distill` go on with --resume, "
+                "`dfq compare` with the same command.",
                 markup=False,
             )
             ctx.exit(INTERRUPTED)
@@ -69,5 +70,5 @@ def main() -> None:
     """
 
 
-for command in (quantize, compare, inspect, synthesize, export, validate, methods, demo):
+for command in (quantize, distill, compare, inspect, synthesize, export, validate, methods, demo):
     main.add_command(command)

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.table import Table
 
 from dfq.cli import console
-from dfq.cli.format import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.distillation import DistillFolder
+from dfq.formatting import label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.run_folder import RunFolder
 
 STAGES = ("synthesis", "widths", "training", "export", "validation")
@@ -96,6 +97,7 @@ def _show_diversity(found: dict) -> None:
 def _show_files(run: RunFolder) -> None:
     kinds = (
         (run.onnx, "the network, for ONNX Runtime"),
+        (run.page, "the report, to look at"),
         (run.report, "every figure, setting and version"),
         (run.samples, "what the synthetic images look like"),
         (run.diversity, "how varied they are in the teacher's eyes"),
@@ -105,3 +107,18 @@ def _show_files(run: RunFolder) -> None:
     )
     console.fact("Files", f"in {run.path}/")
     console.facts("", [f"{path.name:<20}  {what}" for path, what in kinds if path.exists()])
+
+
+def show_distilled(report: dict, folder: Path, name: str) -> None:
+    """Everything that a person wants to know after `dfq distill`."""
+    console.stdout.print()
+    console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
+    counts = report["parameters"]
+    sizes = (f"{counts[which] / 1e3:,.0f} thousand" for which in ("teacher", "student"))
+    console.fact("Parameters", " → ".join(sizes))
+    console.facts("Notes", report["warnings"])
+    _show_seconds(report["seconds"], report["settings"]["images"], report["training"])
+    _show_diversity(report["diversity"])
+    run = DistillFolder(folder)
+    _show_files(run)
+    console.facts("", [f"{run.checkpoint.name:<20}  the student, a checkpoint for `dfq quantize`"])
