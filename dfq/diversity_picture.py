@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from dfq.diversity import DISTANCE_BINS, ENTROPY_BINS, ENTROPY_DECADES, LARGEST_DISTANCE, Diversity
@@ -13,6 +14,7 @@ from dfq.pictures import BLUE, DPI, FAINT, INK, ORANGE, dress, logarithmic, save
 
 COLOURS = (BLUE, ORANGE, "#3a8f6b", "#8562a8", "#c79a2b", FAINT)  # of the sets, in their order
 USUAL_DISTANCE = 1.45  # nothing is further apart behind a ReLU
+FEW = 2  # sets whose legend has room within each panel
 BAR_SHARE = 0.84  # of a class's place; the rest is the gap to the next one
 
 
@@ -31,9 +33,19 @@ def diversity_plot(measured: Diversity | Mapping[str, Diversity], path: str | Pa
     for axes, draw in zip(panels, (_distances, _entropies, _classes, _deviations), strict=True):
         draw(axes, sets)
         axes.set_axisbelow(True)
-        if axes.get_legend_handles_labels()[0]:
+        if len(sets) <= FEW and axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    if len(sets) > FEW:
+        _one_legend(figure, list(sets))
     save(figure, path)
+
+
+def _one_legend(figure: Figure, names: list[str]) -> None:
+    """Below the panels: a legend of many sets in each of them would hide what it explains."""
+    lines = [Line2D([], [], color=_colour(index), linewidth=2.5) for index in range(len(names))]
+    lines += [Line2D([], [], color=INK, linewidth=1.4, linestyle=style) for style in ("-", "--")]
+    labels = [*names, "same class", "different classes"]
+    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
 
 
 def _distances(axes: Axes, sets: Mapping[str, Diversity]) -> None:
@@ -105,7 +117,7 @@ def _outline(
 
 
 def _leave_room(axes: Axes) -> None:
-    """A quarter more height, for the legend."""
+    """A quarter more height, for a legend."""
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
 
 
