@@ -25,7 +25,9 @@ def choose(teacher: Teacher, settings: Settings) -> Choice:
         return Choice("instant", f"{settings.budget:.0f} s are too short to learn anything")
     if settings.steps == 0:
         return Choice("instant", "no training steps were wanted")
-    if lowest == EIGHT and not settings.is_mixed and teacher.has_batch_norm:
+    if not teacher.has_batch_norm:
+        return Choice("reconstruct", "without BatchNorm, ranges must be learned on images")
+    if lowest == EIGHT and not settings.is_mixed:
         return Choice("instant", "8 bits lose next to nothing without training")
     bits = "mixed" if settings.is_mixed else lowest
     return Choice("reconstruct", f"{bits} bits need learned roundings and ranges")
