@@ -11,6 +11,18 @@ from dfq.api import load, quantize
 from dfq.comparison import Comparison, compare
 from dfq.distillation import Distilled, distill
 from dfq.errors import DfqError
+from dfq.incremental import Incremented, increment
 from dfq.pipeline import Result
 
-__all__ = ["Comparison", "DfqError", "Distilled", "Result", "compare", "distill", "load", "quantize"]
+__all__ = [
+    "Comparison",
+    "DfqError",
+    "Distilled",
+    "Incremented",
+    "Result",
+    "compare",
+    "distill",
+    "increment",
+    "load",
+    "quantize",
+]

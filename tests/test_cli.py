@@ -14,7 +14,18 @@ from safetensors.torch import load_file
 import dfq
 from dfq.cli.main import main as group
 
-COMMANDS = ("quantize", "distill", "compare", "inspect", "synthesize", "export", "validate", "methods", "demo")
+COMMANDS = (
+    "quantize",
+    "distill",
+    "increment",
+    "compare",
+    "inspect",
+    "synthesize",
+    "export",
+    "validate",
+    "methods",
+    "demo",
+)
 
 
 class TestSuccess:

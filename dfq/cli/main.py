@@ -11,6 +11,7 @@ from dfq.cli.compare import compare
 from dfq.cli.demo import demo
 from dfq.cli.distill import distill
 from dfq.cli.export import export
+from dfq.cli.increment import increment
 from dfq.cli.inspect import inspect
 from dfq.cli.methods import methods
 from dfq.cli.quantize import quantize
@@ -70,5 +71,5 @@ def main() -> None:
     """
 
 
-for command in (quantize, distill, compare, inspect, synthesize, export, validate, methods, demo):
+for command in (quantize, distill, increment, compare, inspect, synthesize, export, validate, methods, demo):
     main.add_command(command)

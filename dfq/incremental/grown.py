@@ -1,0 +1,77 @@
+"""A network with a larger head, and the view of it that still has the old classes alone."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from dfq.errors import DfqError
+from dfq.teacher import Teacher
+from dfq.trace import trace_in_place
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One network, seen in three ways; all share every layer.
+
+    Attributes:
+        model: logits (N, old + new classes).
+        graph: its trace, from which features are read.
+        old: the trace of its first logits (N, old classes): what stands beside the teacher.
+        head: the classifier.
+        old_classes: how many there were.
+    """
+
+    model: nn.Module
+    graph: fx.GraphModule
+    old: fx.GraphModule
+    head: nn.Linear
+    old_classes: int
+
+
+class _OldClasses(nn.Module):
+    def __init__(self, network: nn.Module, count: int):
+        super().__init__()
+        self.network, self.count = network, count
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)[:, : self.count]
+
+
+def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
+    """A copy of the teacher with `new_classes` more logits behind the old ones.
+
+    Old logits stay as they are, up to rounding; new rows of the head start as random as those of a new layer.
+
+    Raises:
+        DfqError: the last layer is no `nn.Linear` of the teacher's classes, or the network does not trace.
+    """
+    model = copy.deepcopy(teacher.model).requires_grad_(True)
+    heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    if not heads or heads[-1][1].out_features != teacher.num_classes:
+        raise DfqError(
+            f"a network whose last linear layer does not give its {teacher.num_classes} logits",
+            "a classifier that ends in nn.Linear, which can get more rows",
+            "rewrite the head as nn.Linear and pass the network as --arch path/to/net.py:factory",
+        )
+    name, head = heads[-1]
+    larger = _with_more_rows(head, new_classes, seed)
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, larger)
+    spec = teacher.input_spec
+    graph = trace_in_place(model, spec)
+    old = trace_in_place(_OldClasses(model, teacher.num_classes), spec)
+    return Grown(model, graph, old, larger, teacher.num_classes)
+
+
+def _with_more_rows(head: nn.Linear, count: int, seed: int) -> nn.Linear:
+    rows, columns = head.out_features, head.in_features
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        larger = nn.Linear(columns, rows + count, bias=head.bias is not None).to(head.weight.device)
+    with torch.no_grad():
+        larger.weight[:rows] = head.weight
+        if head.bias is not None:
+            larger.bias[:rows] = head.bias
+    return larger

@@ -1,0 +1,163 @@
+"""How the old classes are kept while new ones are learned: one row per strategy, one class per loss term."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from dfq.calibration.inversion import InversionConfig
+from dfq.calibration.rgal import GENERATED
+from dfq.calibration.terms import Disagreement, SynthesisRelations
+from dfq.features import Features
+from dfq.image_source import FixedImages, GrowingImages, ImageSource
+from dfq.losses import knowledge_distillation
+from dfq.relations import DISTANCE_WEIGHTED, draw_triplets, triplet_loss
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step as the terms see it: new images in front, replayed ones behind them.
+
+    Attributes:
+        student, teacher: features of all images (N, …); the teacher's logits are of the old classes alone.
+        labels: true ones of new images, the teacher's answers for replayed ones, (N,).
+        new: how many images are new.
+        head: the student's classifier.
+    """
+
+    student: Features
+    teacher: Features
+    labels: Tensor
+    new: int
+    head: nn.Linear
+
+    @property
+    def old_classes(self) -> int:
+        return self.teacher.logits.shape[1]
+
+
+Term = Callable[[Lesson], Tensor]
+
+
+@dataclass(frozen=True)
+class AllClasses:
+    """CE over all classes, on the new images: plain fine-tuning."""
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        return cross_entropy(lesson.student.logits[: lesson.new], lesson.labels[: lesson.new])
+
+
+@dataclass(frozen=True)
+class NewAmongThemselves:
+    """CE of the new images over the new classes alone.
+
+    Over all classes, features would learn to tell real images (which are new) from synthetic ones (which are old);
+    Smith et al., "Always be dreaming", ICCV 2021.
+    """
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        logits = lesson.student.logits[: lesson.new, lesson.old_classes :]
+        return cross_entropy(logits, lesson.labels[: lesson.new] - lesson.old_classes)
+
+
+@dataclass(frozen=True)
+class HeadOverAll:
+    """CE over all classes and all images that moves the head alone: the features are cut off from its gradient."""
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        return cross_entropy(lesson.head(lesson.student.penultimate.detach()), lesson.labels)
+
+
+@dataclass(frozen=True)
+class OldAnswers:
+    """τ²·KL of the logits of the old classes, on new images (Li & Hoiem, LwF, ECCV 2016) and replayed ones."""
+
+    weight: float = 1.0
+    temperature: float = 2.0
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        logits = lesson.student.logits[:, : lesson.old_classes]
+        return self.weight * knowledge_distillation(logits, lesson.teacher.logits, self.temperature)
+
+
+@dataclass(frozen=True)
+class Relations:
+    """RGAL's student phase on all images: same labels together, different ones apart; new and old classes too."""
+
+    weight: float = 0.1
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        features = lesson.student.penultimate
+        return self.weight * triplet_loss(features, draw_triplets(features, lesson.labels, DISTANCE_WEIGHTED))
+
+
+@dataclass(frozen=True)
+class OldFeatures:
+    """Mean squared difference of the penultimate features, relative to their mean square in the teacher."""
+
+    weight: float = 1.0
+
+    def __call__(self, lesson: Lesson) -> Tensor:
+        wanted = lesson.teacher.penultimate
+        difference = (lesson.student.penultimate - wanted).square().mean()
+        return self.weight * difference / wanted.square().mean().clamp(min=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One row.
+
+    Attributes:
+        name: what `--strategy` takes.
+        summary: one line.
+        terms: their sum is minimised.
+        images: how images of the old classes are made; None: there are none.
+        source: how they reach the student (`dfq.image_source`).
+        first_share: of these images, made before the new classes are learned.
+    """
+
+    name: str
+    summary: str
+    terms: tuple[Term, ...]
+    images: InversionConfig | None = None
+    source: Callable[..., ImageSource] = FixedImages
+    first_share: float = 1.0
+
+
+def _without_relations(config: InversionConfig) -> InversionConfig:
+    kept = tuple(term for term in config.terms if not isinstance(term, (Disagreement, SynthesisRelations)))
+    return InversionConfig(**{**vars(config), "terms": kept})
+
+
+KEEPING = (NewAmongThemselves(), HeadOverAll(), OldAnswers(), OldFeatures())
+STRATEGIES: dict[str, Strategy] = {
+    row.name: row
+    for row in (
+        Strategy(
+            name="rgal",
+            summary="old classes are synthesized against the student as it learns, with RGAL's relations; replayed",
+            terms=(*KEEPING, Relations()),
+            images=GENERATED,
+            source=GrowingImages,
+            first_share=0.5,
+        ),
+        Strategy(
+            name="inversion",
+            summary="old classes are synthesized before, without relations; replayed",
+            terms=KEEPING,
+            images=_without_relations(GENERATED),
+        ),
+        Strategy(
+            name="lwf",
+            summary="learning without forgetting: old answers are kept on the new images (Li & Hoiem, ECCV 2016)",
+            terms=(AllClasses(), OldAnswers()),
+        ),
+        Strategy(name="fine-tuning", summary="nothing is done for the old classes", terms=(AllClasses(),)),
+    )
+}
+
+
+def total(terms: tuple[Term, ...], lesson: Lesson) -> Tensor:
+    return torch.stack([term(lesson) for term in terms]).sum()
