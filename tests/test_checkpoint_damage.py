@@ -97,13 +97,11 @@ def test_zip_that_is_no_checkpoint(path):
     assert "a zip archive, not a checkpoint" in refused(path).found
 
 
-def test_exported_program(tmp_path, model):
-    path = tmp_path / "model.pt2"
-    torch.export.save(torch.export.export(model, (torch.zeros(1, 1, 8, 8),)), path)
+def test_onnx_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x0a" + bytes(50))
     error = refused(path)
-    assert "not read yet" in error.found and "state_dict()" in error.way_out
-    renamed = path.rename(tmp_path / "model.pt")
-    assert "not read yet" in refused(renamed).found
+    assert "an ONNX file" in error.found and "torch.export" in error.way_out
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

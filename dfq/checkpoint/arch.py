@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dfq.checkpoint.checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
 from dfq.checkpoint.weights import Contents, load_weights, rename
 from dfq.errors import DfqError
+from dfq.models.exported_program import SUFFIX, ExportedNetwork
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest
 from dfq.models.torchvision_library import current_key
@@ -19,6 +20,8 @@ PICKLED = "pickle/"  # before the class name, for a network that came whole out 
 
 def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
     """The network with the file's weights, its full name, and what was assumed about the name."""
+    if arch is None and isinstance(contents.module, ExportedNetwork):
+        return contents.module, str(path if path.suffix == SUFFIX else PICKLED + path.name), ()
     if arch is None and contents.module is not None:
         return contents.module, PICKLED + type(contents.module).__name__, ()
     names = _meanings(arch) if arch else _stated(contents, path)

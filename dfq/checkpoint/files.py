@@ -16,25 +16,21 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
+from dfq.checkpoint.foreign import ONNX_SUFFIX, foreign_format, onnx_error
 from dfq.errors import DfqError
+from dfq.models.exported_archive import is_exported
+from dfq.models.exported_program import read_exported
 
-CHECKPOINT = "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict') or a .safetensors file"
+CHECKPOINT = (
+    "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict'), a .safetensors file, or one of "
+    "torch.export (.pt2)"
+)
 SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it with --arch"
 SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
 
 PICKLE_MARK = b"\x80"
 TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save's number before its zip format (2020)
 HEAD_BYTES = 64
-FOREIGN_FORMATS = (  # (offset, bytes, what it is)
-    (0, b"\xff\xd8\xff", "a JPEG image"),
-    (0, b"\x89PNG", "a PNG image"),
-    (0, b"\x89HDF", "an HDF5 file (Keras)"),
-    (4, b"TFL3", "a TensorFlow Lite file"),
-    (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
-)
 numpy_scalar = numpy.float64(0).__reduce__()[0]  # the constructor of pickled NumPy numbers
 # Harmless values that training scripts put beside the weights: timm's and torchvision's `args`, NumPy scores.
 PLAIN_VALUES: list[Any] = [
@@ -51,6 +47,8 @@ REFUSED_CODE = re.compile(r"GLOBAL (\S+)|Can only (?:create new object|build Ten
 def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
     """The object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
 
+    A .pt2 file gives an `ExportedNetwork`.
+
     Args:
         path: any file; the format is recognised by content, `.safetensors` and `.pt2` by name as well.
         allow_pickle: unpickle what `weights_only` refuses. This runs code from the file.
@@ -61,14 +59,14 @@ def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str,
     head = _head(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix == ".pt2":
-        raise _exported_program(path)
+    if path.suffix == ONNX_SUFFIX:
+        raise onnx_error(path)
     if head.startswith(b"PK"):
         return _read_zip(path, allow_pickle), {}
     if head.startswith(PICKLE_MARK):
         is_torch_file = TORCH_LEGACY_MARK in head
         return (_read_torch if is_torch_file else _read_raw_pickle)(path, allow_pickle), {}
-    raise DfqError(f"'{path}' is {_foreign_format(head, path)}", CHECKPOINT, SAVE_STATE_DICT)
+    raise DfqError(f"'{path}' is {foreign_format(head)}", CHECKPOINT, SAVE_STATE_DICT)
 
 
 def _head(path: Path) -> bytes:
@@ -89,19 +87,6 @@ def _head(path: Path) -> bytes:
     if not head:
         raise DfqError(f"'{path}' is empty (0 bytes)", CHECKPOINT, SAVE_AGAIN)
     return head
-
-
-def _foreign_format(head: bytes, path: Path) -> str:
-    for offset, mark, name in FOREIGN_FORMATS:
-        if head[offset:].startswith(mark):
-            return f"{name}, not a checkpoint"
-    if path.suffix == ".onnx":
-        return "an ONNX file, not a checkpoint"
-    try:
-        head.decode("ascii")
-    except UnicodeDecodeError:
-        return "not a checkpoint (unknown binary content)"
-    return "a text file, not a checkpoint"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -132,8 +117,8 @@ def _read_zip(path: Path, allow_pickle: bool) -> Any:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise DfqError(f"'{path}' is truncated or damaged: {error}", CHECKPOINT, SAVE_AGAIN) from error
-    if any(name.endswith(("serialized_exported_program.json", "models/model.json")) for name in names):
-        raise _exported_program(path)
+    if is_exported(names):
+        return read_exported(path)
     if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
         raise DfqError(
             f"'{path}' is a TorchScript file",
@@ -143,10 +128,6 @@ def _read_zip(path: Path, allow_pickle: bool) -> Any:
     if not any(name.endswith("data.pkl") for name in names):
         raise DfqError(f"'{path}' is a zip archive, not a checkpoint", CHECKPOINT, SAVE_STATE_DICT)
     return _read_torch(path, allow_pickle)
-
-
-def _exported_program(path: Path) -> DfqError:
-    return DfqError(f"'{path}' is a torch.export program (.pt2), which is not read yet", CHECKPOINT, SAVE_STATE_DICT)
 
 
 def _read_torch(path: Path, allow_pickle: bool) -> Any:

@@ -22,7 +22,7 @@ class Loaded:
 
     Attributes:
         model: evaluation mode, float32, on the CPU.
-        arch: full name of the architecture (`torchvision/resnet18`, `net.py:factory`, `pickle/MyNet`).
+        arch: full name of the architecture (`torchvision/resnet18`, `net.py:factory`, `pickle/MyNet`, `model.pt2`).
         input_spec: size and normalisation of its images.
         assumed: a plain sentence for everything that neither the file nor the caller told.
     """
@@ -45,7 +45,7 @@ def load_checkpoint(
     """Reads a checkpoint; what the caller passes goes before what the file says.
 
     Args:
-        path: a dict with `arch` and `state_dict`, a bare state dict, or `.safetensors`.
+        path: a dict with `arch` and `state_dict`, a bare state dict, `.safetensors`, or `.pt2` of torch.export.
         arch: as in `dfq.models.registry.build`; needed where the file does not say it.
         input_size: (channels, height, width) of the images.
         mean, std: per channel, for pixels in [0, 1].

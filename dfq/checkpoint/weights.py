@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
+from dfq.models.exported_program import ExportedNetwork
 
 WEIGHT_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "weights")
 WRAPPERS = (
@@ -28,7 +29,7 @@ class Contents:
     Attributes:
         weights: name → tensor, wrapper prefixes removed.
         metadata: everything else: `arch`, `input_spec`, a training script's `args`, …
-        module: the network itself, where the file was a pickled one.
+        module: the network itself, where the file was a .pt2 or a pickled one.
     """
 
     weights: "OrderedDict[str, Tensor]"
@@ -37,11 +38,13 @@ class Contents:
 
 
 def find_contents(content: Any, metadata: dict[str, Any]) -> Contents:
-    """Sorts the object from a file into weights, metadata and, for a pickled network, the module.
+    """Sorts the object from a file into weights, metadata and, for a .pt2 or pickled network, the module.
 
     Raises:
         DfqError: no tensors anywhere.
     """
+    if isinstance(content, ExportedNetwork):
+        metadata = {**metadata, "input_size": content.image_size}
     if isinstance(content, nn.Module):
         module = content.module if isinstance(content, nn.DataParallel) else content
         return Contents(weights=_tensors(module.state_dict()), metadata=metadata, module=module)

@@ -14,6 +14,7 @@ from dfq import models
 from dfq.errors import DfqError
 from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import timm_library, torchvision_library
+from dfq.models.exported_program import SUFFIX, read_exported
 from dfq.models.user_file import build_from_file, is_file_name
 
 CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)  # as akamaster's nets were trained
@@ -86,8 +87,8 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
     """The network that `arch` names, with random weights.
 
     Args:
-        arch: `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`, or a bare NAME, looked
-            up in torchvision, then timm, then dfq.
+        arch: `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`, `path/to/model.pt2` (with the
+            weights and classes of the file), or a bare NAME, looked up in torchvision, then timm, then dfq.
         num_classes: number of logits; None keeps the architecture's own number.
 
     Raises:
@@ -97,6 +98,8 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
         raise DfqError(f"{num_classes} classes", "at least one class", "check num_classes")
     if is_file_name(arch):
         return build_from_file(arch, num_classes)
+    if arch.endswith(SUFFIX):
+        return read_exported(arch)
     library, name = full_names(arch)[0].split("/", 1)
     try:
         return LIBRARIES[library].build(name, num_classes)
@@ -116,7 +119,7 @@ def published_input_spec(arch: str) -> InputSpec | None:
     Raises:
         DfqError: unknown name, missing timm.
     """
-    if is_file_name(arch):
+    if is_file_name(arch) or arch.endswith(SUFFIX):
         return None
     library, name = full_names(arch)[0].split("/", 1)
     return LIBRARIES[library].input_spec(name)
