@@ -34,7 +34,8 @@ def jensen_shannon(logits: Tensor, other: Tensor, temperature: float = 1.0) -> T
     """Jensen–Shannon divergence of softmax(·/τ), `batchmean`: 0 (the same) to ln 2; logits (N, classes), in nats."""
     first, second = (log_softmax(each.float() / temperature, dim=1) for each in (logits, other))
     middle = ((first.exp() + second.exp()) / 2).clamp(min=SMALLEST).log()
-    return sum(kl_div(middle, each, reduction="batchmean", log_target=True) for each in (first, second)) / 2
+    to_middle = [kl_div(middle, each, reduction="batchmean", log_target=True) for each in (first, second)]
+    return torch.stack(to_middle).mean()
 
 
 def mode_seeking(logits: Tensor, images: Tensor) -> Tensor:
