@@ -109,7 +109,7 @@ def write_images(images: StoredImages, folder: str | Path, num_classes: int) -> 
     arrays = {"images": images.pixels.permute(0, 2, 3, 1).contiguous().numpy(), "labels": images.labels.numpy()}
     written.append(folder / NPZ)
     with replacing(written[-1]) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, images=arrays["images"], labels=arrays["labels"])
     if images.pixels.shape[1] in PNG_MODES:
         written.append(folder / CLASSES)
         _write_classes(written[-1], arrays["images"], arrays["labels"], num_classes)
