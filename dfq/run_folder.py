@@ -78,7 +78,8 @@ class RunFolder:
     def _check_same_run(self, config: dict) -> None:
         before = read_json(self.config)
         for part in ("scheme", "settings"):  # of runs from before there were targets
-            before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
+            if "target" in config.get(part, {}):
+                before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
         if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
             before["scheme"]["weight_overrides"] = {}
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]

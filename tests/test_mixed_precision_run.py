@@ -23,7 +23,7 @@ from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES
 
 ARCH, SPEC = "dfq/digits_cnn", InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
-FEW = {"images": 16, "steps": 3, "flip": False}
+FEW = {"images": 16, "steps": 3, "flip": False, "method": "zeroq-kd"}
 
 
 def teacher() -> Teacher:
@@ -120,7 +120,7 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
     "widths, activation_bits, bits", [((2, 3, 6), 8, 3), ((2, 3), 8, 2), ((4, 8, 8), 8, 8), ((6, 8), 4, 4)]
 )
 def test_training_follows_the_median_width_of_weights(widths, activation_bits, bits):
-    settings = Settings(bits="mixed", average_bits=5, activation_bits=activation_bits)
+    settings = Settings(bits="mixed", average_bits=5, activation_bits=activation_bits, method="zeroq-kd")
     chosen = {f"layer{i}": width for i, width in enumerate(widths)}
     training = settings.training(SPEC, replace(settings.make_scheme(), weight_overrides=chosen))
     assert training.learning_rate == LEARNING_RATES[bits]
@@ -128,8 +128,8 @@ def test_training_follows_the_median_width_of_weights(widths, activation_bits, b
 
 
 def test_mixed_precision_gets_the_images_of_few_bits():
-    settings = Settings(bits="mixed", average_bits=5)
-    assert settings.image_count(SPEC) == 1024 and Settings(bits=8).image_count(SPEC) == 256
+    settings = Settings(bits="mixed", average_bits=5, method="zeroq-kd")
+    assert settings.image_count(SPEC) == 1024 and replace(settings, bits=8, average_bits=None).image_count(SPEC) == 256
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from dfq.run_folder import RunFolder
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 
-FEW = {"images": 24, "steps": 4}
+FEW = {"images": 24, "steps": 4, "method": "zeroq-kd"}
 
 
 def teacher_by_name():
@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_what_the_contract_names(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names == {
-        "model.onnx", "float.onnx", "student.safetensors", "config.json", "report.json", "samples.png",
+        "model.onnx", "float.onnx", "student.safetensors", "config.json", "report.json", "report.html", "samples.png",
         "learning_curve.png", "images.safetensors", "diversity.png",
     }  # fmt: skip
     report = json.loads((finished.folder / "report.json").read_text())
