@@ -81,6 +81,22 @@ class Estimate:
 FITTED = Estimate(offset=-0.123, power=2.05, error=0.017)
 
 
+LIKE_TRAINING_DATA = (
+    0.1  # mean deviation from the BatchNorm statistics; beyond it images tell nothing (sketches, noise)
+)
+
+
+def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:
+    """The expected drop of accuracy, a fraction; None where the images are too unlike the training data to tell.
+
+    Args:
+        batch_norm_deviation: of the images, each layer's (`dfq.diversity.Diversity`); None without BatchNorm.
+    """
+    if not batch_norm_deviation or sum(batch_norm_deviation) / len(batch_norm_deviation) > LIKE_TRAINING_DATA:
+        return None
+    return FITTED.drop(evidence)
+
+
 def fit_estimate(students: Sequence[tuple[Evidence, float]]) -> Estimate:
     """The estimate that fits (evidence, true drop) of many students best, by least squares of the drops themselves."""
     known = [(log(max(1 - evidence.mixed_agreement, LEAST)), drop) for evidence, drop in students]

@@ -13,7 +13,7 @@ from dfq.clock import Clock
 from dfq.convert import quantize
 from dfq.diversity import measure_diversity
 from dfq.diversity_picture import diversity_plot
-from dfq.estimate import FITTED, measure_evidence
+from dfq.estimate import measure_evidence, predicted_drop
 from dfq.export import export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
@@ -122,7 +122,7 @@ def quantize_model(
         "arch": arch,
         "input_spec": spec.to_dict(),
         **agreement,
-        "evidence": {**evidence.to_dict(), "predicted_drop": FITTED.drop(evidence)},
+        "evidence": {**evidence.to_dict(), "predicted_drop": predicted_drop(evidence, diversity.batch_norm_deviation)},
         "seconds": clock.to_dict(),
         "settings": {**settings.to_dict(), "scheme": scheme.to_dict(), "images": len(batch)},
         "diversity": diversity.to_dict(),

@@ -59,6 +59,8 @@ def _tiles(report: dict) -> list[tuple[str, str]]:
     if accuracy["onnx"] is not None:
         change = points(accuracy["onnx"], accuracy["teacher"])
         tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
+    elif (expected := report["evidence"]["predicted_drop"]) is not None:
+        tiles.append(("expected change of accuracy, points (an estimate)", f"{-100 * expected:+.1f}"))
     return [
         *tiles,
         (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_nets import SPEC, small_teacher
 
-from dfq.estimate import Estimate, Evidence, fit_estimate, measure_evidence
+from dfq.estimate import FITTED, Estimate, Evidence, fit_estimate, measure_evidence, predicted_drop
 
 
 def held_out() -> torch.Tensor:
@@ -46,3 +46,9 @@ def test_an_estimate_stays_a_fraction():
     wild = Estimate(offset=5.0, power=1.0, error=0.0)
     assert wild.drop(Evidence(9.0, 0.0, 9.0)) == 1.0
     assert 0 <= Estimate(offset=0.0, power=2.0, error=0.0).drop(Evidence(0.0, 1.0, 0.0)) < 1e-5
+
+
+def test_nothing_is_predicted_from_images_unlike_the_training_data():
+    evidence = Evidence(0.5, 0.9, 0.6)
+    assert predicted_drop(evidence, (0.01, 0.05)) == FITTED.drop(evidence) > 0
+    assert predicted_drop(evidence, (0.01, 0.5)) is None and predicted_drop(evidence, None) is None

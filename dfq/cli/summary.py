@@ -19,6 +19,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
     console.stdout.print()
     console.stdout.print(agreement_table(report, title))
+    _show_expectation(report)
     show_nodes(report["nodes"])
     _show_widths(report["mixed_precision"])
     console.facts("Notes", report["warnings"])
@@ -70,6 +71,13 @@ def show_nodes(nodes: dict) -> None:
     console.stdout.print()
     rows = [(f"{op} × {count}", reason) for (op, reason), count in grouped.most_common()]
     console.stdout.print(console.table("Stayed in float", ("operator", "reason"), rows, left=2))
+
+
+def _show_expectation(report: dict) -> None:
+    """Where nobody measured the accuracy: what the evidence on synthetic images lets expect."""
+    expected = report["evidence"]["predicted_drop"]
+    if report["accuracy"]["teacher"] is None and expected is not None:
+        console.fact("Expected", f"{-100 * expected:+.1f} points of accuracy, estimated without any real image")
 
 
 def _show_widths(mixed: dict | None) -> None:
