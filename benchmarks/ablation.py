@@ -1,6 +1,6 @@
 """What each part of RGAL contributes: the same number of images and student steps for every arm, several seeds.
 
-    python benchmarks/ablation.py --data ../shared/data [--bits 2] [--only TEXT] [--show] [--threads N]
+    python benchmarks/ablation.py --data ../shared/data [--bits 2] [--only ARM] [--show] [--threads N]
 
 Each arm is `rgal-zeroq` with one thing changed. A finished cell is never run again. `jury` is agreement with the
 teacher on held-out *synthetic* images that belong to no arm: weights are chosen by it. `real` is agreement on 10,000
@@ -27,6 +27,7 @@ from dfq.calibration import METHODS, Method, zeroq
 from dfq.calibration.rgal import STUDENT_PHASE
 from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
 from dfq.convert import quantize
+from dfq.diversity import measure_diversity
 from dfq.objectives import Objective
 from dfq.relations import UNIFORM
 from dfq.report import hardware, versions
@@ -41,6 +42,7 @@ JURY_SEEDS = (101, 102)
 DISAGREEMENT, RELATIONS = Disagreement(1.0), SynthesisRelations(1.0)  # as loud as published
 DISTILLATION = METHODS["zeroq-kd"].objective
 NO_TRIPLETS = replace(STUDENT_PHASE, triplet_weight=0.0)
+PLAIN_TRIPLETS = replace(STUDENT_PHASE, map_weight=0.0)
 
 
 def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields) -> Method:
@@ -51,8 +53,13 @@ def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields)
     return replace(row, synthesizer=synthesizer, objective=objective, **fields)
 
 
+def plain(terms: tuple[Term, ...] = (), objective: Objective = DISTILLATION, *, paired: bool = False) -> Method:
+    """The same without mixtures, enlarged parts and feature maps."""
+    return arm(terms, objective, training=MappingProxyType({}), zoom=1.0, paired=paired)
+
+
 ARMS: dict[str, Method] = {
-    "plain distillation": arm((), DISTILLATION, training=MappingProxyType({}), zoom=1.0, paired=False),
+    "plain distillation": plain(),
     "+ mixtures": arm((), DISTILLATION, zoom=1.0, paired=False),
     "+ zoom": arm((), DISTILLATION, paired=False),
     "+ feature maps (base)": arm((), NO_TRIPLETS, paired=False),
@@ -65,6 +72,12 @@ ARMS: dict[str, Method] = {
     "uniform negatives": arm(
         (DISAGREEMENT, replace(RELATIONS, sampling=UNIFORM)), replace(STUDENT_PHASE, sampling=UNIFORM)
     ),
+    "base + synthesis relations × 5": arm((SynthesisRelations(5.0),), NO_TRIPLETS, paired=False),
+    "base + student relations × 10": arm((), replace(STUDENT_PHASE, triplet_weight=1.0)),
+    "plain + synthesis relations": plain((RELATIONS,)),
+    "plain + disagreement": plain((Disagreement(0.03),)),
+    "plain + student relations": plain(objective=PLAIN_TRIPLETS, paired=True),
+    "plain + both relations": plain((RELATIONS,), PLAIN_TRIPLETS, paired=True),
     "relations × 10": arm(
         (DISAGREEMENT, SynthesisRelations(10.0)),
         replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
@@ -119,8 +132,15 @@ class Ablation:
         return {
             "real": self.agreement(student, self.real), "jury": self.agreement(student, self.jury()),
             "held_out": history.records[-1]["held_out"], "images": len(source.images),
+            "diversity": self.diversity(source.images),
             "seconds": time.monotonic() - start,
         }  # fmt: skip
+
+    def diversity(self, images: Batch) -> dict[str, float]:
+        """How near the images that were made against the student lie to each other, in the teacher's features."""
+        grown = images.pick(torch.arange(IMAGES // 2 - held_out_count(IMAGES), len(images)))
+        measured = measure_diversity(self.teacher, grown).to_dict()
+        return {key: measured[key] for key in ("same_class_distance", "different_class_distance", "entropy")}
 
     @torch.no_grad()
     def agreement(self, student: torch.nn.Module, images: Batch) -> float:
@@ -151,24 +171,27 @@ def spread(values: list[float]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/ablation.json"))
 @click.option("--bits", default=2, show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--only", default="", help="run the arms whose name contains this text")
+@click.option("--only", multiple=True, help="run the arm of this name; may be given more than once")
 @click.option("--show", is_flag=True, help="print the table of finished cells and stop")
 @click.option("--threads", default=2, show_default=True)
-def main(data: Path, out: Path, bits: int, seeds: int, only: str, show: bool, threads: int) -> None:
+def main(data: Path, out: Path, bits: int, seeds: int, only: tuple[str, ...], show: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    console, rows = Console(), json.loads(out.read_text()) if out.exists() else []
-    done = {(row["arm"], row["bits"], row["seed"], row["method"]) for row in rows}
-    ablation = None if show else Ablation(data)
+    console, ablation = Console(), None if show else Ablation(data)
+    done = {(row["arm"], row["bits"], row["seed"], row["method"]) for row in read_rows(out)}
     for seed in range(seeds) if ablation else ():
-        for name in (n for n in ARMS if only in n and (n, bits, seed, described(ARMS[n])) not in done):
+        for name in only or ARMS:
+            key = {"arm": name, "bits": bits, "seed": seed, "method": described(ARMS[name])}
+            if tuple(key.values()) in done:
+                continue
             figures = ablation.run(ARMS[name], bits, seed)
             environment = {"versions": versions(), "hardware": hardware(ablation.teacher.device)}
-            rows.append(
-                {"arm": name, "method": described(ARMS[name]), "bits": bits, "seed": seed, **figures, **environment}
-            )
-            write_json(out, rows)
+            write_json(out, [*read_rows(out), {**key, **figures, **environment}])  # read again: others may have added
             console.print(f"{name}, seed {seed}: {figures['seconds']:.0f} s")
-    console.print(table(rows, bits))
+    console.print(table(read_rows(out), bits))
+
+
+def read_rows(out: Path) -> list[dict]:
+    return json.loads(out.read_text()) if out.exists() else []
 
 
 if __name__ == "__main__":
