@@ -1,0 +1,119 @@
+"""Drop of accuracy against the time it took, ResNet-20, from the results of `accuracy.py`.
+
+    python benchmarks/accuracy_plot.py
+
+The axis is *core seconds*: processor time of all threads, which other work on the machine and the number of threads
+change little, unlike wall time. Rows from before it was recorded have wall time × threads instead, an upper bound: an
+open marker. A run that was resumed knows the time of its last piece only; it counts for the drop, not for the time.
+Several seeds: means, and standard deviations of the drop as bars. The lines are the real-data ceiling: the same
+quantizer on real training images.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from dfq.pictures import BLUE, DPI, FAINT, INK, ORANGE, dress, save
+
+NET = "resnet20"
+PANELS = (("deploy", 4), ("paper-qat", 3), ("paper-qat", 2))
+CEILINGS = {"real-1024": "--", "real-10000": ":"}
+OWN = ("auto", "instant", "reconstruct")  # of this project, drawn in another colour
+LEAST_SPAN = 8.0  # largest ÷ smallest time of an axis
+SHORTEST_SYNTHESIS = 0.2  # seconds; below, the images were those of an earlier piece of a resumed run
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method at one format: core seconds, drop in points and its deviation over the seeds.
+
+    Attributes:
+        measured: the seconds are processor time; False: an upper bound.
+    """
+
+    label: str
+    seconds: float
+    drop: float
+    deviation: float
+    measured: bool
+
+
+def points(rows: list[dict]) -> list[Point]:
+    """One per (profile, method) with a known time; a profile is named where a method has several."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["profile"]), []).append(row)
+    methods = [method for method, _ in groups]
+    found = []
+    for (method, profile), group in groups.items():
+        times = [core_seconds(row) for row in group if is_whole(row)]
+        if times:
+            label = f"{method} ({profile})" if methods.count(method) > 1 else method
+            drops = [drop(row) for row in group]
+            deviation = float(np.std(drops, ddof=1)) if len(drops) > 1 else 0.0
+            measured = all("cpu_seconds" in row for row in group if is_whole(row))
+            found.append(Point(label, float(np.mean(times)), float(np.mean(drops)), deviation, measured))
+    return sorted(found, key=lambda point: point.seconds)
+
+
+def drop(row: dict) -> float:
+    return 100 * (row["accuracy"]["teacher"] - row["accuracy"]["onnx"])
+
+
+def core_seconds(row: dict) -> float:
+    return row.get("cpu_seconds") or row["seconds"]["total"] * row["hardware"]["threads"]
+
+
+def is_whole(row: dict) -> bool:
+    """Whether one process ran the cell from its first image on."""
+    return row["method"] in CEILINGS or row["seconds"]["synthesis"] > SHORTEST_SYNTHESIS
+
+
+def draw(axes: Axes, rows: list[dict], title: str) -> None:
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.annotate("teacher", (1, 0), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  ha="right", fontsize=7, color=INK)  # fmt: skip
+    for method, style in CEILINGS.items():
+        real = [drop(row) for row in rows if row["method"] == method]
+        if real:
+            axes.axhline(np.mean(real), color=ORANGE, linewidth=1, linestyle=style)
+            axes.annotate(f"{method}: ceiling", (0, np.mean(real)), (3, 2), xycoords=("axes fraction", "data"),
+                          textcoords="offset points", fontsize=7, color=ORANGE)  # fmt: skip
+    shown = points([row for row in rows if not row["method"].startswith("real")])
+    for index, point in enumerate(shown):
+        place, colour = (point.seconds, point.drop), BLUE if point.label.split()[0] in OWN else FAINT
+        axes.errorbar(*place, point.deviation, marker="o", markersize=5, capsize=3, color=colour,
+                      markerfacecolor=colour if point.measured else "white")  # fmt: skip
+        beside = (5, 4 if index % 2 else -10)  # neighbours on opposite sides
+        axes.annotate(point.label, place, beside, textcoords="offset points", fontsize=7, color=INK)
+    axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.12)
+    low, high = axes.get_xlim()
+    wider = max(LEAST_SPAN * low / high, 1.0) ** 0.5
+    axes.set_xlim(low / wider, high * wider)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    dress(axes, title, "core seconds per run", "drop of top-1 accuracy, points")
+
+
+@click.command()
+@click.option("--results", type=click.Path(exists=True, path_type=Path), default="benchmarks/results/accuracy.json")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/accuracy_over_seconds.png"))
+def main(results: Path, out: Path) -> None:
+    rows = [row for row in json.loads(results.read_text()) if row["net"] == NET]
+    figure = Figure(figsize=(12, 4.2), dpi=DPI, facecolor="white", layout="constrained")
+    for axes, (scheme, bits) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        chosen = [row for row in rows if (row["scheme"], row["bits"]) == (scheme, bits)]
+        draw(axes, chosen, f"{NET} W{bits}A{bits} {scheme}")
+    save(figure, out)
+
+
+if __name__ == "__main__":
+    main()
