@@ -10,6 +10,7 @@ real images, opened to report.
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,7 @@ from rich.table import Table
 from dfq.batch import Batch
 from dfq.calibrate import calibrate
 from dfq.calibration import METHODS, Method, zeroq
+from dfq.calibration.gdfq import GDFQ, GDFQConfig
 from dfq.calibration.rgal import STUDENT_PHASE
 from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
 from dfq.convert import quantize
@@ -58,6 +60,12 @@ def plain(terms: tuple[Term, ...] = (), objective: Objective = DISTILLATION, *, 
     return arm(terms, objective, training=MappingProxyType({}), zoom=1.0, paired=paired)
 
 
+def generated(terms: tuple[Term, ...], objective: Objective) -> Method:
+    """One generator for the whole run, as GDFQ has it."""
+    row = METHODS["gdfq"]
+    return replace(row, synthesizer=partial(GDFQ, GDFQConfig(terms=terms)), objective=objective)
+
+
 ARMS: dict[str, Method] = {
     "plain distillation": plain(),
     "+ mixtures": arm((), DISTILLATION, zoom=1.0, paired=False),
@@ -78,6 +86,11 @@ ARMS: dict[str, Method] = {
     "plain + disagreement": plain((Disagreement(0.03),)),
     "plain + student relations": plain(objective=PLAIN_TRIPLETS, paired=True),
     "plain + both relations": plain((RELATIONS,), PLAIN_TRIPLETS, paired=True),
+    "GDFQ's generator": generated((), DISTILLATION),
+    "generator + disagreement": generated((DISAGREEMENT,), DISTILLATION),
+    "generator + synthesis relations": generated((RELATIONS,), DISTILLATION),
+    "generator + student relations": generated((), PLAIN_TRIPLETS),
+    "generator + both relations": generated((RELATIONS,), PLAIN_TRIPLETS),
     "relations × 10": arm(
         (DISAGREEMENT, SynthesisRelations(10.0)),
         replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
@@ -122,23 +135,25 @@ class Ablation:
         start = time.monotonic()
         settings = Settings(bits=bits, scheme=SCHEME, seed=seed, method=method, steps=STEPS, images=IMAGES)
         student = quantize(self.teacher, settings.make_scheme())
-        training, held_out = self.first_images(seed).split(held_out_count(IMAGES))
-        calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher, None, None)
+        grows = method.first_share < 1
+        first = self.first_images(seed) if grows else synthesizer.sample(IMAGES // 2)
+        training, held_out = first.split(held_out_count(IMAGES))
+        calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         source = method.source(self.teacher, training, synthesizer, IMAGES - len(held_out), paired=method.paired)
         training_settings = settings.training(self.teacher.input_spec)
         trainer = Trainer(self.teacher, student, method.objective, training_settings)
         history = trainer.fit(source, held_out)
         return {
             "real": self.agreement(student, self.real), "jury": self.agreement(student, self.jury()),
-            "held_out": history.records[-1]["held_out"], "images": len(source.images),
-            "diversity": self.diversity(source.images),
+            "held_out": history.records[-1]["held_out"],
+            "diversity": self.diversity(source.images_at_the_end()),
             "seconds": time.monotonic() - start,
         }  # fmt: skip
 
     def diversity(self, images: Batch) -> dict[str, float]:
         """How near the images that were made against the student lie to each other, in the teacher's features."""
-        grown = images.pick(torch.arange(IMAGES // 2 - held_out_count(IMAGES), len(images)))
+        grown = images.pick(torch.arange(max(len(images) - IMAGES // 2, 0), len(images)))
         measured = measure_diversity(self.teacher, grown).to_dict()
         return {key: measured[key] for key in ("same_class_distance", "different_class_distance", "entropy")}
 

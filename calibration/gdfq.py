@@ -4,16 +4,21 @@ Each training step first moves the generator (cross-entropy of the drawn labels,
 statistics), then gives its images to the student. Deviations: none in the loss; the last iterate is reported, not the
 best epoch on real validation images. Images that leave the synthesizer for calibration, the contact sheet and the
 held-out set are clipped to valid pixels; the student trains on what the generator puts out, as published.
+
+With RGAL's terms beside (`GDFQConfig.terms`) the same generator works against the student as it learns.
 """
 
 from dataclasses import dataclass
 
-from torch import fx
+from torch import Tensor, fx
 
 from dfq.augment import Augment
 from dfq.batch import Batch
 from dfq.budget import Budget
+from dfq.calibration.frozen import frozen
 from dfq.calibration.running_generator import RunningGenerator, warm_up
+from dfq.calibration.terms import Term, View
+from dfq.features import Features, features_of
 from dfq.losses import input_prior, label_cross_entropy
 from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent
@@ -29,6 +34,7 @@ class GDFQConfig:
         learning_rate, betas: of the generator's Adam.
         deviation_weight: of the deviation from the BatchNorm statistics.
         warm_up: steps of the generator alone, before there is a student (published: 4 [50] epochs of 200 steps).
+        terms: further losses of the generator; none as published.
     """
 
     latent: int = 100
@@ -37,6 +43,7 @@ class GDFQConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     deviation_weight: float = 0.1
     warm_up: int = 200
+    terms: tuple[Term, ...] = ()
 
 
 class GDFQ:
@@ -63,18 +70,31 @@ class GDFQ:
         self.steps = 0
 
     def update(self, student: fx.GraphModule | None) -> dict[str, float]:
-        """One step of the generator; the student plays no part in it."""
+        """One step of the generator; as published, the student plays no part in it."""
         images, labels = self.generator.images(self.batch_size)
         assert labels is not None
         self._latest = Batch(images.detach(), labels)
-        with self.teacher.bn_statistics() as statistics:
+        with self.teacher.bn_statistics() as statistics, frozen(student):
             with fast_autocast(self.teacher.device):
                 logits = self.teacher(images)
+                features = features_of(student)(images) if self.config.terms and student is not None else None
             deviation = statistics.absolute_loss() if self.teacher.has_batch_norm else input_prior(images)
-        class_loss = label_cross_entropy(logits, labels)
-        figures = self.generator.step({"class": class_loss, "deviation": self.config.deviation_weight * deviation})
+            losses = {
+                "class": label_cross_entropy(logits, labels),
+                "deviation": self.config.deviation_weight * deviation,
+                **self._terms(images, labels, logits, features),
+            }
+            figures = self.generator.step(losses)
         self.steps += 1
         return figures
+
+    def _terms(self, images: Tensor, labels: Tensor, logits: Tensor, student: Features | None) -> dict[str, Tensor]:
+        spec = self.teacher.input_spec
+        view = View(
+            images, spec.to_pixels(images), images, labels, logits, student, spec.is_standardized, self.generator.random
+        )
+        losses = {type(term).__name__.lower(): term(view) for term in self.config.terms}
+        return {name: loss for name, loss in losses.items() if loss is not None}
 
     def fresh(self) -> Batch:
         """The images of the last `update`: the student trains on those that the generator has just learned from."""

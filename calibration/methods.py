@@ -8,8 +8,10 @@ from typing import Any
 
 from dfq.calibration import rgal, zeroq
 from dfq.calibration.adadfkd import AdaDFKD, AdaDFKDConfig
+from dfq.calibration.dafl import DAFL, DAFLConfig
 from dfq.calibration.gdfq import GDFQ, GDFQConfig
 from dfq.calibration.inversion import Inversion
+from dfq.calibration.qimera import Qimera, QimeraConfig
 from dfq.calibration.rdskd import RDSKD, RDSKDConfig
 from dfq.calibration.retain import Retain, RetainConfig
 from dfq.calibration.synthesizer import Synthesizer
@@ -183,6 +185,33 @@ METHODS: dict[str, Method] = {
                 objective=RetainingDistillation(), training=MappingProxyType({"augment": None, "weight_decay": 5e-4})
             ),
         ),
+        Method(
+            name="qimera",
+            paper="Choi et al., NeurIPS 2021, arXiv 2111.02625",
+            summary="a conditional generator whose class embeddings are also mixed: images between classes",
+            synthesizer=partial(Qimera, QimeraConfig()),
+            objective=KnowledgeDistillation(),
+            source=FreshImages,
+            training=NOT_AUGMENTED,
+        ),
+        Method(
+            name="dafl",
+            paper="Chen et al., ICCV 2019, arXiv 1904.01186",
+            summary="a generator that the teacher takes for a data set; no BatchNorm statistics",
+            synthesizer=partial(DAFL, DAFLConfig()),
+            objective=KnowledgeDistillation(),
+            source=FreshImages,
+            training=NOT_AUGMENTED,
+        ),
+        Method(
+            name="cmi-inversion",
+            paper="Fang et al., IJCAI 2021, arXiv 2105.08584, without its contrastive term",
+            summary="a small generator per batch, against the student as it learns: rgal without its relations",
+            synthesizer=partial(Inversion, rgal.BASE),
+            objective=KnowledgeDistillation(),
+            source=GrowingImages,
+            first_share=0.5,
+        ),
         RGAL,
         replace(
             RGAL,
@@ -190,6 +219,15 @@ METHODS: dict[str, Method] = {
             paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the images of zeroq-kd",
             summary="the same relations on images that are optimised directly, as sums of grids",
             synthesizer=partial(Inversion, rgal.OPTIMIZED),
+        ),
+        Method(
+            name="rgal-gdfq",
+            paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the generator of gdfq",
+            summary="RGAL's losses with their published weights, on one generator that lasts the whole run",
+            synthesizer=partial(GDFQ, rgal.AS_PUBLISHED),
+            objective=rgal.STUDENT_FROM_SCRATCH,
+            source=FreshImages,
+            training=NOT_AUGMENTED,
         ),
     )
 }  # fmt: skip

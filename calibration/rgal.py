@@ -9,6 +9,9 @@ learns, each by a new generator (as published) or as sums of grids. The student 
 features, at τ = 4 instead of 20, on mixtures and enlarged parts of the images; the last step's images go to the pool,
 not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation.py` measures each part.
 
+`AS_PUBLISHED` is the port without these deviations: one generator for the whole run, with the published losses and
+weights, on top of GDFQ's.
+
 For a student of another architecture the objective is the published one; pooled features are matched where widths are
 equal, and nothing is projected.
 """
@@ -18,6 +21,7 @@ from types import MappingProxyType
 
 from dfq.calibration import zeroq
 from dfq.calibration.canvas import GeneratedImages
+from dfq.calibration.gdfq import GDFQConfig
 from dfq.calibration.inversion import InversionConfig
 from dfq.calibration.terms import Disagreement, SynthesisRelations
 from dfq.mix import Mix
@@ -30,9 +34,11 @@ GENERATED = InversionConfig(
     learning_rate=3e-3,
     betas=(0.5, 0.999),
 )
+BASE = replace(GENERATED, terms=(*zeroq.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
 DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
 STUDENT_FROM_SCRATCH = RelationalDistillation(temperature=20.0, pooled_weight=0.1, triplet_weight=0.1)  # as published
+AS_PUBLISHED = GDFQConfig(terms=(Disagreement(1.0), SynthesisRelations(0.1)))  # the port's generator: GDFQ's
 TRAINING = MappingProxyType({"mix": Mix(blended=1 / 3, patched=1 / 3)})
 ZOOM = 0.5

@@ -111,3 +111,16 @@ def test_fixed_images_are_drawn_at_random(teacher, student):
     source = FixedImages(teacher, images())
     batch, losses = source.batch(student, 50, 0.0, torch.Generator().manual_seed(0))
     assert len(batch) == 50 and losses == {} and len(batch.labels.unique()) == 5
+
+
+def test_terms_move_the_generator_and_leave_the_student_alone(teacher, student):
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    moved = []
+    for terms in ((), (Disagreement(1.0, masked=False),)):
+        synthesizer = GDFQ(GDFQConfig(width=16, terms=terms), teacher, batch_size=32)
+        figures = synthesizer.update(student)
+        assert ("generator_disagreement" in figures) == bool(terms)
+        moved.append(synthesizer.generator.network.state_dict())
+    assert any(not torch.equal(moved[0][name], moved[1][name]) for name in moved[0])
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert all(p.grad is None for p in student.parameters())
