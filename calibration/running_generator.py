@@ -49,9 +49,13 @@ class RunningGenerator:
         noise, labels = torch.randn(count, self.latent, generator=self.random).to(device), None
         if self.num_classes is not None:
             labels = torch.randint(self.num_classes, (count,), generator=self.random).to(device)
-        with fast_autocast(device):
+        return self.render(noise, labels), labels
+
+    def render(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Normalised images (N, C, H, W) of noise (N, latent), differentiable."""
+        with fast_autocast(self.teacher.device):
             images = torch.tanh(self.network(noise, labels).float())
-        return batch_norm(images, None, None, training=True), labels
+        return batch_norm(images, None, None, training=True)
 
     def step(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """One step of Adam against the sum of `losses`; returns them under names for the report.

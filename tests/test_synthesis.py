@@ -13,9 +13,11 @@ from dfq.budget import Budget
 from dfq.calibrate import calibrate
 from dfq.calibration import METHODS, rgal, zeroq
 from dfq.calibration.adadfkd import AdaDFKD
+from dfq.calibration.dafl import DAFL
 from dfq.calibration.gdfq import GDFQ
 from dfq.calibration.inversion import Inversion
 from dfq.calibration.pixel_grids import PixelGrids, grid_sizes
+from dfq.calibration.qimera import Qimera
 from dfq.calibration.rdskd import RDSKD
 from dfq.calibration.retain import Retain
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, SynthesisRelations, View
@@ -26,7 +28,7 @@ from dfq.objectives import RelationalDistillation
 from dfq.scheme import make_scheme
 
 SMALL_GENERATOR = {"warm_up": 10, "width": 16}
-QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, Retain), SMALL_GENERATOR)}
+QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, Retain, Qimera, DAFL), SMALL_GENERATOR)}
 
 
 def quick(name):
