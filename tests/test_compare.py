@@ -33,7 +33,7 @@ METHODS = ("zeroq", "zeroq-kd")
 
 
 def plan(methods=METHODS, bits=(4,), seeds=1, settings=QUICK) -> Plan:
-    return Plan(methods=methods, bits=bits, seeds=seeds, settings=settings)
+    return Plan(methods=methods, variants=bits, seeds=seeds, settings=settings)
 
 
 class Calls(list):
@@ -52,7 +52,7 @@ class Calls(list):
 @pytest.fixture
 def calls(monkeypatch) -> Calls:
     made = Calls()
-    monkeypatch.setattr("dfq.comparison.run.quantize_model", made)
+    monkeypatch.setattr("dfq.comparison.jobs.quantize_model", made)
     return made
 
 
@@ -76,7 +76,8 @@ def fabricated(data: bool, widths=(8, 4, 3)) -> dict:
         }
         for cell in made.cells
     }  # fmt: skip
-    header = {"arch": None, "conditions": {"data": "0" if data else None, "settings": made.shared()}}
+    conditions = {"job": "quantize", "data": "0" if data else None, "settings": made.shared()}
+    header = {"arch": None, "conditions": conditions}
     return make_content(header, made, rows, 64)
 
 
@@ -132,7 +133,7 @@ class TestGoingOn:
                 raise KeyboardInterrupt
             return quantize_model(teacher, out, *arguments, **options)
 
-        monkeypatch.setattr("dfq.comparison.run.quantize_model", kill)
+        monkeypatch.setattr("dfq.comparison.jobs.quantize_model", kill)
         with pytest.raises(KeyboardInterrupt):
             compare_methods(small_teacher(), tmp_path, plan())
         states = [cell["state"] for cell in json.loads((tmp_path / "compare.json").read_text())["cells"]]
@@ -140,7 +141,7 @@ class TestGoingOn:
         assert "–" in (tmp_path / "compare.md").read_text()
 
         calls = Calls()
-        monkeypatch.setattr("dfq.comparison.run.quantize_model", calls)
+        monkeypatch.setattr("dfq.comparison.jobs.quantize_model", calls)
         content = compare_methods(small_teacher(), tmp_path, plan()).content
         assert calls == ["zeroq-kd-w4a4-seed0"] and not [c for c in content["cells"] if c["state"] != "finished"]
 
@@ -153,7 +154,7 @@ class TestGoingOn:
         ],
     )
     def test_other_conditions_are_refused(self, tmp_path, monkeypatch, change, found):
-        monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
+        monkeypatch.setattr("dfq.comparison.jobs.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
         teacher = small_teacher()
         compare_methods(teacher, tmp_path, plan(methods=("zeroq",)))
         before = (tmp_path / "compare.json").read_bytes()
@@ -176,7 +177,7 @@ class TestGoingOn:
 class TestFailure:
     def test_the_others_go_on_and_the_failed_one_is_tried_again(self, tmp_path, monkeypatch):
         calls = Calls(failing="zeroq-w4a4-seed0")
-        monkeypatch.setattr("dfq.comparison.run.quantize_model", calls)
+        monkeypatch.setattr("dfq.comparison.jobs.quantize_model", calls)
         comparison = compare_methods(small_teacher(), tmp_path, plan())
         assert calls == ["zeroq-w4a4-seed0", "zeroq-kd-w4a4-seed0"]
         (failed,) = comparison.failed
@@ -254,7 +255,7 @@ class TestTables:
     def test_variety_is_shown_at_the_lowest_width(self):
         content = fabricated(data=True)
         for row in content["summary"]:
-            row["entropy"] = {"mean": 0.25 if row["width"] == "W3A3" else 9.0, "std": 4.2e-5}
+            row["entropy"] = {"mean": 0.25 if row["column"] == "W3A3" else 9.0, "std": 4.2e-5}
         text = markdown(content)
         assert "in the teacher's eyes, at W3A3." in text
         assert "| method | same-class distance | entropy, nats | class balance |" in text
@@ -275,7 +276,7 @@ class TestTables:
 
     def test_a_chart_of_nothing_yet(self, tmp_path):
         made = plan()
-        header = {"arch": None, "conditions": {"data": None, "settings": made.shared()}}
+        header = {"arch": None, "conditions": {"job": "quantize", "data": None, "settings": made.shared()}}
         content = make_content(header, made, {cell.name: waiting_row(cell) for cell in made.cells})
         comparison_chart(content, tmp_path / "compare.png")
         assert (tmp_path / "compare.png").stat().st_size > 1000
@@ -306,7 +307,7 @@ class TestCommand:
         assert {path.name for path in out.iterdir()} == {"cells", *files}
 
     def test_a_failing_cell_is_shown_and_ends_in_1(self, model_file, tmp_path, monkeypatch):
-        monkeypatch.setattr("dfq.comparison.run.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
+        monkeypatch.setattr("dfq.comparison.jobs.quantize_model", Calls(failing="zeroq-w4a4-seed0"))
         result = run("compare", model_file, "--methods", "zeroq", *self.SMALL, "--out", tmp_path / "compared")
         assert result.exit_code == 1
         assert "zeroq W4A4 seed 0: an operator of the test" in result.stdout
@@ -329,7 +330,7 @@ class TestCommand:
     def test_the_table_fits_a_terminal(self):
         content = fabricated(data=True)
         with stdout.capture() as captured:
-            stdout.print(_table(content, content["widths"]))
+            stdout.print(_table(content, content["columns"]))
         assert "80.00 ± 0.00" in captured.get() and max(map(len, captured.get().splitlines())) <= 80
 
     @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """`dfq compare`: methods side by side on one network."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from dfq.calibration import METHODS
 from dfq.cli import console, options
 from dfq.cli.parameters import Listed, Named
-from dfq.comparison import ComparisonFolder, Plan, compare_methods
+from dfq.comparison import JOBS, ComparisonFolder, Plan, compare_methods
 from dfq.comparison.table import (
     MEASURES,
     VARIETY_COLUMNS,
@@ -24,19 +26,31 @@ from dfq.comparison.table import (
     value,
     variety_rows,
     variety_title,
+    words_of,
 )
+from dfq.distillation import DistillSettings
+from dfq.errors import DfqError
 from dfq.labelled import read_labelled
 
-MOST_COLUMNS = 3  # widths side by side in 80 characters
+MOST_COLUMNS = 3  # side by side in 80 characters
+OWN_OPTIONS = {  # those that the other job does not have
+    "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
+    "distill": ("student",),
+}
 
 
-@click.command(short_help="Methods side by side: same teacher, scheme, budget.")
+@click.command(short_help="Methods side by side: same teacher, settings, budget.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--methods", type=Listed(Named("method", METHODS, "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip
+@click.option("--job", type=click.Choice(list(JOBS)), default="quantize", show_default=True,
+              help="What the methods do: quantize MODEL to --bits, or distill it into --student.")  # fmt: skip
 @click.option("--bits", type=Listed(click.INT), default="4", show_default=True, metavar="N,N",
               help="Bits of weights and activations, each 2 to 8.")  # fmt: skip
-@click.option("--seeds", type=int, default=3, show_default=True, metavar="N", help="Runs per method and width.")
+@click.option("--student", type=Listed(click.STRING), default=(), metavar="NAME,NAME",
+              help="With --job distill: architectures, as for `dfq distill`.  [default: none]")  # fmt: skip
+@click.option("--seeds", type=int, default=3, show_default=True, metavar="N",
+              help="Runs per method and width (or student).")  # fmt: skip
 @options.scheme_options
 @options.image_options
 @options.training_options
@@ -49,18 +63,18 @@ def compare(
     context: click.Context,
     model: Path,
     methods: tuple[str, ...],
-    bits: tuple[int, ...],
+    job: str,
     seeds: int,
     out: Path | None,
     data: Path | None,
     **values,
 ) -> None:
-    """Quantize MODEL, a checkpoint, by several methods, with everything else the same, and set the results side by
-    side.
+    """Quantize or distill MODEL, a checkpoint, by several methods, with everything else the same, and set the results
+    side by side.
 
-    One run per method, width and seed; --budget is the time limit of each. A killed comparison goes on with the same
-    command: finished runs are never repeated. Methods, widths and seeds can be added later in the same way. A run that
-    fails is reported at the end (exit code 1), and the others go on.
+    One run per method, width (or student) and seed; --budget is the time limit of each. A killed comparison goes on
+    with the same command: finished runs are never repeated. Methods, widths and seeds can be added later in the same
+    way. A run that fails is reported at the end (exit code 1), and the others go on.
 
     Without --data, the table shows agreement with the teacher on synthetic images that are the same for all methods;
     that says little about real images.
@@ -69,9 +83,10 @@ def compare(
     Examples:
       dfq compare model.pt --methods zeroq,zeroq-kd --bits 8,4,3 --data test.npz
       dfq compare model.pt --methods zeroq,zeroq-kd --bits 4 --seeds 5 --budget 5m --out compared/
+      dfq compare resnet56.pt --job distill --student dfq/resnet20 --methods rgal,gdfq --steps 5000
     """
-    model_options, settings = options.take_model_options(values), options.take_settings(values)
-    plan = Plan(methods=methods, bits=bits, seeds=seeds, settings=settings)
+    model_options = options.take_model_options(values)
+    plan = _plan(context, job, methods, seeds, values)
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
     progress = console.TerminalProgress()
@@ -87,12 +102,32 @@ def compare(
         context.exit(1)
 
 
+def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> Plan:
+    """Raises `DfqError` for options of the other job, and for all that a plan refuses."""
+    others = [name for other, names in OWN_OPTIONS.items() if other != job for name in names]
+    given = [n for n in others if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise DfqError(
+            f"{option} with --job {job}", "options of that job", f"leave out {option}, or choose another --job"
+        )
+    variants = {"quantize": values.pop("bits"), "distill": values.pop("student")}[job]
+    take = {"quantize": options.take_settings, "distill": _take_distill_settings}[job]
+    return Plan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=take(values))
+
+
+def _take_distill_settings(values: dict) -> DistillSettings:
+    names = [field.name for field in fields(DistillSettings) if field.name in values]
+    return DistillSettings(**{name: values[name] for name in names})
+
+
 def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
-    scheme = content["conditions"]["settings"]["scheme"]
+    words = words_of(content)
+    conditions = words.conditions(content["conditions"]["settings"])
     console.stdout.print()
-    console.stdout.print(f"{name}, {scheme}: {MEASURES[content['measure']]}", style="bold", markup=False)
-    for start in range(0, len(content["widths"]), MOST_COLUMNS):
-        console.stdout.print(_table(content, content["widths"][start : start + MOST_COLUMNS]))
+    console.stdout.print(f"{name}, {conditions}: {MEASURES[content['measure']]}", style="bold", markup=False)
+    for start in range(0, len(content["columns"]), MOST_COLUMNS):
+        console.stdout.print(_table(content, content["columns"][start : start + MOST_COLUMNS]))
     reading = explained(content)
     text = f"{reading[0].upper()}{reading[1:]} {caveat(content)}".strip()
     console.stdout.print(text, style="dim", markup=False)
@@ -103,22 +138,22 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     files = (
         (folder.content, "every figure, setting and version"),
         (folder.table, "the tables, for a paper"),
-        (folder.chart, "by width and by time"),
+        (folder.chart, f"by {words.column} and by time"),
         (folder.diversity, "how varied each method's images are"),
     )
     console.fact("Files", f"in {folder.path}/")
     console.facts("", [f"{path.name:<15}{what}" for path, what in files if path.exists()])
-    console.fact("", f"{'cells/':<15}a run folder for each, as of `dfq quantize`")
+    console.fact("", f"{'cells/':<15}a run folder for each, as of `{words.command}`")
 
 
-def _table(content: dict, widths: list[str]) -> Table:
+def _table(content: dict, columns: list[str]) -> Table:
     rows = []
     if content["measure"] == "accuracy":
-        rows.append(("teacher", *(teacher_value(content) for _ in widths)))
+        rows.append(("teacher", *(teacher_value(content) for _ in columns)))
     for method in content["methods"]:
-        found = [summary_row(content, method, width) for width in widths]
+        found = [summary_row(content, method, column) for column in columns]
         rows.append((method, *(_cell(row, content) for row in found)))
-    return console.table(None, ("method", *widths), rows)
+    return console.table(None, ("method", *columns), rows)
 
 
 def _cell(row: dict, content: dict) -> str:

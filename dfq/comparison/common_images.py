@@ -5,12 +5,12 @@ images that all share, in equal parts from every method, the figures can be set 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dfq.run_folder import RunFolder, load_run, load_tensors
+from dfq.run_folder import RunFolder, load_tensors
 from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
 
@@ -44,17 +44,12 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
     return torch.stack([image for pool in pools for image in _spread(pool, min(share, MOST_PER_METHOD))])
 
 
-def common_agreements(teacher: Teacher, runs: Sequence[RunFolder], pixels: Tensor, task) -> list[float]:
-    """Top-1 agreement of each run's student with the teacher on those pixels, fractions; advances `task` by one each.
-
-    Raises:
-        DfqError: a run that is missing or damaged.
-    """
+def common_agreements(teacher: Teacher, students: Iterable[nn.Module], pixels: Tensor, task) -> list[float]:
+    """Top-1 agreement of each student with the teacher on those pixels, fractions; advances `task` by one each."""
     images = teacher.input_spec.normalize(pixels.to(teacher.device).float() / 255)
     wanted, found = _classes(teacher.model, images), []
-    for run in runs:
-        student = load_run(run.path, model=teacher.model).to(teacher.device)
-        found.append((_classes(student, images) == wanted).float().mean().item())
+    for student in students:
+        found.append((_classes(student.to(teacher.device), images) == wanted).float().mean().item())
         task.advance()
     return found
 

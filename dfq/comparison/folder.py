@@ -8,7 +8,7 @@ import torch
 
 from dfq.comparison.pictures import comparison_chart
 from dfq.comparison.plan import Cell, Plan
-from dfq.comparison.table import lowest_width, markdown
+from dfq.comparison.table import markdown
 from dfq.diversity import Diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.errors import DfqError
@@ -26,7 +26,7 @@ class ComparisonFolder:
     Attributes:
         path: the folder.
         content, table, chart: `compare.json`, `compare.md`, `compare.png`.
-        diversity: `diversity.png`, the images of all methods at the lowest width and the first seed.
+        diversity: `diversity.png`, the images of all methods in the first column of the axis, first seed.
     """
 
     def __init__(self, path: str | Path):
@@ -77,9 +77,9 @@ class ComparisonFolder:
             diversity_plot(measured, self.diversity)
 
     def _diversities(self, content: dict) -> dict[str, Diversity]:
-        """Method → its images, of the finished cells at the lowest width and the first seed."""
-        place = lowest_width(content), content["seeds"][0]
-        rows = [r for r in content["cells"] if (r["width"], r["seed"]) == place and r["state"] == "finished"]
+        """Method → its images, of the finished cells in the first column of the axis and of the first seed."""
+        place = content["axis"][0], content["seeds"][0]
+        rows = [r for r in content["cells"] if (r["column"], r["seed"]) == place and r["state"] == "finished"]
         reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
         return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
 
@@ -92,6 +92,7 @@ def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> 
         for name, tensor in teacher.model.state_dict().items()
     }
     return {
+        "job": plan.job.name,
         "teacher": _digest(weights),
         "input_spec": teacher.input_spec.to_dict(),
         "data": data,
@@ -109,9 +110,18 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 def _differences(before: dict, now: dict) -> list[str]:
     """In words: "another teacher", "steps 600 (now 2)"."""
-    names = {"teacher": "another teacher", "input_spec": "another input size, mean or std", "data": "other --data"}
+    names = {
+        "job": "another --job",
+        "teacher": "another teacher",
+        "input_spec": "another input size, mean or std",
+        "data": "other --data",
+    }
+    before = {"job": "quantize"} | before  # older folders name neither job nor target
     found = [text for key, text in names.items() if before.get(key) != now[key]]
-    old, new = {"target": DEFAULT_TARGET} | before.get("settings", {}), now["settings"]  # older folders have none
+    if before["job"] != now["job"]:
+        return found
+    old, new = before.get("settings", {}), now["settings"]
+    old = ({"target": DEFAULT_TARGET} if "target" in new else {}) | old
     return found + [
         f"{name} {old.get(name)} (now {new.get(name)})" for name in new | old if old.get(name) != new.get(name)
     ]

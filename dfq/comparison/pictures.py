@@ -1,4 +1,4 @@
-"""The picture of a comparison: the measured figure against the width, and against the time that it took."""
+"""The picture of a comparison: the measured figure against the variant, and against the time that it took."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from dfq.comparison.table import words_of
 from dfq.pictures import BLUE, DPI, INK, ORANGE, dress, save
 
 COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
@@ -26,35 +27,29 @@ def comparison_chart(content: dict, path: str | Path) -> None:
         DfqError: the file cannot be written.
     """
     figure = Figure(figsize=(9, 4), dpi=DPI, facecolor="white", layout="constrained")
-    by_width, by_seconds = figure.subplots(1, 2, sharey=True)
+    by_column, by_seconds = figure.subplots(1, 2, sharey=True)
     for index, method in enumerate(content["methods"]):
         rows = [row for row in content["summary"] if row["method"] == method and row["finished"]]
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
         shift = DODGE * (index - (len(content["methods"]) - 1) / 2)
-        _against_width(by_width, rows, content, shift, {**style, "label": method})
+        _against_column(by_column, rows, content["axis"], content["measure"], shift, {**style, "label": method})
         _against_seconds(by_seconds, rows, content["measure"], style)
-    _dress_widths(by_width, content)
+    _dress_columns(by_column, content)
     _dress_seconds(by_seconds, content)
     teacher = content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
     if teacher is not None:
-        for axes in (by_width, by_seconds):
+        for axes in (by_column, by_seconds):
             axes.axhline(100 * teacher, color=INK, linewidth=1, linestyle="--", zorder=1, label="teacher")
-    handles, names = by_width.get_legend_handles_labels()
+    handles, names = by_column.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8,
                   labelcolor=INK)  # fmt: skip
     save(figure, path)
 
 
-def columns(content: dict) -> list[str]:
-    """Widths from the fewest bits to the most: the order of the horizontal axis."""
-    return [width for _, width in sorted(zip(content["bits"], content["widths"], strict=True))]
-
-
-def _against_width(axes: Axes, rows: list[dict], content: dict, shift: float, style: dict) -> None:
-    order = columns(content)
-    rows = sorted(rows, key=lambda row: order.index(row["width"]))
-    positions = [order.index(row["width"]) + shift for row in rows]
-    means, deviations = _percent(rows, content["measure"])
+def _against_column(axes: Axes, rows: list[dict], order: list[str], measure: str, shift: float, style: dict) -> None:
+    rows = sorted(rows, key=lambda row: order.index(row["column"]))
+    positions = [order.index(row["column"]) + shift for row in rows]
+    means, deviations = _percent(rows, measure)
     axes.errorbar(positions, means, yerr=deviations, linewidth=1.4, markersize=5, capsize=3, elinewidth=1, **style)
 
 
@@ -65,7 +60,9 @@ def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) ->
     axes.errorbar(times, means, xerr=spreads, yerr=deviations, linestyle="", markersize=5, capsize=3, elinewidth=1,
                   **style)  # fmt: skip
     for row, time, value in zip(rows, times, means, strict=True):
-        axes.annotate(row["width"], (time, value), (6, 5), textcoords="offset points", fontsize=7, color=style["color"])
+        axes.annotate(
+            row["column"], (time, value), (6, 5), textcoords="offset points", fontsize=7, color=style["color"]
+        )
 
 
 def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
@@ -73,11 +70,11 @@ def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
     return [100 * row[measure]["mean"] for row in rows], [100 * (row[measure]["std"] or 0.0) for row in rows]
 
 
-def _dress_widths(axes: Axes, content: dict) -> None:
-    names = columns(content)
+def _dress_columns(axes: Axes, content: dict) -> None:
+    names, words = content["axis"], words_of(content)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    dress(axes, "by width", "bits of weights and activations", LABELS[content["measure"]])
+    dress(axes, f"by {words.column}", words.axis, LABELS[content["measure"]])
 
 
 def _dress_seconds(axes: Axes, content: dict) -> None:

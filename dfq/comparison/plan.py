@@ -1,8 +1,11 @@
-"""What is compared: every method × width × seed, with all other settings the same."""
+"""What is compared: every method × variant × seed, with all other settings the same."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from dfq.comparison.jobs import JOBS, Job
+from dfq.comparison.words import WORDS
+from dfq.distillation import DistillSettings
 from dfq.errors import DfqError
 from dfq.settings import Settings
 
@@ -11,25 +14,37 @@ VARIED = ("method", "bits", "seed")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a comparison; `settings` are those that `dfq quantize` would take."""
+    """One run of a comparison.
 
-    settings: Settings
+    Attributes:
+        job: what is done.
+        settings: those that `dfq quantize` or `dfq distill` would take.
+        variant: bits, or the architecture of the student.
+    """
+
+    job: Job
+    settings: Settings | DistillSettings
+    variant: int | str
 
     @property
-    def width(self) -> str:
-        """ "W4A4"."""
-        scheme = self.settings.make_scheme()
-        return f"W{scheme.weight_bits}A{scheme.activation_bits}"
+    def method(self) -> str:
+        return self.settings.to_dict()["method"]
+
+    @property
+    def column(self) -> str:
+        """ "W4A4", "dfq/resnet20"."""
+        return self.job.column(self.settings, self.variant)
 
     @property
     def name(self) -> str:
-        """ "zeroq-w4a4-seed0", its sub-folder."""
-        return f"{self.settings.method}-{self.width.lower()}-seed{self.settings.seed}"
+        """ "zeroq-w4a4-seed0", "rgal-dfq-resnet20-seed0", its sub-folder."""
+        column = self.column.lower().replace("/", "-").replace(".py:", "-")
+        return f"{self.method}-{column}-seed{self.settings.seed}"
 
     @property
     def title(self) -> str:
         """ "zeroq W4A4 seed 0"."""
-        return f"{self.settings.method} {self.width} seed {self.settings.seed}"
+        return f"{self.method} {self.column} seed {self.settings.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,43 +53,54 @@ class Plan:
 
     Attributes:
         methods: rows of `METHODS`.
-        bits: of weights and activations, each 2 to 8; `settings.weight_bits` or `.activation_bits` replaces one half.
+        variants: of the job: bits, or architectures of students (`dfq.comparison.jobs`).
         seeds: how many; they are 0, 1, …
-        settings: of every cell; its method, bits and seed are not used. Its budget is that of one cell.
+        job: a row of `JOBS`.
+        settings: of every cell, of the job's class; method, bits and seed are not used. The budget is that of one cell.
 
     Raises:
-        DfqError: an empty list, a repetition, or a value that `Settings` refuses.
+        DfqError: an empty list, a repetition, or a value that the settings refuse.
     """
 
     methods: tuple[str, ...]
-    bits: tuple[int, ...]
+    variants: tuple[int, ...] | tuple[str, ...]
     seeds: int = 3
-    settings: Settings = field(default_factory=Settings)
+    job: Job = JOBS["quantize"]
+    settings: Settings | DistillSettings = field(default_factory=Settings)
 
     def __post_init__(self):
-        if not self.methods or not self.bits:
-            raise DfqError("nothing to compare", "at least one method and one width", "--methods zeroq,zeroq-kd")
+        if not self.methods or not self.variants:
+            raise DfqError(
+                "nothing to compare",
+                f"at least one method and one {WORDS[self.job.name].column}",
+                f"for example --methods zeroq-kd,rgal {self.job.example}",
+            )
         if self.seeds < 1:
             raise DfqError(f"{self.seeds} seeds", "at least 1", "--seeds 3")
         names = Counter(cell.name for cell in self.cells)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
-            raise DfqError(f"the run {twice[0]} twice", "every method and every width once", "leave repetitions out")
+            raise DfqError(f"the run {twice[0]} twice", "every run once", "leave repetitions out")
 
     @property
     def cells(self) -> list[Cell]:
         """Seed by seed, so that a comparison that is stopped early has something of everything."""
         return [
-            Cell(replace(self.settings, method=method, bits=bits, seed=seed))
+            Cell(self.job, replace(self.job.settle(self.settings, variant), method=method, seed=seed), variant)
             for seed in range(self.seeds)
-            for bits in self.bits
+            for variant in self.variants
             for method in self.methods
         ]
 
-    @property
-    def widths(self) -> list[str]:
-        """One per entry of `bits`: "W4A4"."""
-        return [Cell(replace(self.settings, bits=bits)).width for bits in self.bits]
+    def columns(self, variants: list | None = None) -> list[str]:
+        """One per variant: "W4A4"."""
+        return [
+            self.job.column(self.job.settle(self.settings, variant), variant) for variant in variants or self.variants
+        ]
+
+    def axis(self) -> list[str]:
+        """The columns along the horizontal axis of a chart; the images of the first one are shown."""
+        return self.columns(self.job.in_order(list(self.variants)))
 
     def shared(self) -> dict:
         """The settings that all cells have in common."""

@@ -1,4 +1,4 @@
-"""`dfq compare`: the same teacher, scheme and budget for every method, width and seed."""
+"""`dfq compare`: the same teacher, settings and budget for every method, variant and seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,13 @@ from torch import nn
 from dfq.api import load_teacher
 from dfq.comparison.common_images import common_agreements, common_held_out
 from dfq.comparison.folder import ComparisonFolder, make_conditions
+from dfq.comparison.jobs import find_job
 from dfq.comparison.plan import Cell, Plan
 from dfq.comparison.summary import failed_row, finished_row, make_content, waiting_row
 from dfq.comparison.table import failed_cells
-from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.labelled import Labelled, read_labelled
-from dfq.pipeline import quantize_model
 from dfq.progress import Progress, Silent
-from dfq.settings import Settings
 from dfq.teacher import Teacher
 
 
@@ -39,7 +37,9 @@ def compare(
     *,
     out: str | Path,
     methods: Sequence[str],
+    job: str = "quantize",
     bits: Sequence[int] = (4,),
+    students: Sequence[str] = (),
     seeds: int = 3,
     arch: str | None = None,
     input_size: Sequence[int] | None = None,
@@ -56,14 +56,19 @@ def compare(
     Args:
         model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
         out: the folder to write, or to go on with.
-        methods, bits, seeds: as in `Plan`.
+        job: "quantize", to each of `bits`, or "distill", into each of `students`.
+        methods, seeds: as in `Plan`.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
-        settings: fields of `dfq.settings.Settings` for all cells: `scheme`, `steps`, `images`, `budget`, …
+        settings: fields of `dfq.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`, `budget`, …
 
     Raises:
         DfqError: anything that does not fit, before the first cell runs. A cell that fails later is in `.failed`.
     """
-    plan = Plan(methods=tuple(methods), bits=tuple(bits), seeds=seeds, settings=Settings(**settings))
+    chosen = find_job(job)
+    variants = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
+    plan = Plan(
+        methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=chosen.settings_class(**settings)
+    )  # fmt: skip
     ComparisonFolder(out).check()
     teacher, name, assumed = load_teacher(
         model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
@@ -85,21 +90,22 @@ def compare_methods(
     """Runs every cell of `plan` that the folder `out` does not hold yet, and writes the folder's files.
 
     A finished cell is never run again. One that was killed starts afresh, so that its seconds and its budget are those
-    of a whole run. One that failed is tried again. Methods, widths and seeds may be added to a folder later; whatever
+    of a whole run. One that failed is tried again. Methods, variants and seeds may be added to a folder later; whatever
     else changes needs another folder.
 
     Args:
         arch, assumed, labelled: as in `dfq.pipeline.quantize_model`.
 
     Raises:
-        DfqError: the folder holds something else, or a network that the scheme does not fit.
+        DfqError: the folder holds something else, or a network that the job cannot take.
     """
     progress, folder = progress or Silent(), ComparisonFolder(out)
     conditions = make_conditions(teacher, plan, labelled)
     header = {"arch": arch, "conditions": conditions}
     folder.check()
     folder.check_same(conditions)
-    quantize(teacher, plan.cells[0].settings.make_scheme())  # raises what would fail every cell
+    for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # of each variant
+        plan.job.check(teacher, cell.settings, cell.variant)
     rows = {cell.name: _row_so_far(folder, cell) for cell in plan.cells}
     folder.write(make_content(header, plan, rows))
 
@@ -133,14 +139,14 @@ def _run(
 ) -> dict:
     """The row of a cell that was run just now."""
     try:
-        result = quantize_model(
-            teacher, folder.run(cell).path, cell.settings, arch=arch, assumed=assumed, labelled=labelled,
-            overwrite=True, progress=progress,
+        report = cell.job.run(
+            teacher, folder.run(cell).path, cell.settings, cell.variant, arch=arch, assumed=assumed,
+            labelled=labelled, overwrite=True, progress=progress,
         )  # fmt: skip
     except DfqError as error:
         progress.note(f"{cell.title} failed: {error.found}")
         return failed_row(cell, error)
-    return finished_row(cell, result.report)
+    return finished_row(cell, report)
 
 
 def _measure_common(
@@ -150,12 +156,13 @@ def _measure_common(
     finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]
     runs: dict[str, list] = {}
     for cell in finished:
-        runs.setdefault(cell.settings.chosen_method.name, []).append(folder.run(cell))
+        runs.setdefault(cell.method, []).append(folder.run(cell))
     pixels = common_held_out(runs)
     if pixels is None:
         return None
     with progress.task("Common images", len(finished)) as task:
-        agreements = common_agreements(teacher, [folder.run(cell) for cell in finished], pixels, task)
+        students = (cell.job.student(teacher, folder.run(cell), cell.variant) for cell in finished)
+        agreements = common_agreements(teacher, students, pixels, task)
     for cell, agreement in zip(finished, agreements, strict=True):
         rows[cell.name]["common_agreement"] = agreement
     return len(pixels)

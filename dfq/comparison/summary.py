@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from dfq.comparison.plan import Cell, Plan
 from dfq.errors import DfqError
 
-FORMAT = 1
+FORMAT = 2
 VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.diversity.Diversity`
 MEASURED = ("accuracy", "agreement", "common_agreement", "seconds", *VARIETY)
 COPIED = ("settings", "versions", "hardware", "warnings")
@@ -15,9 +15,9 @@ COPIED = ("settings", "versions", "hardware", "warnings")
 def waiting_row(cell: Cell) -> dict:
     """A cell that has not run."""
     return {
-        "method": cell.settings.method,
-        "bits": cell.settings.bits,
-        "width": cell.width,
+        "method": cell.method,
+        "variant": cell.variant,
+        "column": cell.column,
         "seed": cell.settings.seed,
         "folder": f"cells/{cell.name}",
         "state": "waiting",
@@ -65,8 +65,9 @@ def make_content(header: dict, plan: Plan, rows: Mapping[str, dict], common_imag
         "format": FORMAT,
         **header,
         "methods": list(plan.methods),
-        "bits": list(plan.bits),
-        "widths": plan.widths,
+        "variants": list(plan.variants),
+        "columns": plan.columns(),
+        "axis": plan.axis(),
         "seeds": list(range(plan.seeds)),
         "measure": _measure(header["conditions"]["data"] is not None, common_images),
         "common_images": common_images,
@@ -84,14 +85,14 @@ def _measure(is_labelled: bool, common_images: int | None) -> str:
 
 
 def _summary(plan: Plan, cells: Sequence[dict]) -> list[dict]:
-    """One row per method and width."""
+    """One row per method and column."""
     rows = []
     for method in plan.methods:
-        for bits, width in zip(plan.bits, plan.widths, strict=True):
-            group = [row for row in cells if (row["method"], row["bits"]) == (method, bits)]
+        for column in plan.columns():
+            group = [row for row in cells if (row["method"], row["column"]) == (method, column)]
             states = {state: sum(row["state"] == state for row in group) for state in ("finished", "failed", "waiting")}
             figures = {name: mean_and_deviation([row[name] for row in group]) for name in MEASURED}
-            rows.append({"method": method, "bits": bits, "width": width, **states, **figures})
+            rows.append({"method": method, "column": column, **states, **figures})
     return rows
 
 

@@ -1,5 +1,7 @@
 """The texts of a comparison: what was measured, a cell's figures, and the tables for a paper."""
 
+from dfq.comparison.words import WORDS, Words
+
 NOTHING = "–"
 VARIETY_COLUMNS = {
     "same_class_distance": "same-class distance",
@@ -18,6 +20,10 @@ CAVEATS = {
     "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
     "every cell has run; --data measures accuracy.",
 }
+
+
+def words_of(content: dict) -> Words:
+    return WORDS[content["conditions"]["job"]]
 
 
 def caveat(content: dict) -> str:
@@ -68,12 +74,12 @@ def missing(row: dict) -> str:
 
 
 def variety_title(content: dict) -> str:
-    return f"How varied the synthetic images are in the teacher's eyes, at {lowest_width(content)}"
+    return f"How varied the synthetic images are in the teacher's eyes, at {content['axis'][0]}"
 
 
 def variety_rows(content: dict) -> list[tuple[str, ...]]:
-    """(method, figures in the order of `VARIETY_COLUMNS`), at the lowest width."""
-    rows = [summary_row(content, method, lowest_width(content)) for method in content["methods"]]
+    """(method, figures in the order of `VARIETY_COLUMNS`), at the first column of the axis."""
+    rows = [summary_row(content, method, content["axis"][0]) for method in content["methods"]]
     return [(row["method"], *(_spread(**row[name]) for name in VARIETY_COLUMNS)) for row in rows]
 
 
@@ -88,13 +94,8 @@ def _number(figure: float) -> str:
     return f"{figure:.2f}" if figure >= 0.1 else f"{figure:.2g}"
 
 
-def lowest_width(content: dict) -> str:
-    """The width with the fewest bits."""
-    return min(zip(content["bits"], content["widths"], strict=True))[1]
-
-
-def summary_row(content: dict, method: str, width: str) -> dict:
-    return next(row for row in content["summary"] if (row["method"], row["width"]) == (method, width))
+def summary_row(content: dict, method: str, column: str) -> dict:
+    return next(row for row in content["summary"] if (row["method"], row["column"]) == (method, column))
 
 
 def markdown(content: dict) -> str:
@@ -103,13 +104,13 @@ def markdown(content: dict) -> str:
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     captions = [
         f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
-        f"Network {content['arch'] or 'from Python'}; scheme {shared['scheme']}; {budget}.",
+        f"Network {content['arch'] or 'from Python'}; {words_of(content).conditions(shared)}; {budget}.",
     ]
-    lines = _head(content["widths"])
+    lines = _head(content["columns"])
     if content["measure"] == "accuracy":
-        lines.append(_line(["teacher", *(teacher_value(content) for _ in content["widths"])]))
+        lines.append(_line(["teacher", *(teacher_value(content) for _ in content["columns"])]))
     for method in content["methods"]:
-        rows = [summary_row(content, method, width) for width in content["widths"]]
+        rows = [summary_row(content, method, column) for column in content["columns"]]
         lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
     variety = [*_head(list(VARIETY_COLUMNS.values())), *(_line(list(row)) for row in variety_rows(content))]
     lines += ["", f"{variety_title(content)}.", "", *variety]
@@ -123,7 +124,7 @@ def failed_cells(content: dict) -> list[dict]:
 
 def title_of(row: dict) -> str:
     """ "zeroq W4A4 seed 0" of a cell's row."""
-    return f"{row['method']} {row['width']} seed {row['seed']}"
+    return f"{row['method']} {row['column']} seed {row['seed']}"
 
 
 def _markdown_cell(row: dict, content: dict) -> str:
