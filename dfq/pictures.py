@@ -21,7 +21,7 @@ MOST_IMAGES = 64
 SHEET_PIXELS, LEAST_CELL, CAPTION, GAP = 960, 64, 18, 6
 DPI = 120
 INK, FAINT, BLUE, ORANGE, PAPER = "#22303c", "#8a97a3", "#2166ac", "#d6604d", "#eef1f4"
-NOT_LOSSES = frozenset(("step", "seconds", "learning_rate", "held_out"))
+NOT_LOSSES = frozenset(("step", "seconds", "learning_rate", "held_out", "accuracy"))
 
 
 def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None:

@@ -24,34 +24,65 @@ class Section:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class Page:
+    """What stands on a page above the content of `report.json`; a tile is (what, figure)."""
+
+    title: str
+    subtitle: str
+    tiles: list[tuple[str, str]]
+    sections: list[Section]
+
+
 def write_report_page(report: dict, run: RunFolder) -> None:
-    """Writes `report.html` of a finished run: one file, its pictures within, no script, nothing loaded from elsewhere.
+    """Writes `report.html` of a finished run of `dfq quantize`.
+
+    Raises:
+        DfqError: it cannot be written.
+    """
+    scheme = report["settings"]["scheme"]
+    title = f"{report['arch'] or 'A network'}, {label(scheme)}"
+    made = subtitle(report, f"scheme {scheme['name']}")
+    write_page(Page(title, made, _tiles(report), _sections(report, run)), report, run.page)
+
+
+def write_page(page: Page, report: dict, path: Path) -> None:
+    """One file, its pictures within, no script, nothing loaded from elsewhere; sections with nothing to show are left
+    out.
 
     Raises:
         DfqError: it cannot be written.
     """
     template = Environment(autoescape=True).from_string(files("dfq").joinpath("report_page.html").read_text())
-    settings = report["settings"]
-    page = template.render(
-        title=f"{report['arch'] or 'A network'}, {label(settings['scheme'])}",
-        subtitle=_subtitle(report),
-        tiles=[{"name": name, "value": value} for name, value in _tiles(report)],
+    text = template.render(
+        title=page.title,
+        subtitle=page.subtitle,
+        tiles=[{"name": name, "value": value} for name, value in page.tiles],
         notes=report["warnings"],
-        sections=_sections(report, run),
+        sections=[s for s in page.sections if s.picture or s.rows or s.name.startswith("What the")],
         everything=json.dumps(report, indent=1),
     )
-    with replacing(run.page) as temporary:
-        temporary.write_text(page)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
-def _subtitle(report: dict) -> str:
+def subtitle(report: dict, first: str) -> str:
+    """How the run was made, behind the words `first`."""
     settings, spent = report["settings"], report["seconds"]["total"]
-    made = f"scheme {settings['scheme']['name']}, method {settings['method']}, seed {report['seed']}"
+    made = f"{first}, method {settings['method']}, seed {report['seed']}"
     return f"{made}; {settings['images']} synthetic images and no real one; {seconds(spent)}."
 
 
 def _tiles(report: dict) -> list[tuple[str, str]]:
     """The figures that decide whether a person takes the file."""
+    expected = report["evidence"]["predicted_drop"]
+    if report["accuracy"]["onnx"] is None and expected is not None:
+        return [("expected change of accuracy, points (an estimate)", f"{-100 * expected:+.1f}"), *file_tiles(report)]
+    return file_tiles(report)
+
+
+def file_tiles(report: dict) -> list[tuple[str, str]]:
+    """What was measured of the ONNX file."""
     accuracy, agreement = report["accuracy"], report["agreement"]
     bytes_, latency = report["size_bytes"], report["latency_ms"]
     kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
@@ -59,8 +90,6 @@ def _tiles(report: dict) -> list[tuple[str, str]]:
     if accuracy["onnx"] is not None:
         change = points(accuracy["onnx"], accuracy["teacher"])
         tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
-    elif (expected := report["evidence"]["predicted_drop"]) is not None:
-        tiles.append(("expected change of accuracy, points (an estimate)", f"{-100 * expected:+.1f}"))
     return [
         *tiles,
         (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
@@ -71,18 +100,24 @@ def _tiles(report: dict) -> list[tuple[str, str]]:
 
 
 def _sections(report: dict, run: RunFolder) -> list[Section]:
-    sections = [
-        Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
-        Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
-        Section("Training", _training(report), _picture(run.curve)),
+    return [
+        *made_from(report, run),
         _blocks(report.get("reconstruction")),
         Section("Width of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
         Section("What the runtime computes in integers", _integers(report["nodes"])),
         _float_nodes(report["nodes"]["float"]),
         _layers(report["layers"]),
-        _machine(report),
+        made_with(report),
     ]
-    return [section for section in sections if section.picture or section.rows or section.name.startswith("What the")]
+
+
+def made_from(report: dict, run: RunFolder) -> list[Section]:
+    """Images and training."""
+    return [
+        Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
+        Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
+        Section("Training", _training(report), _picture(run.curve)),
+    ]
 
 
 def _picture(path: Path) -> str:
@@ -130,7 +165,8 @@ def _layers(layers: list[dict]) -> Section:
     return Section("Layers", head=("layer", "type", "weight", "bits of weight", "bits of input"), rows=rows)
 
 
-def _machine(report: dict) -> Section:
+def made_with(report: dict) -> Section:
+    """Machine and versions."""
     facts = {**report["hardware"], **report["versions"]}
     rows = tuple((name, str(value)) for name, value in facts.items() if value is not None)
     return Section("Made with", head=("what", "which"), rows=rows)

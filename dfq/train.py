@@ -1,6 +1,7 @@
 """`Trainer`: fits a fake-quantized student to its teacher on synthetic images."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -64,7 +65,8 @@ class History:
     """What training did: one record per evaluation, and the notes that the report should carry.
 
     A record holds `step`, `seconds`, `learning_rate`, the mean of each training loss since the last record, and
-    `held_out`: τ²·KL(teacher ‖ student) in nats on synthetic images that were not trained on.
+    `held_out`: τ²·KL(teacher ‖ student) in nats on synthetic images that were not trained on; `accuracy` where the
+    trainer was given a way to measure it.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -86,6 +88,7 @@ class Trainer:
     Args:
         checkpoint: a file that is rewritten while training and read at the start where it exists: a killed run that
             is started again with the same arguments goes on from there.
+        accuracy: measures the student at each look at the held-out images, for the record; nothing is chosen by it.
     """
 
     def __init__(
@@ -98,13 +101,14 @@ class Trainer:
         budget: Budget | None = None,
         progress: Progress | None = None,
         checkpoint: Path | None = None,
+        accuracy: Callable[[nn.Module], float] | None = None,
     ):
         self.teacher, self.student, self.objective, self.settings = teacher, student, objective, settings
         self.budget, self.progress = budget or Budget(), progress or Silent()
         self.optimizer = _optimizer(student, settings)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.history = History()
-        self.checkpoint = checkpoint
+        self.checkpoint, self.accuracy = checkpoint, accuracy
 
     def fit(self, source: ImageSource, held_out: Batch) -> History:
         """Runs all steps, or until the budget ends; the student then holds the chosen state."""
@@ -174,6 +178,8 @@ class Trainer:
         logits = torch.cat([self.student(images) for images in held_out.images.split(self.settings.batch_size)])
         divergence = float(knowledge_distillation(logits, target, self.settings.selection_temperature))
         record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
+        if self.accuracy is not None:
+            record["accuracy"] = self.accuracy(self.student)
         self.history.records.append({**record, "learning_rate": rate, "held_out": divergence})
         self.state.keep_if_best(divergence)
 

@@ -1,6 +1,8 @@
 """Distillation into another architecture: it learns, leaves a whole run folder, goes on after a kill, is quantized."""
 
 import json
+import re
+from base64 import b64decode
 from dataclasses import replace
 
 import numpy as np
@@ -75,7 +77,7 @@ class TestRun:
         names = {path.name for path in distilled.folder.iterdir()}
         assert names == {
             "model.onnx", "float.onnx", "student.pt", "config.json", "report.json", "samples.png",
-            "learning_curve.png", "images.safetensors", "diversity.png",
+            "learning_curve.png", "images.safetensors", "diversity.png", "report.html",
         }  # fmt: skip
         report = json.loads((distilled.folder / "report.json").read_text())
         assert {"accuracy", "agreement", "size_bytes", "latency_ms", "nodes", "seconds", "settings", "seed", "versions",
@@ -85,6 +87,15 @@ class TestRun:
         assert report["size_bytes"]["onnx"] < report["size_bytes"]["float_onnx"]
         assert report["settings"]["images"] == 128 and report["settings"]["method"] == "zeroq-kd"
         assert report["stages"] == {"student": 2, "comparable": 0}
+
+    def test_the_page_shows_both_networks_and_every_picture(self, distilled):
+        page = (distilled.folder / "report.html").read_text()
+        pictures = [b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
+        files = ("samples.png", "diversity.png", "learning_curve.png")
+        assert pictures == [(distilled.folder / name).read_bytes() for name in files]
+        for name in ("teacher", "student"):
+            assert f"{distilled.report['parameters'][name]:,}" in page
+        assert "0 of the student's 2 feature maps" in page.replace("&#39;", "'") and "Layers" not in page
 
     def test_the_file_runs(self, distilled):
         session = onnxruntime.InferenceSession(distilled.folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -149,3 +149,22 @@ def test_training_that_did_not_help_is_undone():
         student.weight.add_(1)
     assert state.choose(last_loss=1.1, first_loss=2.0) == 10 and not torch.equal(student.weight, before)
     assert state.choose(last_loss=1.1, first_loss=1.0) == 0 and torch.equal(student.weight, before)
+
+
+def test_accuracy_over_time_is_recorded_and_chooses_nothing():
+    seen: list[bool] = []
+
+    def worse_and_worse(network: nn.Module) -> float:
+        seen.append(network.training)
+        return 1 / len(seen)
+
+    teacher = small_teacher()
+    students = [student_of(teacher), student_of(teacher)]
+    plain, watched = (
+        Trainer(teacher, student, KnowledgeDistillation(), SETTINGS, accuracy=accuracy).fit(*sources(teacher))
+        for student, accuracy in zip(students, (None, worse_and_worse), strict=True)
+    )
+    assert [record["accuracy"] for record in watched.records] == [1 / n for n in range(1, 6)] and not any(seen)
+    assert "accuracy" not in plain.records[0] and plain.chosen_step == watched.chosen_step == 40
+    weights = zip(students[0].parameters(), students[1].parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in weights)

@@ -1,6 +1,6 @@
 """The job of `dfq distill`: teacher in, a student of another architecture and its report out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.clock import Clock
 from dfq.distillation.folder import DistillFolder
+from dfq.distillation.page import write_distilled_page
 from dfq.distillation.report import make_report
 from dfq.distillation.settings import DistillSettings
 from dfq.distillation.student import FloatStudent, make_student
@@ -97,6 +98,7 @@ def distill_model(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Distilled:
     """Trains a network of the architecture `student` from its first weights on, and writes the run folder `out`.
 
@@ -104,6 +106,7 @@ def distill_model(
         arch, assumed, labelled, batch, overwrite: as in `dfq.pipeline.quantize_model`.
         resume: go on with a killed run of the same settings; where only the quantization is missing, or other `bits`
             are asked for, nothing is distilled again.
+        accuracy: measures the student from time to time, for `training` in the report; nothing is chosen by it.
 
     Raises:
         DfqError: see the stages.
@@ -117,10 +120,11 @@ def distill_model(
         content = read_json(run.report)
     else:
         clock = Clock()
-        trained = train(teacher, network, settings, batch, run, budget, clock, progress)
+        trained = train(teacher, network, settings, batch, run, budget, clock, progress, accuracy)
         measured = _measure(teacher, network, trained.held_out, run, labelled, clock, settings.seed, progress)
         content = make_report(teacher, network, settings, trained, measured, clock, arch=arch, assumed=assumed)
-        write_json(run.report, content)
+        write_distilled_page(content, run)
+        write_json(run.report, content)  # last: it says that the run is finished
         run.remove_scratch()
     distilled = Teacher(network.model, teacher.input_spec, teacher.device)
     quantized = None

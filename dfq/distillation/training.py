@@ -1,6 +1,9 @@
 """The first half of a distillation: images, and a student that learns on them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from torch import nn
 
 from dfq import pictures
 from dfq.batch import Batch
@@ -48,11 +51,13 @@ def train(
     budget: Budget,
     clock: Clock,
     progress: Progress,
+    accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Trained:
     """Trains `student` in place as the settings' method says; stores it, the images and the pictures.
 
     Args:
         batch: images made before; None: the method makes them.
+        accuracy: as in `dfq.train.Trainer`.
     """
     method, spec = settings.chosen_method, teacher.input_spec
     share = budget if settings.bits is None else budget.part(SHARE)
@@ -65,7 +70,7 @@ def train(
     )  # fmt: skip
     trainer = Trainer(
         teacher, student.graph, settings.distillation.objective, settings.training(spec),
-        budget=limit, progress=progress, checkpoint=run.training,
+        budget=limit, progress=progress, checkpoint=run.training, accuracy=accuracy,
     )  # fmt: skip
     with clock.stage("training"):
         history = trainer.fit(source, images.held_out)
