@@ -7,7 +7,7 @@ from torch import nn
 
 from dfq.budget import Budget
 from dfq.calibrate import calibrate
-from dfq.convert import quantize, weight_quantizers
+from dfq.convert import activation_quantizers, quantize, weight_quantizers
 from dfq.fake_quant import FakeQuantize
 from dfq.progress import Silent
 from dfq.reconstruction import FitSettings, reconstruct
@@ -114,10 +114,26 @@ def test_reconstruction_brings_the_student_closer_to_its_teacher(make):
     assert output_error(teacher, student) < 0.8 * before
 
 
+@pytest.mark.parametrize("learned, fixed", [("weights", "activations"), ("activations", "weights")])
+def test_scales_at_rate_zero_stay(learned, fixed):
+    def scales() -> dict:
+        of = {"weights": weight_quantizers(student), "activations": activation_quantizers(student)}
+        return {kind: torch.cat([q.scale.detach().flatten() for q in found.values()]) for kind, found in of.items()}
+
+    teacher, student = pair(Residual)
+    before = scales()
+    rate = {"weights": "step_rate", "activations": "scale_rate"}[learned]
+    history = reconstruct(student, teacher, images(), FitSettings(iterations=40, batch_size=8, **{rate: 0.0}))
+    assert any(block.kept for block in history.blocks)
+    after = scales()
+    assert torch.equal(before[fixed], after[fixed]) and not torch.equal(before[learned], after[learned])
+
+
 def test_a_block_that_got_worse_keeps_what_it_had():
     teacher, student = pair(Residual)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    history = reconstruct(student, teacher, images(), FitSettings(iterations=20, batch_size=8, scale_rate=5.0))
+    wild = FitSettings(iterations=20, batch_size=8, scale_rate=5.0, step_rate=5.0)
+    history = reconstruct(student, teacher, images(), wild)
     lost = [block for block in history.blocks if not block.kept]
     assert lost and all(block.after >= block.before for block in lost)
     if len(lost) == len(history.blocks):

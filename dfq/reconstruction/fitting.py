@@ -29,7 +29,8 @@ class FitSettings:
         batch_size: images per iteration.
         rounding_rate: of Adam for v at the published iterations. Fewer iterations take proportionally larger steps,
             at most 30 times as large: v must travel the same way.
-        scale_rate: of Adam for the scales, relative to each scale, falling to 0 by a cosine.
+        scale_rate: of Adam for the weights' scales, relative to each scale, falling to 0 by a cosine; 0: they stay.
+        step_rate: the same for the scales of activations.
         rounding_weight: λ of Σ(1 − |2h − 1|^β), in units of the squared error summed over channels.
         warm_up: share of the iterations without that term.
         sharpness: β at the end of the warm-up and at the end.
@@ -40,6 +41,7 @@ class FitSettings:
     batch_size: int = 32
     rounding_rate: float = 1e-3
     scale_rate: float = 1e-3
+    step_rate: float = 1e-3
     rounding_weight: float = 0.01
     warm_up: float = 0.2
     sharpness: tuple[float, float] = (20.0, 2.0)
@@ -118,10 +120,10 @@ def _undecided(roundings: list[LearnedRounding], settings: FitSettings, done: fl
 
 def _groups(roundings: list[LearnedRounding], quantizers: list[FakeQuantize], settings: FitSettings) -> list[dict]:
     up_or_down = [{"params": [r.v], "lr": settings.rounding_rate * settings.haste, "cosine": False} for r in roundings]
-    scales = [r.scale for r in roundings] + [quantizer.scale for quantizer in quantizers]
+    scales = [(r.scale, settings.scale_rate) for r in roundings]
+    scales += [(quantizer.scale, settings.step_rate) for quantizer in quantizers]
     return up_or_down + [
-        {"params": [scale], "lr": settings.scale_rate * float(scale.detach().mean()), "cosine": True}
-        for scale in scales
+        {"params": [scale], "lr": rate * float(scale.detach().mean()), "cosine": True} for scale, rate in scales
     ]
 
 
