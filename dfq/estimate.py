@@ -39,25 +39,42 @@ class Evidence:
         return asdict(self)
 
 
-@torch.no_grad()
+class Jury:
+    """Held-out synthetic images and mixtures of them, with the teacher's answers: judges any number of students.
+
+    Args:
+        held_out: synthetic images that no student is trained on, (N, C, H, W).
+        mixtures: how many, at least; None: 1024, of images beyond 64×64 pixels 128.
+    """
+
+    @torch.no_grad()
+    def __init__(self, teacher: Teacher, held_out: Tensor, *, mixtures: int | None = None, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        wanted = mixtures or (ENOUGH if max(held_out.shape[2:]) <= SMALL_SIDE else ENOUGH_LARGE)
+        rounds = -(-wanted // len(held_out))
+        self.images, self.mixtures = held_out, torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
+        self.targets, self.mixed_targets = _answers(teacher, self.images), _answers(teacher, self.mixtures)
+
+    @torch.no_grad()
+    def evidence(self, student: nn.Module) -> Evidence:
+        """How the student, in evaluation mode, differs from the teacher."""
+        answers, mixed_answers = _answers(student, self.images), _answers(student, self.mixtures)
+        same = (mixed_answers.argmax(1) == self.mixed_targets.argmax(1)).float().mean()
+        return Evidence(
+            divergence=float(knowledge_distillation(answers, self.targets, TEMPERATURE)),
+            mixed_agreement=float(same),
+            mixed_divergence=float(knowledge_distillation(mixed_answers, self.mixed_targets, TEMPERATURE)),
+        )
+
+
 def measure_evidence(student: nn.Module, teacher: Teacher, held_out: Tensor, *, seed: int = 0) -> Evidence:
-    """`held_out`: synthetic images that the student was not trained on, (N, C, H, W)."""
-    generator = torch.Generator().manual_seed(seed)
-    wanted = ENOUGH if max(held_out.shape[2:]) <= SMALL_SIDE else ENOUGH_LARGE
-    rounds = -(-wanted // len(held_out))
-    mixtures = torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
-    divergence, _ = _compare(student, teacher, held_out)
-    mixed_divergence, agreement = _compare(student, teacher, mixtures)
-    return Evidence(divergence, agreement, mixed_divergence)
+    """What a jury of these images (N, C, H, W) says about one student."""
+    return Jury(teacher, held_out, seed=seed).evidence(student)
 
 
-def _compare(student: nn.Module, teacher: Teacher, images: Tensor) -> tuple[float, float]:
-    """(divergence, top-1 agreement)."""
-    batches = images.split(64)
-    answers = torch.cat([student(batch) for batch in batches])
-    target = torch.cat([teacher(batch) for batch in batches])
-    same = (answers.argmax(1) == target.argmax(1)).float().mean()
-    return float(knowledge_distillation(answers, target, TEMPERATURE)), float(same)
+def _answers(network: nn.Module | Teacher, images: Tensor) -> Tensor:
+    """Logits (N, classes)."""
+    return torch.cat([network(batch) for batch in images.split(64)])
 
 
 @dataclass(frozen=True)

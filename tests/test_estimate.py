@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_nets import SPEC, small_teacher
 
-from dfq.estimate import FITTED, Estimate, Evidence, fit_estimate, measure_evidence, predicted_drop
+from dfq.estimate import FITTED, Estimate, Evidence, Jury, fit_estimate, measure_evidence, predicted_drop
 
 
 def held_out() -> torch.Tensor:
@@ -30,6 +30,15 @@ def test_evidence_grows_with_the_damage():
     assert 0 < little.divergence < much.divergence and 0 < little.mixed_divergence < much.mixed_divergence
     assert 1 >= little.mixed_agreement > much.mixed_agreement
     assert measure_evidence(disturbed(teacher, 0.1), teacher, held_out()) == little, "the same draws every time"
+
+
+def test_a_jury_judges_as_many_mixtures_as_it_was_asked_for():
+    teacher, student = small_teacher(), disturbed(small_teacher(), 0.3)
+    jury = Jury(teacher, held_out(), mixtures=50)
+    assert len(jury.mixtures) == 72, "whole rounds of the 24 images"
+    same = sum(int((student(m[None]).argmax(1) == teacher(m[None]).argmax(1)).item()) for m in jury.mixtures)
+    assert jury.evidence(student).mixed_agreement == pytest.approx(same / 72)
+    assert Jury(teacher, held_out()).evidence(student) == measure_evidence(student, teacher, held_out())
 
 
 def test_the_fit_finds_a_known_relation():
