@@ -1,0 +1,223 @@
+"""The default method with each ingredient removed once, or added once: ResNet-20, several seeds.
+
+    python benchmarks/ingredients.py --data ../shared/data [--only ARM] [--formats paper-qat-2,deploy-4] [--show]
+
+Arms share the images of a seed wherever their recipe is the same, and arms that differ in the polish alone share the
+reconstruction. A finished cell is never run again; a killed one goes on behind its last block. What chooses is the
+evidence of a jury: held-out *synthetic* images by two parametrizations and of other seeds, which belong to no arm.
+Agreement on 10,000 real images is measured to report. Units of single layers are missing: within a residual block no
+tensor alone carries everything, so there is nothing smaller to cut (`dfq.reconstruction.blocks`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from image_sets import WORK, image_set
+from nets import Data
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import fx
+
+from dfq.batch import Batch
+from dfq.budget import Budget
+from dfq.calibrate import calibrate
+from dfq.calibration import METHODS, Method, rgal, zeroq
+from dfq.calibration.canvas import FreePixels
+from dfq.calibration.inversion import Inversion, InversionConfig
+from dfq.calibration.matching import Matching
+from dfq.convert import quantize
+from dfq.estimate import Jury
+from dfq.image_source import FixedImages
+from dfq.post_training import Bench, Reconstruct
+from dfq.progress import Silent
+from dfq.reconstruction import FitSettings
+from dfq.report import hardware, versions
+from dfq.run_folder import write_json
+from dfq.run_images import held_out_count
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+from dfq.train import Trainer
+
+NET = "resnet20"
+FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
+ROW = METHODS["reconstruct"]
+FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
+IMPROVED = zeroq.IMPROVED
+JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # (seed, parametrization)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """`reconstruct` with one thing changed.
+
+    Attributes:
+        images: how they are made.
+        against_student: half of them are made against the calibrated student, as RGAL does.
+        fit: of the blocks; its iterations are set by the work.
+        polish: part of the usual learning rate in end-to-end training; None: no training.
+        polished_scales: that training learns scales too.
+    """
+
+    images: InversionConfig = IMPROVED
+    against_student: bool = False
+    fit: FitSettings = FIT
+    polish: float | None = ROW.rate
+    polished_scales: bool = True
+
+    @property
+    def method(self) -> Method:
+        training = {**ROW.training, "learn_scales": self.polished_scales}
+        return replace(ROW, synthesizer=partial(Inversion, self.images), rate=self.polish or 1.0, training=training)
+
+
+ARMS = {
+    "reconstruct": Arm(),
+    "− dropping": Arm(fit=replace(FIT, drop=0.0)),
+    "− weight scales learned in blocks": Arm(fit=replace(FIT, scale_rate=0.0)),
+    "− activation steps learned in blocks": Arm(fit=replace(FIT, step_rate=0.0)),
+    "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
+    "− polish": Arm(polish=None),
+    "polish at the usual rate": Arm(polish=1.0),
+    "free pixels": Arm(images=replace(IMPROVED, canvas=FreePixels)),
+    "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
+    "+ slack": Arm(images=replace(IMPROVED, matching=Matching(slack=0.1))),
+    "+ aggregated statistics": Arm(images=replace(IMPROVED, matching=Matching(aggregated=True))),
+    "+ swing": Arm(images=replace(IMPROVED, matching=Matching(swing=True))),
+    "+ low-pass": Arm(images=replace(IMPROVED, cutoff=0.5)),
+    "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much each cell does: half of what `reconstruct` does by default.
+
+    Attributes:
+        images: to learn from, held-out ones included.
+        iterations: per block.
+        steps: of the polish.
+        jury: images of each parametrization.
+    """
+
+    images: int = 512
+    iterations: int = 400
+    steps: int = 300
+    jury: int = 128
+
+
+def key_of(arm: str, form: str, seed: int, work: Work) -> dict:
+    """What a cell is; one that ran with another recipe of that name, or other work, does not count as finished."""
+    return {"arm": arm, "format": form, "seed": seed, "work": work.__dict__, "recipe": repr(ARMS[arm])}
+
+
+class Ingredients:
+    """Teacher, jury and real images, each made once; one student per cell."""
+
+    def __init__(self, data: Path, work: Work):
+        self.data, self.work = Data(data), work
+        self.teacher: Teacher = self.data.teacher(NET)
+        jury = [image_set(self.teacher, NET, work.jury, seed=seed, method=method) for seed, method in JURY]
+        self.jury = Jury(self.teacher, torch.cat([batch.images for batch in jury]))
+
+    def run(self, arm: Arm, form: str, seed: int) -> dict:
+        """A row's figures."""
+        scheme, _, bits = form.rpartition("-")
+        settings = Settings(bits=int(bits), scheme=scheme, seed=seed, method=arm.method, steps=self.work.steps)
+        student = quantize(self.teacher, settings.make_scheme())
+        training, held_out = self._images(arm, settings, form).split(held_out_count(self.work.images))
+        calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
+        self._reconstruct(student, arm, training, f"{form} {seed}")
+        if arm.polish is not None:
+            source = FixedImages(self.teacher, training, None, len(training), paired=False)
+            trainer = Trainer(self.teacher, student, ROW.objective, settings.training(self.teacher.input_spec))
+            trainer.fit(source, held_out)
+        return {
+            "evidence": self.jury.evidence(student.eval()).to_dict(),
+            "real_agreement": self.data.agreement(NET, self.teacher, student),
+        }
+
+    def _images(self, arm: Arm, settings: Settings, form: str) -> Batch:
+        count, seed = self.work.images, settings.seed
+        if not arm.against_student:
+            return image_set(self.teacher, NET, count, seed=seed, method=arm.method)
+        first = image_set(self.teacher, NET, count, seed=seed, method=ARMS["reconstruct"].method)
+        first = first.split(len(first) // 2)[0]
+        student = calibrate(quantize(self.teacher, settings.make_scheme()), first.images[:256]).eval()
+        second = image_set(
+            self.teacher, NET, count // 2, seed=seed + 1000, method=arm.method, against=(form, student)
+        )  # fmt: skip
+        return second.joined(first)  # the last ones are held out: by the recipe of the other arms
+
+    def _reconstruct(self, student: fx.GraphModule, arm: Arm, training: Batch, where: str) -> None:
+        """With a checkpoint that arms share whose blocks are fitted in the same way on the same images."""
+        fit = replace(arm.fit, iterations=self.work.iterations)
+        recipe = hashlib.sha256(f"{where} {arm.images} {fit} {self.work}".encode()).hexdigest()[:16]
+        WORK.mkdir(parents=True, exist_ok=True)
+        checkpoint = WORK / f"reconstruction-{recipe}.pt"
+        seed = int(where.split()[-1])
+        Reconstruct(fit)(Bench(student.eval(), self.teacher, training.images, Budget(), Silent(), seed, checkpoint))
+
+
+def table(rows: list[dict], form: str, work: Work) -> Table:
+    title = f"{NET} {form}: {work.images} images, {work.iterations} iterations a block, {work.steps} steps"
+    view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %"):
+        view.add_column(column, justify="left" if column == "arm" else "right")
+    for arm in ARMS:
+        group = [r for r in rows if {k: r[k] for k in key_of(arm, form, 0, work)} == key_of(arm, form, r["seed"], work)]
+        if group:
+            mixed = spread([100 * row["evidence"]["mixed_agreement"] for row in group], 2)
+            divergence = spread([row["evidence"]["divergence"] for row in group], 3)
+            real = spread([100 * row["real_agreement"] for row in group], 2)
+            view.add_row(arm, str(len(group)), mixed, divergence, real)
+    return view
+
+
+def spread(values: list[float], digits: int) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+def read_rows(out: Path) -> list[dict]:
+    return json.loads(out.read_text()) if out.exists() else []
+
+
+@click.command()
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/ingredients.json"))
+@click.option("--formats", default=",".join(FORMATS), show_default=True)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--only", multiple=True, help="run the arm of this name; may be given more than once")
+@click.option("--images", default=Work.images, show_default=True)
+@click.option("--iterations", default=Work.iterations, show_default=True, help="per block")
+@click.option("--steps", default=Work.steps, show_default=True, help="of the polish")
+@click.option("--jury", default=Work.jury, show_default=True, help="images of each of its two parametrizations")
+@click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
+@click.option("--threads", default=2, show_default=True)
+def main(data: Path, out: Path, formats: str, seeds: int, only: tuple[str, ...], show: bool, threads: int, **amounts):
+    torch.set_num_threads(threads)
+    console, work = Console(), Work(**amounts)
+    ingredients = None if show else Ingredients(data, work)
+    for seed in range(seeds) if ingredients else ():
+        for form in formats.split(","):
+            for name in only or ARMS:
+                key = key_of(name, form, seed, work)
+                if any({k: row[k] for k in key} == key for row in read_rows(out)):
+                    continue
+                figures = ingredients.run(ARMS[name], form, seed)
+                environment = {"versions": versions(), "hardware": hardware(ingredients.teacher.device)}
+                write_json(out, [*read_rows(out), {**key, **figures, **environment}])  # others may have added cells
+                console.print(f"{name}, {form}, seed {seed}: {figures['evidence']}", soft_wrap=True)
+    for form in formats.split(","):
+        console.print(table(read_rows(out), form, work))
+
+
+if __name__ == "__main__":
+    main()
