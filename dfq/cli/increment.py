@@ -42,9 +42,10 @@ ROWS = "; ".join(f"{row.name}: {row.summary}" for row in STRATEGIES.values())
 @click.option("--steps", type=int, default=DEFAULTS.steps, show_default=True, metavar="N", help="Training steps.")
 @options.budget_option
 @options.seed_option
+@click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
 @click.option("--overwrite", is_flag=True, help="Replace --out if it exists.  [default: off]")
 @options.model_options
-def increment(model: Path, data: Path, out: Path, overwrite: bool, **values) -> None:
+def increment(model: Path, data: Path, out: Path, resume: bool, overwrite: bool, **values) -> None:
     """Teach OLD, a checkpoint, new classes from images of these alone, and keep the old classes.
 
     Images of the old classes are synthesized from the network itself and replayed. The new checkpoint has the old
@@ -54,6 +55,7 @@ def increment(model: Path, data: Path, out: Path, overwrite: bool, **values) -> 
     Examples:
       dfq increment old.pt --data new_classes/ --out new.pt
       dfq increment digits.pt --data five_to_nine.npz --no-flip --out all.pt
+      dfq increment digits.pt --data five_to_nine.npz --no-flip --out all.pt --resume     after it was killed
     """
     model_options = options.take_model_options(values)
     options.set_threads(model_options.threads)
@@ -61,7 +63,8 @@ def increment(model: Path, data: Path, out: Path, overwrite: bool, **values) -> 
     found = learn_classes(
         model, data=data, out=out, arch=model_options.arch, input_size=model_options.input_size,
         mean=model_options.mean, std=model_options.std, device=options.check_device(model_options.device),
-        allow_pickle=model_options.allow_pickle, overwrite=overwrite, progress=console.TerminalProgress(), **given,
+        allow_pickle=model_options.allow_pickle, resume=resume, overwrite=overwrite,
+        progress=console.TerminalProgress(), **given,
     ).report  # fmt: skip
     console.fact("Classes", f"{found['classes']['old']} old, {found['classes']['new']} new")
     console.fact("Learned from", f"{found['images']['new']} new and {found['images']['synthetic']} synthetic images")

@@ -1,14 +1,11 @@
 """The folder of a comparison: `compare.json`, `.md`, `.png`, `diversity.png`, and a run folder per cell, made once."""
 
-import hashlib
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from dfq.comparison.pictures import comparison_chart
 from dfq.comparison.plan import Cell, Plan
 from dfq.comparison.table import markdown
+from dfq.digest import digest, digest_of
 from dfq.diversity import Diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.errors import DfqError
@@ -86,26 +83,14 @@ class ComparisonFolder:
 
 def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> dict:
     """What must be the same for all cells of a folder; networks and images as SHA-256."""
-    data = None if labelled is None else _digest({"images": labelled.images, "labels": labelled.labels})
-    weights = {
-        name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        for name, tensor in teacher.model.state_dict().items()
-    }
+    data = None if labelled is None else digest({"images": labelled.images, "labels": labelled.labels})
     return {
         "job": plan.job.name,
-        "teacher": _digest(weights),
+        "teacher": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
         "data": data,
         "settings": plan.shared(),
     }
-
-
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    found = hashlib.sha256()
-    for name, array in arrays.items():
-        found.update(f"{name} {array.dtype} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
 
 
 def _differences(before: dict, now: dict) -> list[str]:

@@ -13,10 +13,12 @@ from dfq import report
 from dfq.api import load_teacher
 from dfq.budget import Budget
 from dfq.checkpoint import save_checkpoint
+from dfq.digest import digest, digest_of
 from dfq.errors import DfqError
 from dfq.incremental.grown import grow
 from dfq.incremental.learn import learn
 from dfq.incremental.settings import IncrementSettings
+from dfq.incremental.state import LearningState
 from dfq.labelled import Labelled, read_labelled
 from dfq.output import check_file
 from dfq.progress import Progress, Silent
@@ -48,6 +50,7 @@ def increment(
     std: Sequence[float] | None = None,
     device: str = "cpu",
     allow_pickle: bool = False,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     **settings,
@@ -57,7 +60,9 @@ def increment(
     Args:
         data: images of the new classes: a folder with a sub-folder for each (in sorted order they get the numbers after
             the old classes), or an `.npz` whose 'labels' count the new classes from 0.
-        out: the checkpoint to write; a report of the same name is written beside it, as `.json`.
+        out: the checkpoint to write; a report of the same name is written beside it, as `.json`, and while it runs,
+            `.part`.
+        resume: go on with a killed run of the same model, images and settings, from its `.part`.
         settings: the fields of `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
     Raises:
@@ -71,27 +76,40 @@ def increment(
     )
     assert name is not None
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
-    result = increment_model(teacher, new_images, chosen, progress=progress)
+    part = file.with_suffix(".part")
+    if not resume:
+        part.unlink(missing_ok=True)
+    result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
     save_checkpoint(file, result.model, name, teacher.input_spec)
+    part.unlink(missing_ok=True)
     result.report["warnings"] = [*(f"assumed {sentence}" for sentence in assumed), *result.report["warnings"]]
     write_json(file.with_suffix(".json"), {"arch": name, **result.report})
     return result
 
 
 def increment_model(
-    teacher: Teacher, new_images: Labelled, settings: IncrementSettings, *, progress: Progress | None = None
+    teacher: Teacher,
+    new_images: Labelled,
+    settings: IncrementSettings,
+    *,
+    part: Path | None = None,
+    progress: Progress | None = None,
 ) -> Incremented:
     """The teacher's copy that has learned the classes of `new_images`, numbered from 0 there and after its own here.
 
+    Args:
+        part: where a run that is killed leaves what it has, and where a killed one's is taken over; None: nowhere.
+
     Raises:
-        DfqError: a head that cannot grow, or a network that does not trace.
+        DfqError: a head that cannot grow, a network that does not trace, or a part of a run under other conditions.
     """
     start, budget = time.monotonic(), Budget(settings.budget)
     new_classes = int(new_images.labels.max()) + 1
     grown = grow(teacher, new_classes, settings.seed)
-    images = _as_input(teacher, new_images)
+    images = as_input(teacher, new_images)
     labels = torch.from_numpy(new_images.labels).to(teacher.device) + teacher.num_classes
-    learned = learn(teacher, grown, images, labels, settings, budget, progress or Silent())
+    state = LearningState(part, _conditions(teacher, new_images, settings))
+    learned = learn(teacher, grown, images, labels, settings, budget, progress or Silent(), state)
     model = grown.model.eval().requires_grad_(False)
     content = {
         "classes": {"old": teacher.num_classes, "new": new_classes},
@@ -105,6 +123,14 @@ def increment_model(
         "warnings": learned.notes,
     }
     return Incremented(model, content)
+
+
+def _conditions(teacher: Teacher, new_images: Labelled, settings: IncrementSettings) -> dict:
+    return {
+        "network": digest_of(teacher.model),
+        "images": digest({"images": new_images.images, "labels": new_images.labels}),
+        "settings": dict(vars(settings)),
+    }
 
 
 def count_classes(path: str | Path) -> int:
@@ -125,7 +151,8 @@ def count_classes(path: str | Path) -> int:
         return 1
 
 
-def _as_input(teacher: Teacher, labelled: Labelled) -> Tensor:
+def as_input(teacher: Teacher, labelled: Labelled) -> Tensor:
+    """Normalised images (N, C, H, W), on the teacher's device."""
     pixels = torch.from_numpy(labelled.images).permute(0, 3, 1, 2).float() / 255
     return teacher.input_spec.normalize(pixels.to(teacher.device))
 

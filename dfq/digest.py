@@ -1,0 +1,27 @@
+"""One short text for tensors or arrays, equal where all their names, types, shapes and values are."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, array in arrays.items():
+        found.update(f"{name} {array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def digest_of(network: nn.Module) -> str:
+    """Of all weights and statistics."""
+    return digest(
+        {
+            name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            for name, tensor in network.state_dict().items()
+        }
+    )
