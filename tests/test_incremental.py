@@ -14,14 +14,30 @@ from dfq.checkpoint import load_checkpoint, save_checkpoint
 from dfq.demo import BATCH_SIZE, digits, normalized
 from dfq.errors import DfqError
 from dfq.features import Features
-from dfq.incremental import STRATEGIES, IncrementSettings, average_accuracy, forgetting, increment_model
+from dfq.incremental import (
+    STRATEGIES,
+    IncrementSettings,
+    average_accuracy,
+    forgetting,
+    increment_model,
+    increment_sessions,
+)
 from dfq.incremental.grown import grow
-from dfq.incremental.strategies import HeadOverAll, Lesson, NewAmongThemselves, OldAnswers, OldFeatures, Relations
+from dfq.incremental.strategies import (
+    HeadOverAll,
+    Lesson,
+    NewAmongThemselves,
+    OldAnswers,
+    OldFeatures,
+    Relations,
+    total,
+)
 from dfq.labelled import Labelled
 from dfq.models.registry import DIGITS_INPUT, build
 from dfq.teacher import Teacher
 
 OLD = 5
+FEW = {"strategy": "inversion", "images": 16, "steps": 12, "batch_size": 8, "flip": False}
 
 
 def part(which: str, first: int, last: int) -> Labelled:
@@ -112,6 +128,13 @@ class TestTerms:
         HeadOverAll()(lesson).backward()
         assert features.grad is None and lesson.head.weight.grad.any()
 
+    def test_the_head_weighs_new_and_replayed_images_by_their_classes(self):
+        lesson, _ = self.lesson()
+        new, old = (
+            nn.functional.cross_entropy(lesson.student.logits[p], lesson.labels[p]) for p in (slice(5), slice(5, 10))
+        )
+        torch.testing.assert_close(HeadOverAll()(lesson), 3 / 8 * new + 5 / 8 * old)
+
     def test_old_answers_and_features_vanish_for_a_student_that_kept_them(self):
         lesson, features = self.lesson()
         kept = Lesson(
@@ -148,6 +171,93 @@ def test_every_strategy_does_the_whole_job(name):
     assert result.model(torch.zeros(2, *SPEC.size)).shape == (2, 7)
     assert result.report["steps"] == 3 and result.report["images"]["synthetic"] in (0, 8)
     assert all(torch.equal(before[key], tensor) for key, tensor in teacher.model.state_dict().items())
+
+
+class TestSessions:
+    def groups(self, *classes: int) -> list[Labelled]:
+        random = np.random.default_rng(0)
+        return [
+            Labelled(random.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8), np.arange(12) % count)
+            for count in classes
+        ]
+
+    def test_each_session_starts_from_what_the_last_one_left(self, monkeypatch):
+        seen: list[int] = []
+
+        def spy(network, images, settings, **options):
+            seen.append(network.num_classes)
+            return increment_model(network, images, settings, **options)
+
+        monkeypatch.setattr("dfq.incremental.sessions.increment_model", spy)
+        teacher, held_out = small_teacher(Residual()), self.groups(5, 1, 2)
+        settings = IncrementSettings(strategy="fine-tuning", steps=2, batch_size=4)
+        found = increment_sessions(teacher, self.groups(1, 2), settings, held_out=held_out)
+        assert seen == [5, 6] and found.model(torch.zeros(1, *SPEC.size)).shape == (1, 8)
+        assert [len(groups) for groups in found.by_group] == [1, 2, 3]
+        assert found.seen[2] == pytest.approx(sum(found.by_group[2]) / 3), "groups of one size"
+        images = SPEC.normalize(torch.from_numpy(held_out[2].images).permute(0, 3, 1, 2).float() / 255)
+        right = found.model(images).argmax(1) == torch.from_numpy(held_out[2].labels) + 6
+        assert found.by_group[2][2] == pytest.approx(float(right.float().mean()))
+        figures = found.to_dict()
+        assert figures["average_accuracy"] == pytest.approx(sum(found.seen) / 3)
+        assert figures["forgetting"] == pytest.approx(forgetting(found.by_group))
+
+    def test_without_held_out_images_nothing_is_measured(self):
+        settings = IncrementSettings(strategy="fine-tuning", steps=1, batch_size=2)
+        assert increment_sessions(small_teacher(Residual()), self.groups(1), settings).to_dict()["seen"] == []
+        with pytest.raises(DfqError, match="2 groups beside 2 sessions"):
+            increment_sessions(
+                small_teacher(Residual()), self.groups(1, 1), settings, held_out=self.groups(5, 1)
+            )  # fmt: skip
+
+    @pytest.mark.slow
+    def test_digits_one_by_one(self, teacher):
+        held_out = [part("held-out", 0, 4), *(part("held-out", digit, digit) for digit in range(5, 10))]
+        new = [part("training", digit, digit) for digit in range(5, 10)]
+        forgotten = {}
+        for name in ("rgal", "fine-tuning"):
+            settings = IncrementSettings(strategy=name, flip=False, images=40, steps=40, batch_size=32)
+            found = increment_sessions(teacher, new, settings, held_out=held_out).to_dict()
+            assert len(found["seen"]) == 6 and found["seen"][0] > 0.95
+            forgotten[name] = found["forgetting"]
+        assert forgotten["rgal"] < forgotten["fine-tuning"] - 0.3
+
+
+class TestGoingOn:
+    def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch):
+        monkeypatch.setattr("dfq.incremental.state.SAVE_EVERY_SECONDS", 0.0)
+        expected = dfq.increment(old_file, data=new_file, out=tmp_path / "whole.pt", **FEW).model.state_dict()
+        calls: list[int] = []
+
+        class Killed(Exception):
+            pass
+
+        def dies(terms, lesson):
+            calls.append(1)
+            if len(calls) == 7:
+                raise Killed
+            return total(terms, lesson)
+
+        out = tmp_path / "all.pt"
+        with monkeypatch.context() as patch:
+            patch.setattr("dfq.incremental.learn.total", dies)
+            with pytest.raises(Killed):
+                dfq.increment(old_file, data=new_file, out=out, **FEW)
+        assert (tmp_path / "all.part").exists() and not out.exists()
+        with pytest.raises(DfqError, match="other settings"):
+            dfq.increment(old_file, data=new_file, out=out, **FEW | {"steps": 9}, resume=True)
+        with monkeypatch.context() as patch:
+            patch.setattr("dfq.calibration.inversion.Inversion.sample", None)  # the old images are taken over
+            result = dfq.increment(old_file, data=new_file, out=out, **FEW, resume=True)
+        assert result.report["steps"] == 12 and result.report["images"]["synthetic"] == 16
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in result.model.state_dict().items())
+        assert {path.name for path in tmp_path.iterdir()} == {"whole.pt", "whole.json", "all.pt", "all.json"}
+
+    def test_a_damaged_part_is_told(self, old_file, new_file, tmp_path):
+        (tmp_path / "all.part").write_bytes(b"half a file")
+        message = fail("increment", old_file, "--data", new_file, "--out", tmp_path / "all.pt", "--resume", "--no-flip")
+        assert "all.part" in message and "start afresh" in message
+        assert [path.name for path in tmp_path.iterdir()] == ["all.part"]
 
 
 class TestCommand:
