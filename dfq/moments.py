@@ -51,18 +51,18 @@ def calibrate_from_moments(
         observers = attach_observers(tensors, SAMPLES_PER_TENSOR // PASSES, seed)
         for _ in range(PASSES):
             run = MomentInterpreter(student, generator)
-            run.run(_pixels(student, input_spec, generator))
+            run.run(pixels(student, input_spec, generator))
     known = {str(node.target).removeprefix(f"{QUANTIZERS}.") for node in run.known}
     for name in known.intersection(tensors):
         fit_range(tensors[name], observers[name].values(), ranges, name)
     return [name for name in tensors if name not in known]
 
 
-def _pixels(student: fx.GraphModule, input_spec: InputSpec, generator: torch.Generator) -> Tensor:
+def pixels(network: fx.GraphModule, input_spec: InputSpec, generator: torch.Generator) -> Tensor:
     """Normalised images (MAPS, C, H, W) of uniform noise, with one black and one white pixel."""
-    pixels = torch.rand(MAPS, *input_spec.size, generator=generator)
-    pixels[0, :, 0, 0], pixels[1, :, 0, 0] = 0.0, 1.0
-    return input_spec.normalize(pixels.to(next(student.parameters()).device))
+    noise = torch.rand(MAPS, *input_spec.size, generator=generator)
+    noise[0, :, 0, 0], noise[1, :, 0, 0] = 0.0, 1.0
+    return input_spec.normalize(noise.to(next(network.parameters()).device))
 
 
 class MomentInterpreter(fx.Interpreter):
