@@ -17,7 +17,7 @@ from dfq.calibration.retain import Retain, RetainConfig
 from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
-from dfq.post_training import PostTraining, RangesFromMoments, Reconstruct, RoundWeights
+from dfq.post_training import CorrectFromMoments, PostTraining, RangesFromMoments, Reconstruct, RoundWeights
 from dfq.reconstruction import FitSettings
 from dfq.retention import RetainingDistillation
 from dfq.self_paced import SelfPacedDistillation
@@ -138,11 +138,11 @@ METHODS: dict[str, Method] = {
         Method(
             name="instant",
             paper="Guo et al., ICLR 2022, arXiv 2202.07471 (SQuant); Nagel et al., ICCV 2019, arXiv 1906.04721",
-            summary="seconds, no training: ranges from BatchNorm's parameters, roundings whose errors cancel",
+            summary="seconds, no training: ranges and biases from BatchNorm's parameters, roundings that cancel",
             synthesizer=partial(Inversion, zeroq.SKETCHES),
             objective=None,
             images=32,
-            post_training=(RangesFromMoments(), RoundWeights()),
+            post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments()),
         ),
         Method(
             name="reconstruct",

@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from dfq.bias_correction import correct_biases
 from dfq.budget import Budget
+from dfq.moment_correction import correct_from_moments
 from dfq.moments import calibrate_from_moments
 from dfq.progress import Progress
 from dfq.reconstruction import FitSettings, reconstruct
@@ -58,6 +59,16 @@ class RoundWeights:
 
     def __call__(self, bench: Bench) -> dict:
         round_weights(bench.student)
+        return {}
+
+
+@dataclass(frozen=True)
+class CorrectFromMoments:
+    """Each channel's mean output becomes the teacher's on maps drawn from BatchNorm's parameters; needs no images."""
+
+    def __call__(self, bench: Bench) -> dict:
+        reference = trace(bench.teacher.model, bench.teacher.input_spec).to(bench.teacher.device)
+        correct_from_moments(bench.student, reference, bench.teacher.input_spec, match_spread=False, seed=bench.seed)
         return {}
 
 

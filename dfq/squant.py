@@ -6,8 +6,9 @@ output channel (all channels of an image are lit at once: behind a ReLU their me
 minimises the first alone. Here roundings are turned around, floor into ceiling or back, until the sums are small too.
 
 Deviations: the grid is the calibrated one (per channel, symmetric or not), not min–max. An element that the grid clips
-stays at its end, but its error counts, and others make up for it: at 3 bits (`deploy`, no images) a ResNet-20 has 84 %
-accuracy so, 73 % where clipping is left out of the sums, 64 % with nearest rounding. The channel step turns the
+stays at its end, but its error counts, and others make up for it: at 4 bits (`deploy`, no images) a ResNet-20 agrees
+with its teacher on 87.3 % of mixtures of synthetic images so, on 85.0 % where clipping is left out of the sums, on
+83.4 % with nearest rounding; a ResNet-56 on 85.7, 81.2 and 83.2 % (`benchmarks/instant.py`). The channel step turns the
 elements that add the least error to element and kernel together, where the paper ranks kernels by their own sum alone.
 """
 
