@@ -1,6 +1,7 @@
 """Class-incremental learning without old images: the head grows, old classes are replayed, the command works."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,18 @@ class TestTerms:
         lesson, features = self.lesson()
         HeadOverAll()(lesson).backward()
         assert features.grad is None and lesson.head.weight.grad.any()
+
+    def test_relations_do_not_cross_from_new_images_to_replayed_ones(self):
+        lesson, features = self.lesson()
+        for part in (slice(0, 5), slice(5, 10)):
+            moved = features.detach().clone()
+            moved[part] = moved[part] @ torch.linalg.qr(torch.randn(6, 6)).Q  # as a whole: distances within stay
+            turned = replace(lesson, student=Features(lesson.student.logits, (), moved))
+            torch.manual_seed(1)
+            expected = Relations()(lesson)
+            torch.manual_seed(1)
+            torch.testing.assert_close(Relations()(turned), expected)
+        assert expected > 0
 
     def test_the_head_weighs_new_and_replayed_images_by_their_classes(self):
         lesson, _ = self.lesson()

@@ -95,17 +95,22 @@ class OldAnswers:
 
 @dataclass(frozen=True)
 class Relations:
-    """RGAL's student phase on all images: same labels together, different ones apart; new and old classes too.
+    """RGAL's student phase: same labels together, different ones apart, among new images and among replayed ones.
 
-    The only term by which features learn to tell new classes from old ones: without it, or at the published weight of
-    0.1, the head must do that on features that were never asked to, and half of the new images are taken for old.
+    Not between the two: all new images are real and all replayed ones synthetic, and triplets across that border teach
+    the border itself: new classes profit, and real images of old classes are taken for new ones
+    (benchmarks/README.md).
     """
 
     weight: float = 10.0
 
     def __call__(self, lesson: Lesson) -> Tensor:
         features = lesson.student.penultimate
-        return self.weight * triplet_loss(features, draw_triplets(features, lesson.labels, DISTANCE_WEIGHTED))
+        losses = [
+            triplet_loss(features[part], draw_triplets(features[part], lesson.labels[part], DISTANCE_WEIGHTED))
+            for part in (slice(None, lesson.new), slice(lesson.new, None))
+        ]
+        return self.weight * torch.stack(losses).mean()
 
 
 @dataclass(frozen=True)
