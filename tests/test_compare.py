@@ -229,6 +229,13 @@ class TestCommonImages:
         assert {21, 22, 23} == set(values[:3])  # 14 and 15 are held out by one run and trained on by the other
         assert len(values) == 6 and set(values[3:]) <= set(range(156, 164))
 
+    def test_a_method_of_few_images_does_not_leave_few_for_all(self, tmp_path):
+        runs = {
+            "many": [self.run(tmp_path / "a", range(256))],
+            "few": [self.run(tmp_path / "b", range(8))],
+        }
+        assert len(common_held_out(runs)) == 32 and len(common_held_out({"few": runs["few"]})) == 1
+
     def test_no_image_is_left(self, tmp_path):
         runs = [self.run(tmp_path / "a", range(8)), self.run(tmp_path / "b", range(7, -1, -1))]
         assert common_held_out({"first": runs}) is None and common_held_out({}) is None
@@ -237,6 +244,40 @@ class TestCommonImages:
         """A method alone shares its own held-out images with nobody, so both agreements are the same."""
         (cell,) = compare_methods(small_teacher(), tmp_path, plan(methods=("zeroq",))).content["cells"]
         assert cell["common_agreement"] == pytest.approx(cell["agreement"])
+
+
+class TestDefaultMethods:
+    def test_auto_and_its_parts_are_compared_like_the_others(self, tmp_path):
+        random = np.random.default_rng(0)
+        labelled = Labelled(random.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), np.arange(10) % 5)
+        settings = Settings(images=16, steps=1, budget=1.0)
+        made = plan(methods=("auto", "instant", "reconstruct"), settings=settings)
+        content = compare_methods(small_teacher(), tmp_path, made, labelled=labelled).content
+        assert [cell["state"] for cell in content["cells"]] == ["finished"] * 3
+        auto, *parts = content["cells"]
+        assert auto["choice"].startswith("auto chose instant: ") and all(part["choice"] is None for part in parts)
+        for cell in content["cells"]:
+            report = json.loads((tmp_path / cell["folder"] / "report.json").read_text())
+            assert cell["predicted_drop"] == report["evidence"]["predicted_drop"]
+        assert f"- W4A4: {auto['choice']}" in (tmp_path / "compare.md").read_text()
+        assert (tmp_path / "compare.png").stat().st_size > 1000
+
+    def test_the_predicted_difference_stands_beside_the_true_one(self):
+        content = fabricated(data=True)
+        assert "predicted" not in markdown(content)
+        for row in content["summary"]:
+            row["predicted_drop"] = {"mean": 0.0125, "std": None}
+        assert "| zeroq | 80.00 ± 0.00 (-10.00), predicted -1.25, 80 s |" in markdown(content)
+        assert "; predicted: that difference as synthetic images alone tell it;" in markdown(content)
+        with stdout.capture() as captured:
+            stdout.print(_table(content, content["columns"]))
+        assert "predicted -1.25" in captured.get() and max(map(len, captured.get().splitlines())) <= 80
+
+    def test_what_auto_chose_is_said_once_for_all_seeds(self):
+        content = fabricated(data=True)
+        for cell in content["cells"]:
+            cell["choice"] = "auto chose instant: 8 bits lose next to nothing" if cell["column"] == "W8A8" else None
+        assert markdown(content).count("- W8A8: auto chose instant") == 1
 
 
 class TestTables:
@@ -296,9 +337,17 @@ class TestCommand:
 
     def test_from_checkpoint_to_table(self, model_file, labelled_file, tmp_path):
         out, data = tmp_path / "compared", labelled_file
-        result = run("compare", model_file, "--methods", "zeroq,zeroq-kd", *self.SMALL, "--data", data, "--out", out)
+        result = run("compare", model_file, "--methods", "auto,zeroq-kd", *self.SMALL, "--data", data, "--out", out)
         assert result.exit_code == 0, result.output
-        parts = ("W4A4", "teacher", "zeroq-kd", "top-1 accuracy of the ONNX file", "One seed", "same-class distance")
+        parts = (
+            "W4A4",
+            "teacher",
+            "zeroq-kd",
+            "W4A4: auto chose instant",
+            "top-1 accuracy of the ONNX file",
+            "One seed",
+            "same-class distance",
+        )
         files = {"compare.json", "compare.md", "compare.png", "diversity.png"}
         for part in (*parts, *files):
             assert part in result.stdout

@@ -8,6 +8,7 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from dfq.calibration import METHODS
+from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
 from dfq.cli.parameters import Listed, Named
 from dfq.comparison import JOBS, ComparisonFolder, Plan, compare_methods
@@ -15,10 +16,12 @@ from dfq.comparison.table import (
     MEASURES,
     VARIETY_COLUMNS,
     caveat,
+    choices,
     difference,
     explained,
     failed_cells,
     missing,
+    prediction,
     seconds,
     summary_row,
     teacher_value,
@@ -41,7 +44,7 @@ OWN_OPTIONS = {  # those that the other job does not have
 
 @click.command(short_help="Methods side by side: same teacher, settings, budget.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--methods", type=Listed(Named("method", METHODS, "see `dfq methods`")), required=True,
+@click.option("--methods", type=Listed(Named("method", (AUTO, *METHODS), "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip
 @click.option("--job", type=click.Choice(list(JOBS)), default="quantize", show_default=True,
               help="What the methods do: quantize MODEL to --bits, or distill it into --student.")  # fmt: skip
@@ -134,6 +137,7 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     console.stdout.print()
     console.stdout.print(variety_title(content), style="bold", markup=False)
     console.stdout.print(console.table(None, ("method", *VARIETY_COLUMNS.values()), variety_rows(content)))
+    console.facts("Chosen", choices(content))
     console.facts("Failed", [f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)])
     files = (
         (folder.content, "every figure, setting and version"),
@@ -157,6 +161,6 @@ def _table(content: dict, columns: list[str]) -> Table:
 
 
 def _cell(row: dict, content: dict) -> str:
-    """Two or three lines: the figure; difference and time; what is missing."""
+    """Up to four lines: the figure; difference and time; the predicted difference; what is missing."""
     below = " ".join(part for part in (difference(row, content), seconds(row)) if part)
-    return "\n".join(part for part in (value(row, content["measure"]), below, missing(row)) if part)
+    return "\n".join(part for part in (value(row, content["measure"]), below, prediction(row), missing(row)) if part)

@@ -14,11 +14,14 @@ from dfq.run_folder import RunFolder, load_tensors
 from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
 
-MOST_PER_METHOD, BATCH_SIZE = 256, 64
+LEAST_PER_METHOD, MOST_PER_METHOD, BATCH_SIZE = 32, 256, 64
 
 
 def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
     """Pixels uint8 (N, C, H, W): as many of each method, none twice within one, none that any run kept for training.
+
+    A method that makes a few images only (`instant`, `zeroq`) gives none where others have more: else it would leave
+    too few for all.
 
     The last condition matters because the images of one seed are often the same at another width, where they may have
     been trained on. None: a method has no such image, or there is no method.
@@ -38,6 +41,7 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
             trained.update(map(_key, images[:first]))
             held_out[method].update((_key(image), image) for image in images[first:])
     pools = [[image for key, image in pool.items() if key not in trained] for pool in held_out.values()]
+    pools = [pool for pool in pools if len(pool) >= LEAST_PER_METHOD] or pools
     share = min((len(pool) for pool in pools), default=0)
     if share == 0:
         return None

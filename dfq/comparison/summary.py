@@ -8,7 +8,7 @@ from dfq.errors import DfqError
 
 FORMAT = 2
 VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.diversity.Diversity`
-MEASURED = ("accuracy", "agreement", "common_agreement", "seconds", *VARIETY)
+MEASURED = ("accuracy", "predicted_drop", "agreement", "common_agreement", "seconds", *VARIETY)
 COPIED = ("settings", "versions", "hardware", "warnings")
 
 
@@ -22,6 +22,7 @@ def waiting_row(cell: Cell) -> dict:
         "folder": f"cells/{cell.name}",
         "state": "waiting",
         **dict.fromkeys(MEASURED),
+        "choice": None,
         "error": None,
     }
 
@@ -30,6 +31,9 @@ def finished_row(cell: Cell, report: dict) -> dict:
     """The figures of a cell's `report.json`.
 
     accuracy: top-1 of the ONNX file on `--data`, a fraction, or None; teacher_accuracy: the teacher's.
+    predicted_drop: of accuracy, told from synthetic images alone (`dfq.estimate`), a fraction; None where the report
+        has none: images unlike the training data, or a distillation.
+    choice: what `auto` chose and why, in one line; None for other methods.
     agreement: top-1 of student and teacher on the cell's own held-out synthetic images, a fraction.
     common_agreement: the same on images that all cells share; None until all have run.
     same_class_distance, entropy, class_balance: how varied the cell's images are, as in `dfq.diversity.Diversity`.
@@ -39,6 +43,8 @@ def finished_row(cell: Cell, report: dict) -> dict:
         "state": "finished",
         "accuracy": report["accuracy"]["onnx"],
         "teacher_accuracy": report["accuracy"]["teacher"],
+        "predicted_drop": report.get("evidence", {}).get("predicted_drop"),
+        "choice": report.get("choice"),
         "agreement": report["agreement"]["student_teacher"]["synthetic"],
         "seconds": report["seconds"]["total"],
         **{name: report["diversity"][name] for name in VARIETY},

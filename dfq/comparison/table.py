@@ -15,8 +15,8 @@ MEASURES = {
 }
 CAVEATS = {
     "accuracy": "",
-    "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of all methods, none "
-    "trained on. They bound nothing on real images; --data measures accuracy.",
+    "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of the methods that "
+    "make enough, none trained on. They bound nothing on real images; --data measures accuracy.",
     "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
     "every cell has run; --data measures accuracy.",
 }
@@ -36,7 +36,9 @@ def explained(content: dict) -> str:
     seeds = len(content["seeds"])
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     below = "; in brackets the difference from the teacher in points" if content["measure"] == "accuracy" else ""
-    return f"{spread}{below}; seconds are means."
+    predicted = any(row["predicted_drop"]["mean"] is not None for row in content["summary"])
+    told = "; predicted: that difference as synthetic images alone tell it" if predicted else ""
+    return f"{spread}{below}{told}; seconds are means."
 
 
 def teacher_value(content: dict) -> str:
@@ -58,6 +60,12 @@ def difference(row: dict, content: dict) -> str:
     if content["measure"] != "accuracy" or mean is None or reference is None:
         return ""
     return f"({100 * (mean - reference):+.2f})"
+
+
+def prediction(row: dict) -> str:
+    """ "predicted -0.40", points from the teacher; empty where nothing is predicted."""
+    mean = row["predicted_drop"]["mean"]
+    return "" if mean is None else f"predicted {-100 * mean:+.2f}"
 
 
 def seconds(row: dict) -> str:
@@ -114,8 +122,14 @@ def markdown(content: dict) -> str:
         lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
     variety = [*_head(list(VARIETY_COLUMNS.values())), *(_line(list(row)) for row in variety_rows(content))]
     lines += ["", f"{variety_title(content)}.", "", *variety]
-    failures = [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
-    return "\n".join(["\n".join(captions), "", *lines, *([""] if failures else []), *failures]) + "\n"
+    notes = [f"- {choice}" for choice in choices(content)]
+    notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
+    return "\n".join(["\n".join(captions), "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def choices(content: dict) -> list[str]:
+    """ "W4A4: auto chose reconstruct: …", each once."""
+    return list(dict.fromkeys(f"{row['column']}: {row['choice']}" for row in content["cells"] if row["choice"]))
 
 
 def failed_cells(content: dict) -> list[dict]:
@@ -129,7 +143,7 @@ def title_of(row: dict) -> str:
 
 def _markdown_cell(row: dict, content: dict) -> str:
     figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
-    return ", ".join(part for part in (figures, seconds(row), missing(row)) if part)
+    return ", ".join(part for part in (figures, prediction(row), seconds(row), missing(row)) if part)
 
 
 def _head(columns: list[str]) -> list[str]:
