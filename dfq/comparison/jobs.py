@@ -57,7 +57,8 @@ class QuantizeJob:
     `Settings.weight_bits` or `.activation_bits` replaces one half.
     """
 
-    name, example, settings_class = "quantize", "--bits 4", Settings
+    name, example = "quantize", "--bits 4"
+    settings_class: type = Settings
 
     def settle(self, shared, variant):
         return replace(shared, bits=variant)
@@ -83,7 +84,8 @@ class QuantizeJob:
 class DistillJob:
     """A network of another architecture, in floating point; variants are names of architectures."""
 
-    name, example, settings_class = "distill", "--student dfq/resnet20", DistillSettings
+    name, example = "distill", "--student dfq/resnet20"
+    settings_class: type = DistillSettings
 
     def settle(self, shared, variant):
         return shared

@@ -65,7 +65,7 @@ def compare(
         DfqError: anything that does not fit, before the first cell runs. A cell that fails later is in `.failed`.
     """
     chosen = find_job(job)
-    variants = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
+    variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
     plan = Plan(
         methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=chosen.settings_class(**settings)
     )  # fmt: skip
