@@ -1,11 +1,11 @@
 """Do held-out synthetic images tell what a student lost? Predicted against true change over many students.
 
-    python benchmarks/estimate.py --data ../shared/data [--nets resnet20,resnet56] [--images 512] [--show]
+    python benchmarks/estimate.py --data ../shared/data [--nets resnet20,resnet56] [--untrained] [--show] [--threads N]
 
 Students of very different quality: widths × schemes × how they were made (ranges only; SQuant rounding, with bias
-correction; a short reconstruction). A finished cell is never run again. Each network is predicted by a fit over the
-other ones, so that the error is that of a network which the fit has not seen; `--show` prints the constants over all,
-which stand in `dfq/estimate.py`.
+correction; a short reconstruction, unless --untrained). A finished cell is never run again. Each network is predicted
+by a fit over the other ones, so that the error is that of a network which the fit has not seen; `--show` prints the
+constants over all, which stand in `dfq/estimate.py`.
 """
 
 import json
@@ -14,15 +14,17 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from image_sets import image_set
 from matplotlib.figure import Figure
 from nets import NETS, Data
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
-from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibrate import calibrate
 from dfq.convert import quantize
-from dfq.estimate import Evidence, fit_estimate, measure_evidence
+from dfq.estimate import Evidence, Jury, fit_estimate
 from dfq.pictures import BLUE, FAINT, ORANGE, dress, save
 from dfq.post_training import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
 from dfq.progress import Silent
@@ -38,24 +40,43 @@ MADE: dict[str, tuple[PostTraining, ...]] = {
     "SQuant, corrected": (RoundWeights(), CorrectBiases()),
     "reconstruction": (Reconstruct(FitSettings(iterations=40)),),
 }
-FORMATS = [(scheme, bits) for scheme in ("deploy", "paper-qat") for bits in (6, 4, 3, 2)]
+SCHEMES = ("deploy", "paper-qat")
+SMALL = tuple((scheme, bits) for scheme in SCHEMES for bits in (6, 4, 3, 2))
+LARGE = tuple(("deploy", bits) for bits in (8, 6, 5, 4))
+CELLS = {  # network → (formats, synthetic images)
+    "resnet20": (SMALL, 512),
+    "resnet56": (tuple(("deploy", bits) for bits in (4, 3, 6, 2)), 128),
+    "mobilenet_v1_0.25": (LARGE, 64),
+    "mobilenet_v2": (LARGE, 64),
+}
+HELD_OUT = 128  # images, or half of them where there are fewer
+SMALL_DROP = 0.1
 KEYS = ("net", "scheme", "bits", "made")
 
 
-def run(data: Data, net: str, teacher: Teacher, images: Batch, scheme: str, bits: int, made: str) -> dict:
-    """One student: what synthetic images say, and what is true."""
-    fitted, held_out = images.split(len(images) // 4)
-    student = calibrate(quantize(teacher, Settings(bits=bits, scheme=scheme).make_scheme()), fitted.images[:256]).eval()
-    bench = Bench(student, teacher, fitted.images, Budget(), Silent(), 0, None)
-    for step in MADE[made]:
-        step(bench)
-    labelled = data.labelled(net, teacher)
-    return {
-        "net": net, "scheme": scheme, "bits": bits, "made": made, "classes": teacher.num_classes,
-        "evidence": measure_evidence(student, teacher, held_out.images).to_dict(),
-        "disagreement": 1 - data.agreement(net, teacher, student),
-        "drop": accuracy(teacher, teacher, labelled) - accuracy(student, teacher, labelled),
-    }  # fmt: skip
+class Judged:
+    """One network with its synthetic images, and the labelled ones that the drop is measured on."""
+
+    def __init__(self, data: Data, net: str):
+        self.net, self.teacher = net, data.teacher(net)
+        images = image_set(self.teacher, net, CELLS[net][1])
+        self.fitted, held_out = images.split(min(HELD_OUT, len(images) // 2))
+        self.jury = Jury(self.teacher, held_out.images)
+        self.labelled = data.labelled(net, self.teacher)
+        self.accuracy = accuracy(self.teacher, self.teacher, self.labelled)
+
+    def run(self, scheme: str, bits: int, made: str) -> dict:
+        """One student: what synthetic images say, and what is true."""
+        images = self.fitted.images
+        student = quantize(self.teacher, Settings(bits=bits, scheme=scheme).make_scheme())
+        calibrate(student, images[:256]).eval()
+        for step in MADE[made]:
+            step(Bench(student, self.teacher, images, Budget(), Silent(), 0, None))
+        return {
+            "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
+            "evidence": self.jury.evidence(student).to_dict(),
+            "drop": self.accuracy - accuracy(student, self.teacher, self.labelled),
+        }  # fmt: skip
 
 
 @torch.no_grad()
@@ -95,36 +116,56 @@ def picture(rows: list[dict], path: Path) -> None:
     save(figure, path)
 
 
+def errors(rows: list[dict]) -> Table:
+    """Mean absolute error in points of accuracy: of each network, predicted from the others, and of all."""
+    true, predicted = np.array([row["drop"] for row in rows]), predictions(rows)
+    nets = np.array([row["net"] for row in rows])
+    view = Table(title="predicted drop, by a fit over the other networks", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("network", "students", "error", "predicted below 10 points", "error"):
+        view.add_column(column, justify="left" if column == "network" else "right")
+    for net in (*dict.fromkeys(nets), "all"):
+        chosen = (nets == net) | (net == "all")
+        small = chosen & (predicted < SMALL_DROP)
+        figures = [
+            f"{100 * np.abs(true - predicted)[which].mean():.2f}" if which.any() else "" for which in (chosen, small)
+        ]
+        view.add_row(net, str(chosen.sum()), figures[0], str(small.sum()), figures[1])
+    return view
+
+
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
-@click.option("--nets", default="resnet20,resnet56", show_default=True)
-@click.option("--images", default=512, show_default=True)
+@click.option("--nets", default="resnet20,resnet56,mobilenet_v1_0.25", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/estimate.json"))
+@click.option("--untrained", is_flag=True, help="leave the reconstructed students out: seconds instead of minutes each")
 @click.option("--show", is_flag=True, help="print the fit and stop")
 @click.option("--threads", default=2, show_default=True)
-def main(data: Path, nets: str, images: int, out: Path, show: bool, threads: int) -> None:
+def main(data: Path, nets: str, out: Path, untrained: bool, show: bool, threads: int) -> None:
     torch.set_num_threads(threads)
     console, shared = Console(), Data(data)
-    content = json.loads(out.read_text()) if out.exists() else {"rows": []}
-    done = {tuple(row[key] for key in KEYS) for row in content["rows"]}
     for net in () if show else nets.split(","):
         assert net in NETS, net
-        cells = [(net, *form, made) for form in FORMATS for made in MADE if (net, *form, made) not in done]
-        if not cells:
-            continue
-        teacher = shared.teacher(net)
-        batch = Settings(method="zeroq-kd").make_synthesizer(teacher, None, None).sample(images)
+        done = {tuple(row[key] for key in KEYS) for row in read_rows(out)}
+        made = [
+            name for name, steps in MADE.items() if not (untrained and any(isinstance(s, Reconstruct) for s in steps))
+        ]
+        cells = [(*form, name) for form in CELLS[net][0] for name in made if (net, *form, name) not in done]
+        judged = Judged(shared, net) if cells else None
         for cell in cells:
-            content["rows"].append(run(shared, net, teacher, batch, *cell[1:]))
-            write_json(out, {**content, "versions": versions(), "hardware": hardware(teacher.device)})
-    rows = content["rows"]
-    true, predicted = np.array([row["drop"] for row in rows]), predictions(rows)
-    estimate = fit_estimate([(Evidence(**row["evidence"]), row["drop"]) for row in rows])
-    console.print(f"{len(rows)} students; mean absolute error {100 * np.abs(true - predicted).mean():.2f} points")
-    small = predicted < 0.1
-    console.print(f"predicted under 10 points: {small.sum()}, error {100 * np.abs(true - predicted)[small].mean():.2f}")
-    console.print(estimate)
+            row = judged.run(*cell)
+            environment = {"versions": versions(), "hardware": hardware(judged.teacher.device)}
+            write_json(out, {"rows": [*read_rows(out), row], **environment})  # read again: others may have added cells
+            console.print(
+                f"{net} {cell}: mixed agreement {row['evidence']['mixed_agreement']:.3f}, drop {row['drop']:.3f}"
+            )
+    rows = read_rows(out)
+    console.print(errors(rows))
+    console.print(fit_estimate([(Evidence(**row["evidence"]), row["drop"]) for row in rows]))
     picture(rows, out.with_suffix(".png"))
+
+
+def read_rows(out: Path) -> list[dict]:
+    return json.loads(out.read_text())["rows"] if out.exists() else []
 
 
 if __name__ == "__main__":
