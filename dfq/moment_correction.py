@@ -45,7 +45,8 @@ def correct_from_moments(
 
 def moments_on_draws(network: fx.GraphModule, input_spec: InputSpec, seed: int) -> dict[str, Moments]:
     """Layer name → mean and standard deviation of each channel of its output, on drawn inputs."""
-    generator, seen = torch.Generator().manual_seed(seed), {}
+    generator = torch.Generator().manual_seed(seed)
+    seen: dict[str, list[Moments]] = {}
     for _ in range(PASSES):
         interpreter = _Listening(network, generator, seen)
         interpreter.run(pixels(network, input_spec, generator))
