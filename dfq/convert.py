@@ -27,7 +27,7 @@ def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
     student.requires_grad_(True)
     planned = plan(student, scheme)
     for layer, spec in planned.weights.items():
-        quantize_layer(student.get_submodule(layer), spec)
+        quantize_layer(student.get_submodule(layer), spec, runs_in_float=layer in planned.float_layers)
     student.add_submodule(QUANTIZERS, nn.ModuleDict())
     for tensor in planned.tensors:
         _insert(student, tensor)

@@ -1,7 +1,11 @@
 """Where quantizers go: decides, for a traced graph and a scheme, which tensors get which grid.
 
 Placements (`Scheme.placement`), each a rule over tensors:
-    "edges": every tensor that an integer kernel reads or writes, but for the logits;
+    "edges": every tensor that an integer kernel reads or must write, but for the logits. Linear layers may write
+        floating point at no cost, convolutions may not; additions, concatenations and pooling are integer where all
+        that they read is, so that the residual stream of a transformer stays in floating point between its
+        normalizations. Convolutions that gain nothing by it stay in floating point (`Target.least_products`), but for
+        the grid of their weight;
     "matrix-inputs": every tensor that a convolution or a linear layer reads;
     "after-relu": every output of ReLU or ReLU6.
 A layer's output that only an activation reads is skipped: the quantizer sits behind the activation, where the runtime
@@ -11,11 +15,12 @@ absorbs it. Values that are only moved (max pooling, reshaping) share the grid o
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import fx
+from torch import fx, nn
 
 from dfq.errors import DfqError
-from dfq.operators import Kind, is_relu6, kind_of
+from dfq.operators import Kind, is_relu6, is_tensor, kind_of
 from dfq.scheme import QuantSpec, Scheme
+from dfq.targets import find_target
 
 RELU6_LIMIT = 6.0
 
@@ -32,19 +37,30 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations."""
+    """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations.
+
+    `float_layers` have a grid for their weight, but compute in floating point (`_Graph.gains_nothing`).
+    """
 
     weights: dict[str, QuantSpec]
     tensors: list[TensorPlan]
+    float_layers: frozenset[str] = frozenset()
 
 
 class _Graph:
     """The questions that a placement asks of a graph."""
 
-    def __init__(self, graph_module: fx.GraphModule):
+    def __init__(self, graph_module: fx.GraphModule, scheme: Scheme):
         self.graph_module = graph_module
         self.kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
-        self.matrix_nodes = [n for n, kind in self.kinds.items() if kind is Kind.MATRIX]
+        self.layers = [str(node.target) for node, kind in self.kinds.items() if kind is Kind.MATRIX]
+        for node in reversed(list(self.kinds)):
+            if self.gains_nothing(node, scheme):
+                self.kinds[node] = Kind.FLOAT
+        self.integer: dict[fx.Node, bool] = {}
+        for node in graph_module.graph.nodes:
+            self.integer[node] = self._is_integer(node)
+        self.float_layers = {*self.layers} - {str(n.target) for n, kind in self.kinds.items() if kind is Kind.MATRIX}
 
     def moved(self, node: fx.Node) -> list[fx.Node]:
         """Nodes that only move values of `node`, transitively."""
@@ -60,11 +76,39 @@ class _Graph:
         users = list(node.users)
         return len(users) == 1 and self.kinds[users[0]] is Kind.RELU
 
-    def writes_integers(self, node: fx.Node) -> bool:
-        if self.kinds[node] is Kind.RELU:
-            source = node.args[0]
-            return isinstance(source, fx.Node) and self.is_absorbed(source) and self.writes_integers(source)
-        return self.kinds[node] in (Kind.MATRIX, Kind.INTEGER)
+    def _is_convolution(self, node: fx.Node) -> bool:
+        is_matrix = self.kinds[node] is Kind.MATRIX
+        return is_matrix and isinstance(self.graph_module.get_submodule(str(node.target)), nn.Conv2d)
+
+    def gains_nothing(self, node: fx.Node, scheme: Scheme) -> bool:
+        """Whether a convolution is not worth the conversions around it, and not wanted by name.
+
+        One of few products per output before an operator without integer kernel; and one that computes a single
+        position for such an operator, as in squeeze-and-excitation.
+        """
+        target, name = find_target(scheme.target), str(node.target)
+        if scheme.placement != "edges" or name in scheme.overrides or not self._is_convolution(node):
+            return False
+        readers = [further for user in self.readers(node) for further in self._behind_relu(user)]
+        in_float = [self.kinds[user] is Kind.FLOAT and is_tensor(user) and user.op != "output" for user in readers]
+        products = self.graph_module.get_submodule(name).weight[0].numel()
+        one_position = node.meta["tensor_meta"].shape[2:].numel() == 1
+        few = any(in_float) and products < target.least_products
+        return few or (one_position and all(in_float) and target.least_products > 0)
+
+    def _behind_relu(self, node: fx.Node) -> list[fx.Node]:
+        return self.readers(node) if self.kinds[node] is Kind.RELU else [node]
+
+    def _is_integer(self, node: fx.Node) -> bool:
+        """Whether `node` must write integers: convolutions, and what is done to integers alone."""
+        sources = [source for source in node.all_input_nodes if is_tensor(source)]
+        if self.kinds[node] is Kind.RELU and not self.is_absorbed(sources[0]):
+            return False
+        follows = self.kinds[node] in (Kind.INTEGER, Kind.PASS, Kind.RELU)
+        return self._is_convolution(node) or (follows and all(self.integer[source] for source in sources))
+
+    def reads_integers(self, node: fx.Node) -> bool:
+        return self.kinds[node] is Kind.MATRIX or (self.kinds[node] is Kind.INTEGER and self.integer[node])
 
     def is_logits(self, node: fx.Node) -> bool:
         return all(reader.op == "output" for reader in self.readers(node))
@@ -73,8 +117,7 @@ class _Graph:
 def _on_edges(graph: _Graph, node: fx.Node) -> bool:
     if graph.is_absorbed(node) or graph.is_logits(node):
         return False
-    read = any(graph.kinds[reader] in (Kind.MATRIX, Kind.INTEGER) for reader in graph.readers(node))
-    return read or graph.writes_integers(node)
+    return graph.integer[node] or any(graph.reads_integers(reader) for reader in graph.readers(node))
 
 
 def _on_matrix_inputs(graph: _Graph, node: fx.Node) -> bool:
@@ -98,7 +141,7 @@ def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
     Raises:
         DfqError: no convolution or linear layer, or an override that names no such layer.
     """
-    graph = _Graph(graph_module)
+    graph = _Graph(graph_module, scheme)
     bits = _layer_bits(graph, scheme)
     weights = {layer: scheme.weight_spec(weight_bits) for layer, (weight_bits, _) in bits.items()}
     is_placed = PLACEMENTS[scheme.placement]
@@ -107,7 +150,7 @@ def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
         for node, kind in graph.kinds.items()
         if _is_one_tensor(node) and kind is not Kind.PASS and is_placed(graph, node)
     ]
-    return Plan(weights, tensors)
+    return Plan(weights, tensors, frozenset(graph.float_layers))
 
 
 def _is_one_tensor(node: fx.Node) -> bool:
@@ -117,7 +160,7 @@ def _is_one_tensor(node: fx.Node) -> bool:
 
 
 def _layer_bits(graph: _Graph, scheme: Scheme) -> dict[str, tuple[int, int]]:
-    layers = [str(node.target) for node in graph.matrix_nodes]
+    layers = graph.layers
     if not layers:
         raise DfqError("a network without convolution or linear layers", "at least one", "nothing to quantize here")
     unknown = sorted({*scheme.overrides, *scheme.weight_overrides} - set(layers))
@@ -138,4 +181,4 @@ def _tensor_plan(graph: _Graph, node: fx.Node, scheme: Scheme, bits: dict[str, t
 
 
 def _read_as_integers(graph: _Graph, moved: fx.Node) -> bool:
-    return any(graph.kinds[reader] in (Kind.MATRIX, Kind.INTEGER) for reader in graph.readers(moved))
+    return any(graph.reads_integers(reader) for reader in graph.readers(moved))

@@ -53,8 +53,8 @@ def layers(student: fx.GraphModule) -> list[dict]:
     for node in student.graph.nodes:
         if node.op != "call_module" or node.target not in weights:
             continue
-        source = input_quantizer(node, modules)
         layer = modules[node.target]
+        source = None if layer.runs_in_float else input_quantizer(node, modules)
         rows.append(
             {
                 "name": node.target,

@@ -94,7 +94,7 @@ class Settings:
             raise DfqError(f"an average of {self.average_bits:g} bits", "from 2 to 8", f"for example {MIXED_EXAMPLE}")
         if self.target_size is not None and self.target_size <= 0:
             raise DfqError(f"a target of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
-        if self.target_size is not None and not find_target(self.target).packs_int4:
+        if self.target_size is not None and not find_target(self.target).packs_constants:
             raise DfqError(
                 f"a size of the file for --target {self.target}, which stores every weight in 8 bits",
                 "a target that stores 4 bits, so that widths change the size",

@@ -19,11 +19,17 @@ class Target:
     Attributes:
         signed: activations are int8 if True, uint8 if False.
         zero_points: may differ from 0; else every grid is symmetric.
-        packs_int4: weights of up to 4 bits are stored as INT4 behind a Cast to INT8, which the runtime folds when it
-            loads the file. False: as INT8; the numbers are the same, the file is larger.
+        packs_constants: weights of up to 4 bits are stored as INT4 behind a Cast to INT8, biases as INT16 behind a Cast
+            to INT32 where they fit, their scales as a product: the runtime folds all of this when it loads the file.
+            False: weights as INT8, and so on; the numbers are the same, the file is larger.
         integer_operators: operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip for
             grids below 8 bits, Pad, Slice), and biases may be int32. False: they work on the floating-point side, with
             the same results.
+        least_products: a convolution whose output meets an operator without integer kernel (SiLU, HardSwish, a
+            normalization) stays in floating point if each output is a sum of fewer products than this: it saves less
+            than the conversions behind it cost. 0: none does.
+        has_quick_gelu: SiLU is written as ONNX Runtime's own QuickGelu. As Sigmoid and Mul, each of the two would
+            dequantize the same tensor again.
         opset: of the file.
         reason: why, for people.
         source: who says so.
@@ -32,8 +38,10 @@ class Target:
     name: str
     signed: bool
     zero_points: bool
-    packs_int4: bool
+    packs_constants: bool
     integer_operators: bool
+    least_products: int
+    has_quick_gelu: bool
     opset: int
     reason: str
     source: str
@@ -46,8 +54,10 @@ TARGETS: dict[str, Target] = {
             name="ort-cpu",
             signed=False,
             zero_points=True,
-            packs_int4=True,
+            packs_constants=True,
             integer_operators=True,
+            least_products=40,
+            has_quick_gelu=True,
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "
             "of the convolutions stay in float",
@@ -57,8 +67,10 @@ TARGETS: dict[str, Target] = {
             name="ort-cuda",
             signed=False,
             zero_points=True,
-            packs_int4=True,
+            packs_constants=True,
             integer_operators=False,
+            least_products=0,
+            has_quick_gelu=False,
             opset=21,
             reason="the CUDA provider has no integer convolutions: it rounds as the file says around float kernels, so "
             "the accuracy is the file's and the speed is not; for speed take tensorrt",
@@ -68,8 +80,10 @@ TARGETS: dict[str, Target] = {
             name="tensorrt",
             signed=True,
             zero_points=False,
-            packs_int4=False,
+            packs_constants=False,
             integer_operators=False,
+            least_products=0,
+            has_quick_gelu=False,
             opset=18,
             reason="TensorRT takes int8 with zero point 0 only, in QuantizeLinear and DequantizeLinear and nowhere "
             "else, and refuses int32 biases behind DequantizeLinear; its INT4 is for matrix products alone",
@@ -79,8 +93,10 @@ TARGETS: dict[str, Target] = {
             name="openvino",
             signed=False,
             zero_points=True,
-            packs_int4=True,
+            packs_constants=True,
             integer_operators=True,
+            least_products=0,
+            has_quick_gelu=False,
             opset=21,
             reason="OpenVINO's CPU plugin runs the same uint8 and int8 file, INT4 behind a Cast too, on its integer "
             "kernels; INT4 straight into DequantizeLinear would run in float",
@@ -90,8 +106,10 @@ TARGETS: dict[str, Target] = {
             name="onnx-generic",
             signed=False,
             zero_points=True,
-            packs_int4=False,
+            packs_constants=False,
             integer_operators=True,
+            least_products=0,
+            has_quick_gelu=False,
             opset=18,
             reason="nothing newer than what runtimes have read for years: INT4 came with opset 21",
             source="github.com/onnx/onnx/blob/main/docs/Changelog.md",

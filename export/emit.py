@@ -159,3 +159,10 @@ class EmitGlobalAveragePool(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return _operator("GlobalAveragePool", (images,), (images.shape[0], images.shape[1], 1, 1))
+
+
+class EmitQuickGelu(nn.Module):
+    """x · σ(x) as one operator of ONNX Runtime's own: SiLU in a single pass."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return _operator("com.microsoft::QuickGelu", (values,), values.shape, alpha=1.0)

@@ -1,8 +1,8 @@
-"""Passes over the exported graph: weights of few bits packed, moved values kept as integers, plain names.
+"""Passes over the exported graph: constants packed, moved values kept as integers, plain names.
 
 Weights of 4 bits and less are stored as INT4 and cast to INT8 in front of their DequantizeLinear. ONNX Runtime folds
 the cast when it loads the file, and runs its INT8 kernels; INT4 straight into DequantizeLinear would run in floating
-point.
+point. Biases (`dfq.export.packed_biases`) are folded in the same way.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from dfq.export.packed_biases import pack_biases
 from dfq.export.weights import IntegerWeights
 from dfq.targets import Target
 
 PACKED_BITS = 4
 MOVES = ("Slice", "Pad")
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Cast")
 
 
 def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights], target: Target) -> None:
@@ -24,13 +26,20 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights],
     name_nodes_by_module(model.graph)
     for name, constants in weights.items():
         # torch's exporter merges equal initializers, as those of a layer that is called twice.
-        if target.packs_int4 and constants.bits <= PACKED_BITS and name in model.graph.initializers:
+        if not target.packs_constants or name not in model.graph.initializers:
+            continue
+        if constants.in_float:
+            _fold_when_loaded(model.graph, model.graph.initializers[name])
+        if constants.bits <= PACKED_BITS:
             _pack(model.graph, model.graph.initializers[name], constants)
     if target.integer_operators:
         _move_as_integers(model.graph)
+    if target.packs_constants:
+        pack_biases(model.graph)
     common.RemoveUnusedNodesPass()(model)
     common.DeduplicateInitializersPass()(model)
     _forget_shapes(model.graph)
+    _shorten_names(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
     common.TopologicalSortPass()(model)
 
@@ -48,12 +57,35 @@ def name_nodes_by_module(graph: ir.Graph) -> None:
 
 
 def _forget_shapes(graph: ir.Graph) -> None:
-    """Leaves out the shapes of intermediate tensors: readers infer them, and in a small file they weigh a tenth."""
-    outputs = set(graph.outputs)
-    for node in graph:
-        for value in node.outputs:
-            if value not in outputs:
-                value.shape, value.type = None, None
+    """Leaves out the types and shapes that readers infer, and the notes on them: a tenth of a small file."""
+    kept = {*graph.inputs, *graph.outputs}
+    for value in [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]:
+        if value not in kept:
+            value.shape, value.type = None, None
+            value.metadata_props.clear()
+
+
+def _shorten_names(graph: ir.Graph) -> None:
+    """Numbers scales, zero points and what is quantized at once; drops the names of nodes that only convert.
+
+    In a file of 2 MB, names would weigh 4 %. Layers, their weights and biases keep theirs, which people look for; what
+    stays in floating point is named after its node, as ONNX Runtime names its own nodes after tensors.
+    """
+    converting = [node for node in graph if node.op_type in CONVERSIONS]
+    constants = [value for node in converting for value in node.inputs[1:] if value is not None]
+    results = [value for node in graph for value in node.outputs if value not in graph.outputs]
+    for number, value in enumerate(dict.fromkeys([*results, *constants])):
+        node = value.producer()
+        if node is None or node in converting or _is_quantized(value):
+            value.name = f"_{number}"
+        else:
+            value.name = f"{node.name}:{value.index()}" if value.index() else node.name
+    for node in converting:
+        node.name = None
+
+
+def _is_quantized(value: ir.Value) -> bool:
+    return any(user.op_type == "QuantizeLinear" for user, _ in value.uses())
 
 
 def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
@@ -88,6 +120,24 @@ def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights) -> 
     graph.insert_before(graph[0], nodes)
     initializer.replace_all_uses_with(last.outputs[0])
     del graph.initializers[name]
+
+
+def _fold_when_loaded(graph: ir.Graph, integers: ir.Value) -> None:
+    """DequantizeLinear of a layer that runs in floating point → Cast and Mul, which ONNX Runtime folds.
+
+    It keeps DequantizeLinear in hope of an integer kernel, and would convert the weights anew in every run.
+    """
+    for node, _ in list(integers.uses()):
+        if node.op_type != "DequantizeLinear" or _numbers(node.inputs[2]).any():
+            continue
+        scales = _numbers(node.inputs[1])
+        column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(_numbers(integers).ndim)]
+        scale = _initializer(graph, f"{node.inputs[1].name}.column", ir.Tensor(scales.reshape(column)))
+        cast = _cast(integers, ir.DataType.FLOAT, str(integers.name))
+        product = ir.node("Mul", [cast.outputs[0], scale], name=f"{integers.name}/Mul")
+        graph.insert_before(node, [cast, product])
+        node.outputs[0].replace_all_uses_with(product.outputs[0])
+        graph.remove(node, safe=True)
 
 
 def _axis(initializer: ir.Value) -> int:

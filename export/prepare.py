@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
 
 from dfq.calibrate import input_quantizer
 from dfq.export.emit import (
@@ -16,6 +17,7 @@ from dfq.export.emit import (
     EmitGlobalAveragePool,
     EmitMatMul,
     EmitQuantize,
+    EmitQuickGelu,
     EmitWeight,
 )
 from dfq.export.nodes import bypass, call_after, module_of
@@ -42,6 +44,8 @@ def prepare(
     copied = copy.deepcopy(student).cpu().eval()
     with torch.no_grad():
         ShapeProp(copied).propagate(torch.zeros(2, *input_spec.size))
+    if target.has_quick_gelu:
+        _name_silu(copied)
     _split_global_pooling(copied)
     _drop_absorbed_relus(copied)
     padding = take_out_paddings(copied)
@@ -52,6 +56,15 @@ def prepare(
     copied.delete_all_unused_submodules()
     copied.recompile()
     return copied, weights
+
+
+def _name_silu(copied: fx.GraphModule) -> None:
+    for node in list(copied.graph.nodes):
+        if isinstance(module_of(node, copied), nn.SiLU):
+            copied.set_submodule(str(node.target), EmitQuickGelu())
+        elif node.target is F.silu:
+            call_after(copied, node, f"{node.name}_quick_gelu", EmitQuickGelu())
+            bypass(node)
 
 
 def _split_global_pooling(copied: fx.GraphModule) -> None:

@@ -22,10 +22,23 @@ class ReferenceEngine(Runner):
 
         model = onnx.load(path)
         super().__init__(path, _input_shape(model))
-        self._input, self._evaluator = model.graph.input[0].name, ReferenceEvaluator(model)
+        self._input, self._evaluator = model.graph.input[0].name, ReferenceEvaluator(model, new_ops=[_quick_gelu()])
 
     def compute(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self._evaluator.run(None, {self._input: images})[0])
+
+
+def _quick_gelu() -> type:
+    """The one operator of a file that is ONNX Runtime's own (see `dfq.targets.Target.has_quick_gelu`)."""
+    from onnx.reference.op_run import OpRun
+
+    class QuickGelu(OpRun):
+        op_domain = "com.microsoft"
+
+        def _run(self, values: np.ndarray, alpha: float) -> tuple[np.ndarray]:
+            return ((values / (1 + np.exp(-alpha * values))).astype(values.dtype),)
+
+    return QuickGelu
 
 
 def too_large(path: str | Path) -> str | None:

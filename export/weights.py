@@ -26,6 +26,7 @@ class IntegerWeights:
         scale, zero_point: (out,), float32 and int8.
         stored_zero_point: (out,) int8; integers + stored_zero_point are the `bits`-wide integers of the grid.
         bits: width of the grid.
+        in_float: the layer computes in floating point with these weights.
         bias: int32 (out,) in steps of `bias_scale`, or None.
         bias_scale: float32 (out,), scale of the layer's input times `scale`.
     """
@@ -37,6 +38,7 @@ class IntegerWeights:
     bits: int
     bias: Tensor | None
     bias_scale: Tensor | None
+    in_float: bool = False
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
     scale, zero_point = quantizer.qparams()
     centred = quantizer.integers(layer.weight) - _column(zero_point, layer.weight).to(torch.int32)
     bias, bias_scale = None, None
-    if source is not None and layer.bias is not None:
+    if source is not None and layer.bias is not None and not layer.runs_in_float:
         step = source.qparams()[0]
         centred, scale = _make_room_for_bias(centred, scale, layer.bias.detach() / step)
         bias_scale = step * scale
@@ -58,8 +60,9 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
     zero_point = zero_point.to(torch.int8)
     if quantizer.spec.bits == 8 and not quantizer.spec.symmetric:  # ±255 does not fit: keep the zero point
         integers = (centred + _column(zero_point, centred)).to(torch.int8)
-        return IntegerWeights(integers, scale, zero_point, zero, 8, bias, bias_scale)
-    return IntegerWeights(centred.to(torch.int8), scale, zero, zero_point, quantizer.spec.bits, bias, bias_scale)
+        return IntegerWeights(integers, scale, zero_point, zero, 8, bias, bias_scale, layer.runs_in_float)
+    integers, bits = centred.to(torch.int8), quantizer.spec.bits
+    return IntegerWeights(integers, scale, zero, zero_point, bits, bias, bias_scale, layer.runs_in_float)
 
 
 def _make_room_for_bias(integers: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

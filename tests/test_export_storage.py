@@ -9,6 +9,7 @@ from export_cases import assert_agree, images, initializers, make_student, nodes
 from onnx import TensorProto, numpy_helper
 from small_nets import SPEC
 
+from dfq.calibrate import input_quantizer
 from dfq.export import export_onnx
 from dfq.export.engine import Engine
 
@@ -22,16 +23,31 @@ def test_file_is_checked_and_plain(exported):
     assert "conv1/Conv" in [node.name for node in model.graph.node]
 
 
-def test_int8_weights_int32_biases(exported):
+def test_int8_weights(exported):
     student, path = exported("residual", 8)
     stored = initializers(path)
     weight = stored["conv1.weight.integers"]
     assert weight.data_type == TensorProto.INT8
     expected = student.conv1.weight_quantizer.integers(student.conv1.weight)
     assert np.array_equal(numpy_helper.to_array(weight), expected.numpy())
-    assert stored["conv1.bias.integers"].data_type == TensorProto.INT32
     node = next(n for n in nodes_of(path, "DequantizeLinear") if n.input[0] == weight.name)
     assert [a.i for a in node.attribute if a.name == "axis"] == [0] and len(node.input) == 3
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_biases_are_packed_and_equal_those_of_the_kernels(exported, bits):
+    student, path = exported("residual", bits)
+    stored = initializers(path)
+    assert stored["conv1.bias.integers.int16"].data_type == TensorProto.INT16
+    assert not [
+        t for t in stored.values() if t.data_type in (TensorProto.INT32, TensorProto.FLOAT) and "bias" in t.name
+    ]
+    source = input_quantizer(next(n for n in student.graph.nodes if n.target == "conv1"), dict(student.named_modules()))
+    step = source.qparams()[0] * student.conv1.weight_quantizer.qparams()[0]
+    integers = numpy_helper.to_array(stored["conv1.bias.integers.int16"])
+    assert np.array_equal(integers * step.numpy(), student.conv1.bias.detach().numpy())
+    products = {node.output[0] for node in nodes_of(path, "Mul")}
+    assert len([n for n in nodes_of(path, "DequantizeLinear") if n.input[1] in products and len(n.input) == 2]) == 4
 
 
 def test_four_bit_weights_are_packed(exported):
@@ -48,8 +64,9 @@ def test_packed_file_equals_its_unpacked_twin(exported, tmp_path, name):
     path = exported(name, 4)[1]
     model = onnx.load(path)
     casts = {node.input[0]: node for node in model.graph.node if node.op_type == "Cast"}
-    assert casts
-    for tensor in [t for t in model.graph.initializer if t.name in casts]:
+    packed = [t for t in model.graph.initializer if t.name in casts and t.data_type == TensorProto.INT4]
+    assert packed
+    for tensor in packed:
         integers = numpy_helper.to_array(tensor).astype(np.int8)
         model.graph.initializer.append(numpy_helper.from_array(integers, casts[tensor.name].output[0]))
         model.graph.initializer.remove(tensor)
@@ -76,7 +93,7 @@ def test_asymmetric_four_bit_weights_reach_the_kernels_as_symmetric(exported):
     stored = initializers(path)
     packed = numpy_helper.to_array(stored["conv1.weight.integers.int4"]).astype(int)
     assert np.array_equal(packed, quantizer.integers(student.conv1.weight).numpy())
-    cast = {node.output[0] for node in nodes_of(path, "Cast")}
+    cast = {n.output[0] for n in nodes_of(path, "Cast") if [a.i for a in n.attribute] == [TensorProto.INT8]}
     weights = [node for node in nodes_of(path, "DequantizeLinear") if node.input[0] in cast]
     assert len(weights) == 4 and not any(numpy_helper.to_array(stored[node.input[2]]).any() for node in weights)
 
@@ -88,5 +105,6 @@ def test_bias_of_a_dead_channel_fits_int32(tmp_path):
     student.conv1.weight_quantizer.scale[0] = 1e-9
     student.conv1.bias[0] = 3.0
     path = export_onnx(student, tmp_path / "model.onnx", SPEC)
+    assert initializers(path)["conv1.bias.integers"].data_type == TensorProto.INT32  # too large for INT16
     assert 2**29 < numpy_helper.to_array(initializers(path)["conv1.bias.integers"])[0] <= 2**30
     assert_agree(student, path, steps=2.0)
