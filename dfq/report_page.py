@@ -10,18 +10,9 @@ from jinja2 import Environment
 
 from dfq.files import replacing
 from dfq.formatting import label, milliseconds, number, percent, points, ratio, seconds, size
-from dfq.run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Section:
-    """One heading with a sentence, a picture (base64 PNG), a table, or some of these."""
-
-    name: str
-    text: str = ""
-    picture: str = ""
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+from dfq.page_section import Section
+from dfq.performance_page import performance_sections
+from dfq.run_folder import RunFolder, read_json
 
 
 @dataclass(frozen=True)
@@ -102,6 +93,7 @@ def file_tiles(report: dict) -> list[tuple[str, str]]:
 def _sections(report: dict, run: RunFolder) -> list[Section]:
     return [
         *made_from(report, run),
+        *(performance_sections(read_json(run.performance)) if run.performance.exists() else []),
         _blocks(report.get("reconstruction")),
         Section("Width of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
         Section("What the runtime computes in integers", _integers(report["nodes"])),

@@ -40,6 +40,7 @@ class RunFolder:
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
         self.reconstruction = self.path / "reconstruction.ckpt"
         self.mixed_precision = self.path / "mixed_precision.png"
+        self.performance = self.path / "performance.json"
 
     def artifacts(self) -> list[Path]:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]

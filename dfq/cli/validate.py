@@ -13,9 +13,12 @@ from dfq.errors import DfqError
 from dfq.export import ENGINES
 from dfq.export import validate as compare
 from dfq.export.engine import Engine
+from dfq.export.performance import measure_performance
 from dfq.input_spec import InputSpec
 from dfq.labelled import read_labelled
 from dfq.output import check_file
+from dfq.performance_page import FLOAT, QUANTIZED, performance_sections
+from dfq.report_page import write_report_page
 from dfq.run_folder import RunFolder, load_run, read_json, write_json
 from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
@@ -50,12 +53,17 @@ class _RuntimeNetwork(nn.Module):
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
     help="Write every figure to this file, too.  [default: none]",
 )  # fmt: skip
+@click.option(
+    "--performance", "performance", is_flag=True,
+    help="Measure speed at batch 1 and 32 on 1 and 2 threads, memory, and time per operator of both files, each in a "
+    "process of its own, into RUN/performance.json and RUN/report.html.  [default: off]",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace --json if it exists.  [default: off]")
 @options.arch_option
 @options.threads_option
 def validate(
     run: Path, data: Path | None, onnx: Path | None, engines: tuple[str, ...], json_file: Path | None,
-    overwrite: bool, arch: str | None, threads: int | None,
+    performance: bool, overwrite: bool, arch: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
 
@@ -68,6 +76,7 @@ def validate(
       dfq validate run/ --data test.npz --threads 2
       dfq validate run/ --engine openvino --json opinions.json
       dfq validate run/ --onnx camera.onnx
+      dfq validate run/ --performance            speed, memory, where the time goes
     """
     options.set_threads(threads)
     if json_file is not None:
@@ -95,3 +104,14 @@ def validate(
     show_engines(found["engines"])
     if json_file is not None:
         write_json(json_file, found)
+    if performance:
+        _measure_performance(folder, path)
+
+
+def _measure_performance(folder: RunFolder, path: Path) -> None:
+    files = {FLOAT: folder.float_onnx, QUANTIZED: path}
+    found = measure_performance(files, progress=console.TerminalProgress())
+    write_json(folder.performance, found)
+    write_report_page(read_json(folder.report), folder)
+    for section in performance_sections(found):
+        console.stdout.print(console.table(section.name, section.head, section.rows))
