@@ -1,173 +1,184 @@
-"""Latency and size of dfq's ONNX files against ONNX Runtime's own `quantize_static`, on random weights.
+"""Latency and size of dfq's ONNX files against float, ONNX Runtime's `quantize_static` and NNCF, on random weights.
 
-    python benchmarks/latency.py [--models resnet18 resnet50 mobilenet_v2] [--out benchmarks/results/latency.json]
+    python benchmarks/latency.py [--models resnet18 …] [--prepare] [--again] [--show]
 
-Per network, in one process and in turns, batch 1: the float file, `quantize_static` of that file (QDQ, uint8
-activations, int8 weights per channel, after `quant_pre_process`), dfq INT8 and dfq W4A4.
+Batch 1. One process per engine and file (`latency_worker.py`), asked in turns; medians over the rounds of ratios within
+a round, so that a machine that slows down slows all alike. Networks that `results/latency.json` holds are not measured
+again. `--prepare` only writes the files, which takes minutes and may share the machine; measuring wants it idle.
 """
 
 import argparse
 import json
 import platform
-import tempfile
-from importlib.metadata import version
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import torch
-import torchvision
-from onnxruntime import quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from latency_files import ENTRIES, STATIC, Entry, nodes_of, write_files
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from dfq.calibrate import calibrate, snap_biases
-from dfq.convert import quantize
-from dfq.export import export_float_onnx, export_onnx
-from dfq.export.engine import Engine
-from dfq.export.islands import count_nodes
-from dfq.export.latency import median_latencies
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from dfq.scheme import make_scheme
-from dfq.teacher import Teacher
-
-MODELS = ("resnet18", "resnet50", "mobilenet_v2")
-INPUT = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
-LATENCY_RATIOS = ("int8/quantize_static", "w4a4/int8", "float/int8")
-LIMITS = {"int8/quantize_static": 1.05, "w4a4/int8": 1.05}
-
-
-class RandomImages(quantization.CalibrationDataReader):
-    """Feeds `images` (N, C, H, W) to `quantize_static`, one by one."""
-
-    def __init__(self, images: Tensor):
-        self._images = iter(images.numpy()[:, None])
-
-    def get_next(self) -> dict | None:
-        image = next(self._images, None)
-        return None if image is None else {"images": image}
+HERE = Path(__file__).parent
+# Least float ÷ INT8, as the project promises it.
+LEAST_SPEEDUP = {
+    "resnet18": 2.9,
+    "resnet50": 3.0,
+    "mobilenet_v2": 1.7,
+    "mobilenet_v3_large": 1.2,
+    "efficientnet_b0": 1.15,
+    "regnet_y_400mf": 1.2,
+    "vit_b_16": 2.2,
+    "convnext_tiny": 1.8,
+}
+MOST_W4A4_LATENCY, LEAST_OF_STATIC = 1.05, 1.0
+MOST_W4A4_SIZE = {"resnet18": 0.14, "mobilenet_v2": 0.18}
 
 
-def random_network(name: str, images: Tensor) -> nn.Module:
-    """Random weights whose BatchNorm statistics are those of `images`, so that activations keep a sane range."""
-    model = torchvision.models.get_model(name, weights=None)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # running statistics become plain averages
-    model.train()
-    with torch.no_grad():
-        model(images)
-    return model.eval()
+class Worker:
+    """A process that runs one file in one engine and is asked for its latency."""
+
+    def __init__(self, entry: Entry, folder: Path, threads: int):
+        command = [sys.executable, HERE / "latency_worker.py", entry.engine, folder / entry.file, str(threads)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([str(part) for part in command], text=True, **pipes)
+
+    def is_ready(self) -> bool:
+        """Waits until the engine has run the file once; False if it cannot."""
+        return self.process.stdout.readline().strip() == "ready"
+
+    def measure(self, seconds: float) -> float:
+        """Median milliseconds of a run."""
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
 
 
-def write_files(name: str, folder: Path, images: Tensor) -> dict[str, Path]:
-    """The four files to compare, by label."""
-    torch.manual_seed(0)
-    model = random_network(name, images)
-    files = {"float": export_float_onnx(model, folder / "float.onnx", INPUT)}
-    files["quantize_static"] = quantize_statically(files["float"], images)
-    for label, bits in (("int8", 8), ("w4a4", 4)):
-        student = quantize(Teacher(model, INPUT), make_scheme("deploy", bits=bits))
-        calibrate(student, images, ranges="minmax", batch_size=4)
-        snap_biases(student)
-        files[label] = export_onnx(student, folder / f"{label}.onnx", INPUT)
-    return files
+@contextmanager
+def workers(labels: list[str], folder: Path, threads: int) -> Iterator[dict[str, Worker]]:
+    with ExitStack() as stack:
+        started = {label: Worker(ENTRIES[label], folder, threads) for label in labels}
+        for worker in started.values():
+            stack.callback(worker.process.wait)
+            stack.callback(worker.process.stdin.close)
+        yield {label: worker for label, worker in started.items() if worker.is_ready()}
 
 
-def quantize_statically(path: Path, images: Tensor) -> Path:
-    prepared, quantized = path.with_name("prepared.onnx"), path.with_name("quantize_static.onnx")
-    quant_pre_process(str(path), str(prepared))
-    quantization.quantize_static(
-        str(prepared),
-        str(quantized),
-        RandomImages(images[:4]),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-    )
-    return quantized
-
-
-def measure(name: str, threads: int, repeats: int) -> dict:
-    """Medians in milliseconds, sizes in bytes, ratios with their spread, and what ONNX Runtime made of each file."""
-    images = torch.randn(8, *INPUT.size, generator=torch.Generator().manual_seed(0))
-    with tempfile.TemporaryDirectory() as folder:
-        files = write_files(name, Path(folder), images)
-        sizes = {label: path.stat().st_size for label, path in files.items()}
-        nodes = {label: count_nodes(path) for label, path in files.items() if label != "float"}
-        runs = [_one_repeat(files, images[:1], threads, first) for first in range(repeats)]
-    ratios = {ratio: [_quotient(run, ratio) for run in runs] for ratio in LATENCY_RATIOS}
+def measure(folder: Path, threads: int, rounds: int, seconds: float) -> dict:
+    """Medians in milliseconds, ratios with the value of each round, sizes in bytes, nodes."""
+    labels = [label for label, entry in ENTRIES.items() if (folder / entry.file).exists()]
+    with workers(labels, folder, threads) as ready:
+        order = list(ready)
+        each = []
+        for first in range(rounds):  # another one begins each time: who follows whom matters by some percent
+            turn = order[first % len(order) :] + order[: first % len(order)]
+            each.append({label: ready[label].measure(seconds) for label in turn})
+    latency = {label: float(np.median([found[label] for found in each])) for label in order}
+    best = min((label for label in STATIC if label in latency), key=lambda label: latency[label])
+    pairs = {"float/int8": ("float", "int8"), "static/int8": (best, "int8"), "w4a4/int8": ("w4a4", "int8")}
+    rounds_of = {name: [found[a] / found[b] for found in each] for name, (a, b) in pairs.items()}
+    sizes = {label: _size(folder / ENTRIES[label].file) for label in labels}
     return {
-        "latency_ms": {label: float(np.median([run[label] for run in runs])) for label in files},
-        "ratios": {ratio: float(np.median(values)) for ratio, values in ratios.items()}
-        | {f"{label} size/float": sizes[label] / sizes["float"] for label in ("int8", "w4a4")},
-        "ratios_of_each_repeat": ratios,
+        "latency_ms": latency,
+        "ratios": {name: float(np.median(values)) for name, values in rounds_of.items()},
+        "ratios_of_each_round": rounds_of,
+        "best_static": best,
         "size_bytes": sizes,
-        "nodes": nodes,
+        "nodes": {label: nodes_of(folder, label) for label in ("float", "int8", "w4a4", best)},
+        "not_run": sorted({label for label in labels if label not in latency}),
     }
 
 
-def _one_repeat(files: dict[str, Path], images: Tensor, threads: int, first: int) -> dict[str, float]:
-    """Medians of fresh sessions. Each repeat starts with another file: who follows whom matters by some percent."""
-    labels = list(files)
-    start = first % len(labels)
-    engines = {label: Engine(files[label], threads) for label in labels[start:] + labels[:start]}
-    return median_latencies(engines, images, rounds=200, seconds=30)
+def _size(path: Path) -> int:
+    weights = path.with_suffix(".bin")  # of OpenVINO's own format
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
 
 
-def _quotient(latency: dict[str, float], ratio: str) -> float:
-    above, below = ratio.split("/")
-    return latency[above] / latency[below]
+def missed(name: str, result: dict) -> list[str]:
+    """The limits that a network's figures do not keep, in words."""
+    ratios, sizes = result["ratios"], result["size_bytes"]
+    packed = sizes["w4a4"] / sizes["float"]
+    checks = (
+        (ratios["float/int8"] < LEAST_SPEEDUP.get(name, 0), f"float/int8 {ratios['float/int8']:.2f}"),
+        (ratios["static/int8"] < LEAST_OF_STATIC, f"{result['best_static']}/int8 {ratios['static/int8']:.3f}"),
+        (ratios["w4a4/int8"] > MOST_W4A4_LATENCY, f"w4a4/int8 {ratios['w4a4/int8']:.3f}"),
+        (packed > MOST_W4A4_SIZE.get(name, 1), f"size of w4a4 {packed:.3f}"),
+    )
+    return [text for is_missed, text in checks if is_missed]
+
+
+def show(networks: dict[str, dict], console: Console) -> None:
+    times = Table(title="Milliseconds at batch 1, best quantize_static of its settings")
+    ratios = Table(title="Ratios: what must be at least, or at most, in brackets; [red]missed[/red]")
+    for column in ("", "float", "int8", "w4a4", "static", "nncf", "OV float", "OV int8", "OV nncf"):
+        times.add_column(column, justify="right" if column else "left")
+    for column in ("", "float/int8", "static/int8 (1)", "w4a4/int8 (1.05)", "int8 size", "w4a4 size"):
+        ratios.add_column(column, justify="right" if column else "left")
+    for name, result in networks.items():
+        labels = (
+            "float",
+            "int8",
+            "w4a4",
+            result["best_static"],
+            "nncf",
+            *(n for n in ENTRIES if n.startswith("openv")),
+        )
+        found = result["latency_ms"]
+        times.add_row(name, *(f"{found[label]:.2f}" if label in found else "–" for label in labels))
+        sizes, each = result["size_bytes"], result["ratios"]
+        cells = [f"{each['float/int8']:.2f} ({LEAST_SPEEDUP.get(name, '–')})", f"{each['static/int8']:.2f}"]
+        cells += [f"{each['w4a4/int8']:.2f}", f"{sizes['int8'] / sizes['float']:.3f}"]
+        cells += [f"{sizes['w4a4'] / sizes['float']:.3f} ({MOST_W4A4_SIZE.get(name, '–')})"]
+        ratios.add_row(name, *cells, style="red" if missed(name, result) else "")
+    console.print(times)
+    console.print(ratios)
+    for name, result in networks.items():
+        console.print(f"{name}: in float {result['nodes']['int8']['float'] or 'nothing'}", style="dim")
+        for text in missed(name, result):
+            console.print(f"{name}: limit missed: {text}", style="red")
+        for label, reason in result.get("skipped", {}).items():
+            console.print(f"{name}: no {label}: {reason}", style="yellow")
 
 
 def machine(threads: int) -> dict:
-    cpu = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    packages = ("torch", "torchvision", "onnx", "onnxruntime")
-    return {
-        "hardware": cpu,
-        "threads": threads,
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
-    }
-
-
-def show(results: dict[str, dict], console: Console) -> None:
-    table = Table(title="Median latency at batch 1 (ms), and ratios")
-    first = next(iter(results.values()))
-    columns = [*first["latency_ms"], *first["ratios"]]
-    for column in ("network", *columns):
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for name, result in results.items():
-        times = [f"{value:.2f}" for value in result["latency_ms"].values()]
-        table.add_row(name, *times, *(f"{value:.3f}" for value in result["ratios"].values()))
-    console.print(table)
-    for name, result in results.items():
-        for label in ("int8", "w4a4"):
-            islands = [f"{node['op']} ({node['reason']})" for node in result["nodes"][label]["float"]]
-            console.print(f"{name} {label}: {result['nodes'][label]['integer']}; in float: {islands or 'nothing'}")
-        for ratio, limit in LIMITS.items():
-            if result["ratios"][ratio] > limit:
-                each = ", ".join(f"{value:.3f}" for value in result["ratios_of_each_repeat"][ratio])
-                console.print(f"{name}: {ratio} is above {limit}; each repeat: {each}", style="red")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {"hardware": names[0] if names else platform.machine(), "threads": threads, "versions": versions}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=MODELS, help="names from torchvision.models")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/latency.json"))
+    parser.add_argument("--models", nargs="+", default=list(LEAST_SPEEDUP), help="names from torchvision.models")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.json")
+    parser.add_argument("--files", type=Path, default=HERE / "work" / "latency", help="where the files are kept")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=6, help="fresh sessions in another order; medians over them")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.25, help="of each engine in each round")
+    parser.add_argument("--prepare", action="store_true", help="only write the files")
+    parser.add_argument("--again", action="store_true", help="measure finished networks again")
+    parser.add_argument("--show", action="store_true", help="only print the tables")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    results = {name: measure(name, arguments.threads, arguments.repeats) for name in arguments.models}
-    show(results, Console(width=max(Console().width, 160)))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(machine(arguments.threads) | {"networks": results}, indent=2) + "\n")
+    networks = json.loads(arguments.out.read_text())["networks"] if arguments.out.exists() else {}
+    for name in [] if arguments.show else arguments.models:
+        if name in networks and not (arguments.again or arguments.prepare):
+            continue
+        skipped = write_files(name, arguments.files / name)
+        if not arguments.prepare:
+            found = measure(arguments.files / name, arguments.threads, arguments.rounds, arguments.seconds)
+            networks[name] = {**found, "skipped": skipped}
+            content = {**machine(arguments.threads), "networks": networks}
+            arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+    show({name: networks[name] for name in arguments.models if name in networks}, Console())
 
 
 if __name__ == "__main__":
