@@ -49,8 +49,10 @@ class SuperposedGenerator(RunningGenerator):
     """
 
     def __init__(self, config: QimeraConfig, classifier: Tensor, teacher: Teacher, *, seed: int):
-        common = {"learning_rate": config.learning_rate, "betas": config.betas, "seed": seed}
-        super().__init__(teacher, latent=config.latent, width=config.width, **common)
+        super().__init__(
+            teacher, latent=config.latent, width=config.width, learning_rate=config.learning_rate, betas=config.betas,
+            seed=seed,
+        )  # fmt: skip
         self.config, self.classifier = config, normalize(classifier.detach().float(), dim=1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -91,7 +91,9 @@ class _Graph:
             return False
         readers = [further for user in self.readers(node) for further in self._behind_relu(user)]
         in_float = [self.kinds[user] is Kind.FLOAT and is_tensor(user) and user.op != "output" for user in readers]
-        products = self.graph_module.get_submodule(name).weight[0].numel()
+        convolution = self.graph_module.get_submodule(name)
+        assert isinstance(convolution, nn.Conv2d)
+        products = convolution.weight[0].numel()
         one_position = node.meta["tensor_meta"].shape[2:].numel() == 1
         few = any(in_float) and products < target.least_products
         return few or (one_position and all(in_float) and target.least_products > 0)

@@ -1,5 +1,6 @@
 """`dfq compare`: methods side by side on one network."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from dfq.comparison.table import (
 from dfq.distillation import DistillSettings
 from dfq.errors import DfqError
 from dfq.labelled import read_labelled
+from dfq.settings import Settings
 
 MOST_COLUMNS = 3  # side by side in 80 characters
 OWN_OPTIONS = {  # those that the other job does not have
@@ -115,13 +117,18 @@ def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int
             f"{option} with --job {job}", "options of that job", f"leave out {option}, or choose another --job"
         )
     variants = {"quantize": values.pop("bits"), "distill": values.pop("student")}[job]
-    take = {"quantize": options.take_settings, "distill": _take_distill_settings}[job]
-    return Plan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=take(values))
+    return Plan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=TAKES[job](values))
 
 
 def _take_distill_settings(values: dict) -> DistillSettings:
     names = [field.name for field in fields(DistillSettings) if field.name in values]
     return DistillSettings(**{name: values[name] for name in names})
+
+
+TAKES: dict[str, Callable[[dict], Settings | DistillSettings]] = {
+    "quantize": options.take_settings,
+    "distill": _take_distill_settings,
+}
 
 
 def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
