@@ -178,7 +178,8 @@ def main() -> None:
             networks[name] = {**found, "skipped": skipped}
             content = {**machine(arguments.threads), "networks": networks}
             arguments.out.write_text(json.dumps(content, indent=2) + "\n")
-    show({name: networks[name] for name in arguments.models if name in networks}, Console())
+    if not arguments.prepare:
+        show({name: networks[name] for name in arguments.models if name in networks}, Console())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dfq.scheme import QuantSpec
 from dfq.targets import Target
 
+ONNX_DEFAULTS = ([1, 1], [0, 0, 0, 0], 1)  # of a convolution's attributes
 INTEGERS = "integers"  # buffer name of `EmitWeight`, by which `dfq.export.integer_layout` finds the initializers
 
 
@@ -116,15 +117,17 @@ class EmitConvolution(nn.Module):
         weight = self.weight()
         channels, _, *kernel = weight.shape
         size = [self._length(images.shape[2 + axis], axis, kernel[axis]) for axis in (0, 1)]
+        attributes = {
+            "strides": self.strides,
+            "dilations": self.dilations,
+            "pads": list(self.padding),
+            "group": self.groups,
+        }
         return _operator(
             "Conv",
             [images, weight] + ([self.bias()] if self.bias is not None else []),
             (images.shape[0], channels, *size),
-            strides=self.strides,
-            dilations=self.dilations,
-            pads=list(self.padding),
-            group=self.groups,
-            kernel_shape=[int(k) for k in kernel],
+            **{name: value for name, value in attributes.items() if value not in ONNX_DEFAULTS},
         )
 
 

@@ -36,12 +36,13 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights],
         _move_as_integers(model.graph)
     if target.packs_constants:
         pack_biases(model.graph)
+        _drop_zero_points(model.graph)
     common.RemoveUnusedNodesPass()(model)
     common.DeduplicateInitializersPass()(model)
     _forget_shapes(model.graph)
-    _shorten_names(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
     common.TopologicalSortPass()(model)
+    _shorten_names(model.graph)  # last: the other passes name what has no name
 
 
 def name_nodes_by_module(graph: ir.Graph) -> None:
@@ -54,6 +55,16 @@ def name_nodes_by_module(graph: ir.Graph) -> None:
         name = f"{module}/{node.op_type}"
         count = taken[name] = taken.get(name, 0) + 1
         node.name = name if count == 1 else f"{name}_{count}"
+
+
+def _drop_zero_points(graph: ir.Graph) -> None:
+    """Leaves out the zero points of convolutions' weights where all are 0, which is what an absent one means.
+
+    Without its zero point a Gemm would run in floating point.
+    """
+    for node in [_producer(layer, 1) for layer in graph if layer.op_type == "Conv"]:
+        if node is not None and len(node.inputs) == 3 and not _numbers(node.inputs[2]).any():
+            node.resize_inputs(2)
 
 
 def _forget_shapes(graph: ir.Graph) -> None:
@@ -76,7 +87,7 @@ def _shorten_names(graph: ir.Graph) -> None:
     results = [value for node in graph for value in node.outputs if value not in graph.outputs]
     for number, value in enumerate(dict.fromkeys([*results, *constants])):
         node = value.producer()
-        if node is None or node in converting or _is_quantized(value):
+        if node is None or not node.name or node in converting or _is_converted(value):
             value.name = f"_{number}"
         else:
             value.name = f"{node.name}:{value.index()}" if value.index() else node.name
@@ -84,8 +95,8 @@ def _shorten_names(graph: ir.Graph) -> None:
         node.name = None
 
 
-def _is_quantized(value: ir.Value) -> bool:
-    return any(user.op_type == "QuantizeLinear" for user, _ in value.uses())
+def _is_converted(value: ir.Value) -> bool:
+    return any(user.op_type in CONVERSIONS for user, _ in value.uses())
 
 
 def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
@@ -160,9 +171,9 @@ def _move_as_integers(graph: ir.Graph) -> None:
             _rewire(graph, node, moves[::-1], quantize)
 
 
-def _producer(node: ir.Node) -> ir.Node | None:
-    """The node that computes the first input of `node`."""
-    source = node.inputs[0]
+def _producer(node: ir.Node, index: int = 0) -> ir.Node | None:
+    """The node that computes an input of `node`."""
+    source = node.inputs[index]
     return None if source is None else source.producer()
 
 

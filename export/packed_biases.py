@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from dfq.export.emit import INTEGERS
+
 INT16 = np.iinfo(np.int16)
 
 
@@ -45,7 +47,7 @@ def _multiply_scales(graph: ir.Graph, layer: ir.Node, dequantize: ir.Node) -> No
         _numbers(factors[0]) * _numbers(factors[1]), _numbers(dequantize.inputs[1])
     ):
         return
-    product = ir.node("Mul", factors, name=f"{dequantize.name}/scale")
+    product = ir.node("Mul", factors)
     graph.insert_before(dequantize, product)
     dequantize.replace_input_with(1, product.outputs[0])
 
@@ -54,9 +56,12 @@ def _narrow(graph: ir.Graph, integers: ir.Value) -> None:
     values = _numbers(integers)
     if values.min() < INT16.min or values.max() > INT16.max:
         return
-    small = ir.val(f"{integers.name}.int16", const_value=ir.Tensor(values.astype(np.int16)))
+    # torch's exporter merges a bias that is all zeros with its zero point, which then gives the name.
+    short, long = str(integers.name).removesuffix(f".{INTEGERS}"), f"{integers.name}.int16"
+    name = long if short in graph.initializers else short
+    small = ir.val(name, const_value=ir.Tensor(values.astype(np.int16)))
     graph.register_initializer(small)
-    cast = ir.node("Cast", [small], attributes={"to": int(ir.DataType.INT32)}, name=f"{integers.name}/Cast")
+    cast = ir.node("Cast", [small], attributes={"to": int(ir.DataType.INT32)})
     graph.insert_before(graph[0], cast)
     integers.replace_all_uses_with(cast.outputs[0])
 

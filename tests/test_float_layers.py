@@ -99,4 +99,6 @@ def test_residual_stream_between_normalizations_stays_in_float(tmp_path):
     assert len(activation_quantizers(student)) == 5
     path = export_onnx(student, tmp_path / "model.onnx", SPEC)
     assert_agree(student, path)
-    assert "QLinearAdd" not in count_nodes(path)["integer"]
+    kernels = count_nodes(path)["integer"]
+    assert "QLinearAdd" not in kernels
+    assert (kernels["QLinearConv"], kernels["MatMulIntegerToFloat"], kernels["QGemm"]) == (1, 2, 1)

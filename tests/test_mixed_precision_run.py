@@ -87,7 +87,8 @@ def test_the_file_keeps_its_target_size(tmp_path, scheme):
     size = (result.folder / "model.onnx").stat().st_size
     mixed = result.report["mixed_precision"]
     assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 42_000
-    assert mixed["chosen"]["cost"] - size < 300 and result.report["warnings"] == []
+    biases = sum(layer["shape"][0] for layer in result.report["layers"])  # may take 2 bytes instead of 4
+    assert mixed["chosen"]["cost"] - size < 300 + 2 * biases and result.report["warnings"] == []
     assert set(mixed["widths"].values()) == {4, 8} == set(stored_widths(result.folder).values())
     assert 6 in {q.spec.bits for q in activation_quantizers(result.student).values()}
 

@@ -21,6 +21,7 @@ from dfq.size_estimate import stored_weight_bytes
 from dfq.teacher import Teacher
 
 NARROW, WIDE = 4, 8  # a width of each container
+LARGE = 1000.0  # as a bias: some 10^6 steps of its grid, which need 32 bits
 
 
 class FileSize:
@@ -32,7 +33,8 @@ class FileSize:
     Measured, not modelled: a student with the widest and one with the narrowest weights are exported, and their
     difference gives the cost of the extra nodes, shared equally by the layers; `cost` exports the choice itself.
     Those students are calibrated on noise, and not trained. That does not move a byte, except that tensors which happen
-    to be equal are stored once: they are therefore made unequal, and the real file can only be a little smaller.
+    to be equal are stored once, and biases that fit 16 bits in 16: they are therefore made unequal and large, and the
+    real file can only be a little smaller.
     """
 
     unit = "bytes"
@@ -97,7 +99,7 @@ def _make_unequal(student: fx.GraphModule, generator: torch.Generator) -> None:
         noise = torch.rand(parameter.shape, generator=generator).to(parameter.device) / 10
         parameter.mul_(1 + noise)
         if name.endswith(".bias"):  # may be zero in every layer
-            parameter.add_(noise)
+            parameter.add_(LARGE * (1 + noise))
     moved = [quantizer for quantizer in activation_quantizers(student).values() if quantizer.zero_point != 0]
     for index, quantizer in enumerate(moved):
         quantizer.zero_point.fill_(max(quantizer.spec.q_max - 1 - index, 1))
