@@ -16,6 +16,7 @@ from dfq.export.islands import count_nodes
 from dfq.export.opinions import error_in_steps
 from dfq.input_spec import InputSpec
 from dfq.scheme import make_scheme
+from dfq.targets import DEFAULT_TARGET
 from dfq.teacher import Teacher
 
 SPEC = InputSpec(size=(3, 64, 64), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -47,6 +48,13 @@ FAMILIES = {
     "convnext_tiny": Family({"QLinearConv": 22, "MatMulIntegerToFloat": 36, "QGemm": 1}, ("Conv", "Gemm")),
     "vit_b_16": Family({"QLinearConv": 1, "MatMulIntegerToFloat": 16, "QGemm": 1}, ("Conv", "Gemm")),
 }
+# With the default target: what gains nothing from integers stays in float (`dfq.targets.Target.least_products`).
+ALL_INTEGER = "openvino"
+IN_FLOAT_ON_PURPOSE = {
+    "mobilenet_v3_small": Family({"QLinearConv": 23, "QLinearAdd": 6, "QGemm": 2}, ("Gemm", "FusedGemm", "Add")),
+    "efficientnet_b0": Family({"QLinearConv": 28, "QLinearAdd": 8, "QGemm": 1}, ("Gemm", "FusedGemm")),
+    "regnet_y_400mf": Family({"QLinearConv": 53, "QLinearAdd": 16, "QGemm": 1}, ("Gemm", "FusedGemm", "Add")),
+}
 QUICK = ("resnet18", "squeezenet1_1", "vit_b_16")
 FOUR_BIT = ("resnet18", "squeezenet1_1")
 
@@ -70,18 +78,19 @@ def build(name: str) -> nn.Module:
 
 
 def cases() -> list:
-    pairs = [(name, 8) for name in FAMILIES] + [(name, 4) for name in FOUR_BIT]
+    rows = [(name, 8, DEFAULT_TARGET) for name in FAMILIES] + [(name, 4, DEFAULT_TARGET) for name in FOUR_BIT]
+    rows += [(name, 8, ALL_INTEGER) for name in IN_FLOAT_ON_PURPOSE]
     return [
-        pytest.param(name, bits, id=f"{name}-{bits}", marks=() if name in QUICK else pytest.mark.slow)
-        for name, bits in pairs
+        pytest.param(name, bits, target, id=f"{name}-{bits}-{target}", marks=() if name in QUICK else pytest.mark.slow)
+        for name, bits, target in rows
     ]
 
 
-@pytest.mark.parametrize(("name", "bits"), cases())
+@pytest.mark.parametrize(("name", "bits", "target"), cases())
 @torch.no_grad()
-def test_family(name: str, bits: int, tmp_path):
-    family = FAMILIES[name]
-    student = quantize(Teacher(build(name), SPEC), make_scheme("deploy", bits=bits)).eval()
+def test_family(name: str, bits: int, target: str, tmp_path):
+    family = (IN_FLOAT_ON_PURPOSE if target == DEFAULT_TARGET else FAMILIES).get(name, FAMILIES[name])
+    student = quantize(Teacher(build(name), SPEC), make_scheme("deploy", bits=bits, target=target)).eval()
     images = torch.randn(8, *SPEC.size)
     calibrate(student, images, ranges="minmax")
     snap_biases(student)
