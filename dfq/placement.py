@@ -54,9 +54,10 @@ class _Graph:
         self.graph_module = graph_module
         self.kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
         self.layers = [str(node.target) for node, kind in self.kinds.items() if kind is Kind.MATRIX]
-        for node in reversed(list(self.kinds)):
-            if self.gains_nothing(node, scheme):
-                self.kinds[node] = Kind.FLOAT
+        for _ in range(2):  # squeeze-and-excitation asks what the layers in front of it do
+            for node in reversed(list(self.kinds)):
+                if self.gains_nothing(node, scheme):
+                    self.kinds[node] = Kind.FLOAT
         self.integer: dict[fx.Node, bool] = {}
         for node in graph_module.graph.nodes:
             self.integer[node] = self._is_integer(node)
@@ -84,7 +85,7 @@ class _Graph:
         """Whether a convolution is not worth the conversions around it, and not wanted by name.
 
         One of few products per output before an operator without integer kernel; and one that computes a single
-        position for such an operator, as in squeeze-and-excitation.
+        position from a pooled tensor in floating point, for such an operator, as in squeeze-and-excitation.
         """
         target, name = find_target(scheme.target), str(node.target)
         if scheme.placement != "edges" or name in scheme.overrides or not self._is_convolution(node):
@@ -94,9 +95,20 @@ class _Graph:
         convolution = self.graph_module.get_submodule(name)
         assert isinstance(convolution, nn.Conv2d)
         products = convolution.weight[0].numel()
-        one_position = node.meta["tensor_meta"].shape[2:].numel() == 1
-        few = any(in_float) and products < target.least_products
-        return few or (one_position and all(in_float) and target.least_products > 0)
+        if self._has_one_position(node):
+            return all(in_float) and self._is_pooled_in_float(node) and target.least_products > 0
+        return any(in_float) and products < target.least_products
+
+    def _has_one_position(self, node: fx.Node) -> bool:
+        return self._is_convolution(node) and node.meta["tensor_meta"].shape[2:].numel() == 1
+
+    def _is_pooled_in_float(self, node: fx.Node) -> bool:
+        """Whether what was pooled for this convolution, or for one of a single position before it, is no integer."""
+        source = node.all_input_nodes[0]
+        passes = (Kind.INTEGER, Kind.PASS, Kind.RELU)
+        while source.all_input_nodes and (self.kinds[source] in passes or self._has_one_position(source)):
+            source = source.all_input_nodes[0]
+        return self.kinds[source] is Kind.FLOAT
 
     def _behind_relu(self, node: fx.Node) -> list[fx.Node]:
         return self.readers(node) if self.kinds[node] is Kind.RELU else [node]

@@ -67,6 +67,13 @@ def test_convolutions_that_gain_nothing_stay_in_float_but_for_their_weights():
     assert len(activation_quantizers(student)) == 5
 
 
+def test_squeeze_and_excitation_of_integers_runs_on_integers():
+    network = Mobile()
+    network.act = nn.ReLU()  # so that the depthwise convolution, whose output is pooled, ...
+    student = make(network, overrides={"depthwise": 8})  # ... runs on integers
+    assert in_float(student) == set()
+
+
 def test_a_layer_with_bits_of_its_own_runs_on_integers():
     assert "stem" not in in_float(make(Mobile(), overrides={"stem": 8}))
 
