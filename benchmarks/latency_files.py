@@ -76,14 +76,17 @@ def random_network(name: str, images: Tensor) -> nn.Module:
 
 
 def write_files(name: str, folder: Path) -> dict[str, str]:
-    """Writes what is not there yet; returns why files are missing, by label. A file that stands is whole."""
+    """Writes what is not there yet and did not fail before; returns why files are missing, by label."""
     folder.mkdir(parents=True, exist_ok=True)
     images = torch.randn(8, *INPUT.size, generator=torch.Generator().manual_seed(0))
     model: list[nn.Module] = []
     skipped = {}
     for label, write in _writers(images):
         path = folder / ENTRIES[label].file
-        if path.exists():
+        failed = path.with_suffix(".failed")
+        if failed.exists():
+            skipped[label] = failed.read_text()
+        if path.exists() or failed.exists():
             continue
         if not model:
             model.append(random_network(name, images))
@@ -93,6 +96,7 @@ def write_files(name: str, folder: Path) -> dict[str, str]:
             if label in ("float", *WIDTHS):
                 raise
             skipped[label] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+            failed.write_text(skipped[label])
     return skipped
 
 
