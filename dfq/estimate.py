@@ -100,9 +100,8 @@ class Estimate:
 FITTED = Estimate(offset=-0.123, power=2.05, error=0.017)
 
 
-LIKE_TRAINING_DATA = (
-    0.1  # mean deviation from the BatchNorm statistics; beyond it images tell nothing (sketches, noise)
-)
+# Mean deviation from the BatchNorm statistics beyond which images tell nothing (sketches, noise).
+LIKE_TRAINING_DATA = 0.1
 
 
 def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:

@@ -57,7 +57,7 @@ MOVES = frozenset(
 )
 NO_KERNEL = "no integer kernel in ONNX Runtime's CPU provider"
 NOT_QUANTIZED_OUTPUT = "its output is not quantized by this scheme"
-NOT_QUANTIZED_INPUT = "it reads a tensor that this scheme leaves in floating point"
+NOT_QUANTIZED_INPUT = "it reads a tensor in floating point: by the scheme, or as integers would not be faster"
 NOT_ABSORBED = "the grid behind it does not clip where it clips"
 NOT_FUSED = "ONNX Runtime did not fuse it with its QuantizeLinear and DequantizeLinear"
 

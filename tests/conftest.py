@@ -9,11 +9,15 @@ import torch
 from checkpoint_cases import ARCH
 from command_line import SMALL, succeed
 from export_cases import make_student
+from incremental_cases import OLD, part
 from small_nets import SPEC
+from torch import nn
 
-from dfq.checkpoint import save_checkpoint
+from dfq.checkpoint import load_checkpoint, save_checkpoint
+from dfq.demo import BATCH_SIZE, normalized
 from dfq.export import export_onnx
 from dfq.models.registry import DIGITS_INPUT, build
+from dfq.teacher import Teacher
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out, and other processes may want a core
 
@@ -73,3 +77,31 @@ def exported(tmp_path_factory):
         return student, export_onnx(student, tmp_path_factory.mktemp("onnx") / f"{name}.onnx", SPEC)
 
     return export
+
+
+@pytest.fixture(scope="session")
+def old_file(tmp_path_factory):
+    """A checkpoint that knows the digits 0 to 4."""
+    torch.manual_seed(0)
+    model, known = build("dfq/digits_cnn", OLD), part("training", 0, OLD - 1)
+    images, labels = normalized(known), torch.from_numpy(known.labels)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
+    for _ in range(150):
+        index = torch.randint(len(images), (BATCH_SIZE,))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images[index]), labels[index]).backward()
+        optimizer.step()
+    return save_checkpoint(tmp_path_factory.mktemp("old") / "old.pt", model.eval(), "dfq/digits_cnn", DIGITS_INPUT)
+
+
+@pytest.fixture(scope="session")
+def new_file(tmp_path_factory):
+    found = part("training", OLD, 9)
+    path = tmp_path_factory.mktemp("new") / "new.npz"
+    np.savez(path, images=found.images, labels=found.labels)
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_teacher(old_file):
+    return Teacher(load_checkpoint(old_file).model, DIGITS_INPUT)
