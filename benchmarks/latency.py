@@ -3,22 +3,19 @@
     python benchmarks/latency.py [--models resnet18 …] [--prepare] [--again] [--show]
 
 Batch 1. One process per engine and file (`latency_worker.py`), asked in turns; medians over the rounds of ratios within
-a round, so that a machine that slows down slows all alike. Networks that `results/latency.json` holds are not measured
-again. `--prepare` only writes the files, which takes minutes and may share the machine; measuring wants it idle.
+a round, so that a machine that slows down slows all alike. What is measured while two cores are worth less than two
+(`calm.py`) is measured again. Networks that `results/latency.json` holds are left out. `--prepare` only writes the
+files, which takes minutes and may share the machine; measuring wants it idle.
 """
 
 import argparse
 import json
 import platform
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-from latency_files import ENTRIES, STATIC, Entry, nodes_of, write_files
+from latency_files import ENTRIES, write_files
+from latency_measure import measure
 from rich.console import Console
 from rich.table import Table
 
@@ -36,65 +33,6 @@ LEAST_SPEEDUP = {
 }
 MOST_W4A4_LATENCY, LEAST_OF_STATIC = 1.05, 1.0
 MOST_W4A4_SIZE = {"resnet18": 0.14, "mobilenet_v2": 0.18}
-
-
-class Worker:
-    """A process that runs one file in one engine and is asked for its latency."""
-
-    def __init__(self, entry: Entry, folder: Path, threads: int):
-        command = [sys.executable, HERE / "latency_worker.py", entry.engine, folder / entry.file, str(threads)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([str(part) for part in command], text=True, **pipes)
-
-    def is_ready(self) -> bool:
-        """Waits until the engine has run the file once; False if it cannot."""
-        return self.process.stdout.readline().strip() == "ready"
-
-    def measure(self, seconds: float) -> float:
-        """Median milliseconds of a run."""
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-
-@contextmanager
-def workers(labels: list[str], folder: Path, threads: int) -> Iterator[dict[str, Worker]]:
-    with ExitStack() as stack:
-        started = {label: Worker(ENTRIES[label], folder, threads) for label in labels}
-        for worker in started.values():
-            stack.callback(worker.process.wait)
-            stack.callback(worker.process.stdin.close)
-        yield {label: worker for label, worker in started.items() if worker.is_ready()}
-
-
-def measure(folder: Path, threads: int, rounds: int, seconds: float) -> dict:
-    """Medians in milliseconds, ratios with the value of each round, sizes in bytes, nodes."""
-    labels = [label for label, entry in ENTRIES.items() if (folder / entry.file).exists()]
-    with workers(labels, folder, threads) as ready:
-        order = list(ready)
-        each = []
-        for first in range(rounds):  # another one begins each time: who follows whom matters by some percent
-            turn = order[first % len(order) :] + order[: first % len(order)]
-            each.append({label: ready[label].measure(seconds) for label in turn})
-    latency = {label: float(np.median([found[label] for found in each])) for label in order}
-    best = min((label for label in STATIC if label in latency), key=lambda label: latency[label])
-    pairs = {"float/int8": ("float", "int8"), "static/int8": (best, "int8"), "w4a4/int8": ("w4a4", "int8")}
-    rounds_of = {name: [found[a] / found[b] for found in each] for name, (a, b) in pairs.items()}
-    sizes = {label: _size(folder / ENTRIES[label].file) for label in labels}
-    return {
-        "latency_ms": latency,
-        "ratios": {name: float(np.median(values)) for name, values in rounds_of.items()},
-        "ratios_of_each_round": rounds_of,
-        "best_static": best,
-        "size_bytes": sizes,
-        "nodes": {label: nodes_of(folder, label) for label in ("float", "int8", "w4a4", best)},
-        "not_run": sorted({label for label in labels if label not in latency}),
-    }
-
-
-def _size(path: Path) -> int:
-    weights = path.with_suffix(".bin")  # of OpenVINO's own format
-    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
 
 
 def missed(name: str, result: dict) -> list[str]:

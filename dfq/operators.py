@@ -14,6 +14,7 @@ from dfq.quant_layers import MATRIX_LAYERS
 class Kind(Enum):
     MATRIX = "matrix layer: weights and inputs on integer grids"
     INTEGER = "integer kernel that reads and writes quantized tensors"
+    GATE = "the same, in the runtimes that have it (`Target.integer_gates`): floating point in the others"
     RELU = "absorbed by the layer before it: clipping at the end of the grid does the same"
     PASS = "moves or selects values: stays on its input's grid"
     FLOAT = "no integer kernel: computed in floating point"
@@ -23,10 +24,12 @@ MODULES: dict[type[nn.Module], Kind] = {
     **dict.fromkeys(MATRIX_LAYERS, Kind.MATRIX),
     **dict.fromkeys((nn.ReLU, nn.ReLU6), Kind.RELU),
     **dict.fromkeys((GlobalAveragePool, nn.AvgPool2d), Kind.INTEGER),
+    nn.Sigmoid: Kind.GATE,
     **dict.fromkeys((nn.MaxPool2d, nn.Flatten, nn.ZeroPad2d, nn.ChannelShuffle, nn.PixelShuffle), Kind.PASS),
 }
 FUNCTIONS: dict[object, Kind] = {
     **dict.fromkeys((operator.add, operator.iadd, torch.add, torch.cat, torch.concat, F.avg_pool2d), Kind.INTEGER),
+    **dict.fromkeys((operator.mul, operator.imul, torch.mul, torch.sigmoid, F.sigmoid), Kind.GATE),
     **dict.fromkeys((F.relu, F.relu_, F.relu6, torch.relu, torch.relu_), Kind.RELU),
     **dict.fromkeys((torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze), Kind.PASS),
     **dict.fromkeys((torch.unsqueeze, torch.chunk, torch.split, operator.getitem), Kind.PASS),
@@ -34,6 +37,7 @@ FUNCTIONS: dict[object, Kind] = {
 }
 METHODS: dict[str, Kind] = {
     **dict.fromkeys(("add", "add_"), Kind.INTEGER),
+    **dict.fromkeys(("mul", "mul_", "sigmoid", "sigmoid_"), Kind.GATE),
     **dict.fromkeys(("relu", "relu_"), Kind.RELU),
     **dict.fromkeys(("view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze"), Kind.PASS),
     **dict.fromkeys(("chunk", "split", "contiguous", "unflatten"), Kind.PASS),
@@ -41,6 +45,7 @@ METHODS: dict[str, Kind] = {
 
 
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 
 
 def is_tensor(node: object) -> bool:
@@ -56,7 +61,7 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
         return MODULES.get(type(graph_module.get_submodule(str(node.target))), Kind.FLOAT)
     if node.target is F.pad and not _pads_with_zero(node):
         return Kind.FLOAT
-    if node.target in ADDITIONS and not all(is_tensor(argument) for argument in node.args[:2]):
+    if node.target in (*ADDITIONS, *PRODUCTS) and not all(is_tensor(argument) for argument in node.args[:2]):
         return Kind.FLOAT
     if node.op == "call_method":
         return METHODS.get(str(node.target), Kind.FLOAT)

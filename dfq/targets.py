@@ -25,6 +25,8 @@ class Target:
         integer_operators: operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip for
             grids below 8 bits, Pad, Slice), and biases may be int32. False: they work on the floating-point side, with
             the same results.
+        integer_gates: Sigmoid and products of two tensors run on integers where all that they read is integer, as in
+            squeeze-and-excitation behind ReLU.
         least_products: a convolution whose output meets an operator without integer kernel (SiLU, HardSwish, a
             normalization) stays in floating point if each output is a sum of fewer products than this: it saves less
             than the conversions behind it cost. 0: none does.
@@ -40,6 +42,7 @@ class Target:
     zero_points: bool
     packs_constants: bool
     integer_operators: bool
+    integer_gates: bool
     least_products: int
     has_quick_gelu: bool
     opset: int
@@ -56,7 +59,8 @@ TARGETS: dict[str, Target] = {
             zero_points=True,
             packs_constants=True,
             integer_operators=True,
-            least_products=40,
+            integer_gates=True,
+            least_products=100,
             has_quick_gelu=True,
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "
@@ -69,6 +73,7 @@ TARGETS: dict[str, Target] = {
             zero_points=True,
             packs_constants=True,
             integer_operators=False,
+            integer_gates=False,
             least_products=0,
             has_quick_gelu=False,
             opset=21,
@@ -82,6 +87,7 @@ TARGETS: dict[str, Target] = {
             zero_points=False,
             packs_constants=False,
             integer_operators=False,
+            integer_gates=False,
             least_products=0,
             has_quick_gelu=False,
             opset=18,
@@ -95,6 +101,7 @@ TARGETS: dict[str, Target] = {
             zero_points=True,
             packs_constants=True,
             integer_operators=True,
+            integer_gates=False,
             least_products=0,
             has_quick_gelu=False,
             opset=21,
@@ -108,6 +115,7 @@ TARGETS: dict[str, Target] = {
             zero_points=True,
             packs_constants=False,
             integer_operators=True,
+            integer_gates=False,
             least_products=0,
             has_quick_gelu=False,
             opset=18,

@@ -38,7 +38,7 @@ class Mixer(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.patches, self.norm = nn.Conv2d(3, 16, 4, 4), nn.LayerNorm(16)
+        self.patches, self.norm = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16)
         self.wide, self.narrow, self.head = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 5)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -67,11 +67,21 @@ def test_convolutions_that_gain_nothing_stay_in_float_but_for_their_weights():
     assert len(activation_quantizers(student)) == 5
 
 
-def test_squeeze_and_excitation_of_integers_runs_on_integers():
+@pytest.mark.parametrize("target, kernels", [("ort-cpu", 1), ("openvino", None)])
+def test_squeeze_and_excitation_of_integers_runs_on_integers(tmp_path, target, kernels):
     network = Mobile()
     network.act = nn.ReLU()  # so that the depthwise convolution, whose output is pooled, ...
-    student = make(network, overrides={"depthwise": 8})  # ... runs on integers
+    student = make(network, overrides={"depthwise": 8}, target=target)  # ... runs on integers
     assert in_float(student) == set()
+    path = export_onnx(student, tmp_path / "model.onnx", SPEC, target=target)
+    assert_agree(student, path)
+    integer = count_nodes(path)["integer"]
+    assert integer.get("QLinearSigmoid") == integer.get("QLinearMul") == kernels
+
+
+def test_products_and_sigmoids_of_floats_stay_in_float(tmp_path):
+    integer = count_nodes(export_onnx(make(Mobile()), tmp_path / "model.onnx", SPEC))["integer"]
+    assert not {"QLinearSigmoid", "QLinearMul"} & integer.keys()
 
 
 def test_a_layer_with_bits_of_its_own_runs_on_integers():

@@ -1,0 +1,100 @@
+"""What a placement asks of a traced graph: who reads a tensor, which operators run on integers, which gain nothing."""
+
+from torch import fx, nn
+
+from dfq.operators import Kind, is_tensor, kind_of
+from dfq.scheme import Scheme
+from dfq.targets import find_target
+
+ON_INTEGERS = (Kind.INTEGER, Kind.GATE)  # where all that they read is integer
+ON_FLOATS = (Kind.FLOAT, Kind.GATE)  # worth no conversion for their own sake
+
+
+class PlacementGraph:
+    """The questions that a placement asks of a graph."""
+
+    def __init__(self, graph_module: fx.GraphModule, scheme: Scheme):
+        self.graph_module = graph_module
+        self.kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
+        if not find_target(scheme.target).integer_gates:
+            self.kinds = {node: Kind.FLOAT if kind is Kind.GATE else kind for node, kind in self.kinds.items()}
+        self.layers = [str(node.target) for node, kind in self.kinds.items() if kind is Kind.MATRIX]
+        for _ in range(2):  # squeeze-and-excitation asks what the layers in front of it do
+            for node in reversed(list(self.kinds)):
+                if self.gains_nothing(node, scheme):
+                    self.kinds[node] = Kind.FLOAT
+        self.integer: dict[fx.Node, bool] = {}
+        for node in graph_module.graph.nodes:
+            self.integer[node] = self._is_integer(node)
+        self.float_layers = {*self.layers} - {str(n.target) for n, kind in self.kinds.items() if kind is Kind.MATRIX}
+
+    def moved(self, node: fx.Node) -> list[fx.Node]:
+        """Nodes that only move values of `node`, transitively."""
+        direct = [user for user in node.users if self.kinds[user] is Kind.PASS]
+        return direct + [further for user in direct for further in self.moved(user)]
+
+    def readers(self, node: fx.Node) -> list[fx.Node]:
+        """Nodes that compute with the values of `node`, reached directly or through moves."""
+        users = [user for holder in (node, *self.moved(node)) for user in holder.users]
+        return [user for user in dict.fromkeys(users) if self.kinds[user] is not Kind.PASS]
+
+    def is_absorbed(self, node: fx.Node) -> bool:
+        users = list(node.users)
+        return len(users) == 1 and self.kinds[users[0]] is Kind.RELU
+
+    def _is_convolution(self, node: fx.Node) -> bool:
+        is_matrix = self.kinds[node] is Kind.MATRIX
+        return is_matrix and isinstance(self.graph_module.get_submodule(str(node.target)), nn.Conv2d)
+
+    def gains_nothing(self, node: fx.Node, scheme: Scheme) -> bool:
+        """Whether a convolution is not worth the conversions around it, and not wanted by name.
+
+        One of few products per output before an operator without integer kernel; and one that computes a single
+        position from a pooled tensor in floating point, for such an operator, as in squeeze-and-excitation.
+        """
+        target, name = find_target(scheme.target), str(node.target)
+        if scheme.placement != "edges" or name in scheme.overrides or not self._is_convolution(node):
+            return False
+        readers = [further for user in self.readers(node) for further in self._behind_relu(user)]
+        users = [user for user in readers if is_tensor(user) and user.op != "output"]
+        convolution = self.graph_module.get_submodule(name)
+        assert isinstance(convolution, nn.Conv2d)
+        products = convolution.weight[0].numel()
+        if self._has_one_position(node):
+            only_floats = len(users) == len(readers) and all(self.kinds[user] in ON_FLOATS for user in users)
+            return only_floats and self._is_pooled_in_float(node) and target.least_products > 0
+        return any(self._needs_floats(user) for user in users) and products < target.least_products
+
+    def _needs_floats(self, node: fx.Node) -> bool:
+        """Whether it has no integer kernel, or is a gate of something in floating point."""
+        if self.kinds[node] is Kind.GATE:
+            return any(self._needs_floats(source) for source in node.all_input_nodes if is_tensor(source))
+        return self.kinds[node] is Kind.FLOAT
+
+    def _has_one_position(self, node: fx.Node) -> bool:
+        return self._is_convolution(node) and node.meta["tensor_meta"].shape[2:].numel() == 1
+
+    def _is_pooled_in_float(self, node: fx.Node) -> bool:
+        """Whether what was pooled for this convolution, or for one of a single position before it, is no integer."""
+        source = node.all_input_nodes[0]
+        passes = (*ON_INTEGERS, Kind.PASS, Kind.RELU)
+        while source.all_input_nodes and (self.kinds[source] in passes or self._has_one_position(source)):
+            source = source.all_input_nodes[0]
+        return self.kinds[source] is Kind.FLOAT
+
+    def _behind_relu(self, node: fx.Node) -> list[fx.Node]:
+        return self.readers(node) if self.kinds[node] is Kind.RELU else [node]
+
+    def _is_integer(self, node: fx.Node) -> bool:
+        """Whether `node` must write integers: convolutions, and what is done to integers alone."""
+        sources = [source for source in node.all_input_nodes if is_tensor(source)]
+        if self.kinds[node] is Kind.RELU and not self.is_absorbed(sources[0]):
+            return False
+        follows = self.kinds[node] in (*ON_INTEGERS, Kind.PASS, Kind.RELU)
+        return self._is_convolution(node) or (follows and all(self.integer[source] for source in sources))
+
+    def reads_integers(self, node: fx.Node) -> bool:
+        return self.kinds[node] is Kind.MATRIX or (self.kinds[node] in ON_INTEGERS and self.integer[node])
+
+    def is_logits(self, node: fx.Node) -> bool:
+        return all(reader.op == "output" for reader in self.readers(node))
