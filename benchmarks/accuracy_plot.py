@@ -5,8 +5,8 @@
 The axis is *core seconds*: processor time of all threads, which other work on the machine and the number of threads
 change little, unlike wall time. Rows from before it was recorded have wall time × threads instead, an upper bound: an
 open marker. A run that was resumed knows the time of its last piece only; it counts for the drop, not for the time.
-Several seeds: means, and standard deviations of the drop as bars. The lines are the real-data ceiling: the same
-quantizer on real training images.
+Several seeds: means, and standard deviations of the drop as bars. The lines are the same
+quantizer and training on real images.
 """
 
 import json
@@ -23,7 +23,7 @@ from dfq.pictures import BLUE, DPI, FAINT, INK, ORANGE, dress, save
 
 NET = "resnet20"
 PANELS = (("deploy", 4), ("paper-qat", 3), ("paper-qat", 2))
-CEILINGS = {"real-1024": "--", "real-10000": ":"}
+REAL = {"real-1024": ("1024 real images", "--"), "real-10000": ("10,000 real images", ":")}
 OWN = ("auto", "instant", "reconstruct")  # of this project, drawn in another colour
 LEAST_SPAN = 8.0  # largest ÷ smallest time of an axis
 SHORTEST_SYNTHESIS = 0.2  # seconds; below, the images were those of an earlier piece of a resumed run
@@ -72,18 +72,18 @@ def core_seconds(row: dict) -> float:
 
 def is_whole(row: dict) -> bool:
     """Whether one process ran the cell from its first image on."""
-    return row["method"] in CEILINGS or row["seconds"]["synthesis"] > SHORTEST_SYNTHESIS
+    return row["method"] in REAL or row["seconds"]["synthesis"] > SHORTEST_SYNTHESIS
 
 
 def draw(axes: Axes, rows: list[dict], title: str) -> None:
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.annotate("teacher", (1, 0), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
                   ha="right", fontsize=7, color=INK)  # fmt: skip
-    for method, style in CEILINGS.items():
+    for method, (label, style) in REAL.items():
         real = [drop(row) for row in rows if row["method"] == method]
         if real:
             axes.axhline(np.mean(real), color=ORANGE, linewidth=1, linestyle=style)
-            axes.annotate(f"{method}: ceiling", (0, np.mean(real)), (3, 2), xycoords=("axes fraction", "data"),
+            axes.annotate(label, (0, np.mean(real)), (3, 2), xycoords=("axes fraction", "data"),
                           textcoords="offset points", fontsize=7, color=ORANGE)  # fmt: skip
     shown = points([row for row in rows if not row["method"].startswith("real")])
     for index, point in enumerate(shown):

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.json")
     parser.add_argument("--files", type=Path, default=HERE / "work" / "latency", help="where the files are kept")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5, help="in each of three sittings")
     parser.add_argument("--seconds", type=float, default=0.25, help="of each engine in each round")
     parser.add_argument("--prepare", action="store_true", help="only write the files")
     parser.add_argument("--again", action="store_true", help="measure finished networks again")

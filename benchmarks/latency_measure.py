@@ -11,6 +11,7 @@ from calm import LEAST_SCALING, Probe
 from latency_files import ENTRIES, STATIC, Entry, nodes_of
 
 WORKER = Path(__file__).with_name("latency_worker.py")
+SITTINGS = 3  # with new processes each: two of one file may differ, by where their memory happens to lie
 MOST_TRIES = 20  # for a measurement that the machine disturbs; then the calmest one counts
 
 
@@ -27,7 +28,7 @@ class Worker:
         return self.process.stdout.readline().strip() == "ready"
 
     def measure(self, seconds: float) -> float:
-        """Median milliseconds of a run."""
+        """Milliseconds of a run."""
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
@@ -44,18 +45,17 @@ def workers(labels: list[str], folder: Path, threads: int) -> Iterator[dict[str,
 
 
 def measure(folder: Path, threads: int, rounds: int, seconds: float) -> dict:
-    """Medians in milliseconds, ratios with the value of each round, sizes in bytes, nodes."""
+    """`SITTINGS` × `rounds` rounds: medians in milliseconds, ratios with the value of each round, bytes, nodes."""
     labels = [label for label, entry in ENTRIES.items() if (folder / entry.file).exists()]
-    disturbed = 0
-    with workers(labels, folder, threads) as ready, closing(Probe()) as probe:
-        order = list(ready)
-        each = []
-        for first in range(rounds):  # another one begins each time: who follows whom matters by some percent
-            turn = order[first % len(order) :] + order[: first % len(order)]
-            each.append({})
-            for label in turn:
-                each[-1][label], tries = _when_calm(ready[label], seconds, probe)
-                disturbed += tries - 1
+    each, disturbed = [], 0
+    for _ in range(SITTINGS):
+        with workers(labels, folder, threads) as ready, closing(Probe()) as probe:
+            order = list(ready)
+            for first in range(rounds):  # another one begins each time: who follows whom matters by some percent
+                turn = order[first % len(order) :] + order[: first % len(order)]
+                found = {label: _when_calm(ready[label], seconds, probe) for label in turn}
+                each.append({label: latency for label, (latency, _) in found.items()})
+                disturbed += sum(tries - 1 for _, tries in found.values())
     latency = {label: float(np.median([found[label] for found in each])) for label in order}
     best = min((label for label in STATIC if label in latency), key=lambda label: latency[label])
     pairs = {"float/int8": ("float", "int8"), "static/int8": (best, "int8"), "w4a4/int8": ("w4a4", "int8")}
@@ -65,7 +65,7 @@ def measure(folder: Path, threads: int, rounds: int, seconds: float) -> dict:
         "latency_ms": latency,
         "ratios": {name: float(np.median(values)) for name, values in rounds_of.items()},
         "ratios_of_each_round": rounds_of,
-        "measurements": {"kept": rounds * len(order), "disturbed": disturbed},
+        "measurements": {"kept": len(each) * len(order), "disturbed": disturbed},
         "best_static": best,
         "size_bytes": sizes,
         "nodes": {label: nodes_of(folder, label) for label in ("float", "int8", "w4a4", best)},
