@@ -33,6 +33,21 @@ class Mobile(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Gated(nn.Module):
+    """As RegNet: squeeze-and-excitation behind ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.project = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 16, 1)
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 5)
+
+    def forward(self, images):
+        x = torch.relu(self.stem(images))
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(self.pool(x)))))
+        return self.head(torch.relu(self.project(x * gate)).mean((2, 3)))
+
+
 class Reflecting(nn.Module):
     """Padding that is not zero, "same" padding, dilation, and one layer called twice."""
 
@@ -52,6 +67,7 @@ NETWORKS = {
     "concat": PreActivation,
     "relu6": plain,
     "mobile": Mobile,
+    "gated": Gated,
     "option_a": lambda: CifarResNet([1, 1], [8, 16], padded_shortcut, 5),
     "reflecting": Reflecting,
 }

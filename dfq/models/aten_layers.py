@@ -92,6 +92,8 @@ FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     **dict.fromkeys((ATEN.relu6.default, ATEN.relu6_.default), _plain(F.relu6, "self")),
     **dict.fromkeys((ATEN.hardtanh.default, ATEN.hardtanh_.default), _hardtanh),
     **dict.fromkeys((ATEN.add.Tensor, ATEN.add_.Tensor), _add),
+    **dict.fromkeys((ATEN.mul.Tensor, ATEN.mul_.Tensor), _plain(operator.mul, "self", "other")),
+    **dict.fromkeys((ATEN.sigmoid.default, ATEN.sigmoid_.default), _plain(torch.sigmoid, "self")),
     ATEN.cat.default: _plain(torch.cat, "tensors", "dim"),
     ATEN.max_pool2d.default: _plain(F.max_pool2d, "self", *POOLING, "dilation", "ceil_mode"),
     ATEN.avg_pool2d.default: _plain(
