@@ -14,11 +14,13 @@ from dfq.export.engines import ENGINES, MAIN, Opened, open_engines
 from dfq.export.islands import count_nodes
 from dfq.export.latency import median_latencies
 from dfq.export.opinions import Opinion, error_in_steps, form_opinion, same_class
+from dfq.export.rounding_ties import agreement_with_itself
 from dfq.labelled import Labelled
 from dfq.progress import Progress, Silent
 from dfq.teacher import Teacher
 
 BATCH_SIZE = 64
+LEAST_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
 Network = Callable[[Tensor], np.ndarray]
 Logits = dict[str, np.ndarray]
 
@@ -29,8 +31,9 @@ class Agreement:
 
     Attributes:
         images: number of (synthetic) images compared.
-        agreement: top-1 agreement {onnx_student, student_teacher}, each {synthetic, labelled}: on `images` and on the
-            labelled images.
+        agreement: top-1 agreement {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: on
+            `images` and on the labelled images. `student_float64` (see `dfq.export.rounding_ties`) where `onnx_student`
+            is below `LEAST_AGREEMENT`, else None.
         error_steps: {max, mean} of |runtime − student| over the logits, in steps of the 8-bit grid that spans the
             student's logits on these images: step = (largest − smallest logit) / 255. The logits themselves stay in
             floating point; the step is what an 8-bit output would resolve.
@@ -87,16 +90,17 @@ def validate(
     if teacher is not None:
         networks["teacher"] = _logits_of(teacher.model)
     tell = progress or Silent()
-    logits = _run_all(networks, [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)], tell)
-    on_labelled = _on_labelled(networks, labelled, teacher, tell) if labelled is not None else {}
-    both = {"synthetic": logits, "labelled": on_labelled}
+    batches = {"synthetic": list(images.split(BATCH_SIZE))}
+    if labelled is not None:
+        batches["labelled"] = _normalized(labelled, teacher)
+    both = {"labelled": {}} | {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
     latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
     labels = None if labelled is None else np.asarray(labelled.labels)
     return Agreement(
         images=len(images),
-        agreement=_agreements(both),
-        error_steps=error_in_steps(logits[MAIN], logits["student"]),
-        accuracy=_accuracies(on_labelled, labels),
+        agreement=_agreements(both, student, batches, tell),
+        error_steps=error_in_steps(both["synthetic"][MAIN], both["synthetic"]["student"]),
+        accuracy=_accuracies(both["labelled"], labels),
         size_bytes={"float_onnx": _size(float_path), "onnx": _size(path)},
         latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
         nodes=nodes,
@@ -129,16 +133,11 @@ def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: P
     return {name: np.concatenate(parts) for name, parts in logits.items()}
 
 
-def _on_labelled(
-    networks: Mapping[str, Network], labelled: Labelled, teacher: Teacher | None, progress: Progress
-) -> Logits:
+def _normalized(labelled: Labelled, teacher: Teacher | None) -> list[Tensor]:
     if teacher is None:
         raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
-    batches = []
-    for start in range(0, len(labelled.images), BATCH_SIZE):
-        pixels = torch.from_numpy(labelled.images[start : start + BATCH_SIZE]).permute(0, 3, 1, 2).float() / 255
-        batches.append(teacher.input_spec.normalize(pixels))
-    return _run_all(networks, batches, progress)
+    pixels = torch.from_numpy(labelled.images).split(BATCH_SIZE)
+    return [teacher.input_spec.normalize(part.permute(0, 3, 1, 2).float() / 255) for part in pixels]
 
 
 def _opinions(
@@ -156,15 +155,19 @@ def _opinions(
     return [rows[name] for name in ENGINES if name in rows]
 
 
-def _agreements(logits: Mapping[str, Logits]) -> dict[str, dict[str, float | None]]:
-    pairs = {"onnx_student": MAIN, "student_teacher": "teacher"}
-    return {
-        pair: {kind: _agreement(of_kind, other) for kind, of_kind in logits.items()} for pair, other in pairs.items()
-    }
-
-
-def _agreement(logits: Logits, other: str) -> float | None:
-    return same_class(logits["student"], logits[other]) if other in logits else None
+def _agreements(
+    logits: Mapping[str, Logits], student: nn.Module, batches: Mapping[str, list[Tensor]], progress: Progress
+) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
+    for kind, of_kind in logits.items():
+        for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
+            found[pair][kind] = same_class(of_kind["student"], of_kind[other]) if other in of_kind else None
+        of_file = found["onnx_student"][kind]
+        is_doubtful = of_file is not None and of_file < LEAST_AGREEMENT
+        found["student_float64"][kind] = (
+            agreement_with_itself(student, batches[kind], of_kind["student"], progress) if is_doubtful else None
+        )
+    return found
 
 
 def _accuracies(logits: Logits, labels: np.ndarray | None) -> dict[str, float | None]:

@@ -18,6 +18,8 @@ from dfq.export.engine import Engine
 from dfq.export.islands import NO_KERNEL, NOT_QUANTIZED_INPUT, NOT_QUANTIZED_OUTPUT, count_nodes
 from dfq.export.latency import median_latencies
 from dfq.export.opinions import error_in_steps
+from dfq.export.rounding_ties import agreement_with_itself
+from dfq.progress import Silent
 from dfq.scheme import make_scheme
 
 
@@ -100,6 +102,32 @@ def test_disagreement_shows(files):
         other.head.bias.neg_()
     found = validate(files.onnx, other, images())
     assert found.agreement["onnx_student"]["synthetic"] < 0.9 and found.error_steps["max"] > 10
+    assert found.agreement["student_float64"] == {"synthetic": 1.0, "labelled": None}, "rounding ties are not the cause"
+
+
+def test_rounding_ties_are_looked_for_where_file_and_student_differ_only(files):
+    assert validate(files.onnx, files.student, images()).agreement["student_float64"]["synthetic"] is None
+
+
+@torch.no_grad()
+def test_a_student_that_rounds_differently_in_float64():
+    class Tie(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x, torch.full_like(x, 0.5)], 1) + (1e-12 if x.dtype == torch.float64 else 0)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.tie = nn.Parameter(torch.ones(1)), Tie()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.tie(x * self.scale).round()
+
+    batches = [torch.tensor([0.5, 0.0]), torch.tensor([2.0, 0.5])]
+    network = Network()
+    in_float32 = torch.cat([network(batch) for batch in batches]).numpy()
+    assert agreement_with_itself(network, batches, in_float32, Silent()) == pytest.approx(3 / 4)
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("damage", ["absent", "empty", "truncated", "text"])
@@ -123,7 +151,7 @@ def test_float_nodes_say_why(tmp_path):
     class Mixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.first, self.second = nn.Conv2d(3, 4, 5), nn.Conv2d(4, 4, 5)
+            self.first, self.second = nn.Conv2d(3, 4, 7), nn.Conv2d(4, 4, 5)
             self.head = nn.Linear(4, 5)
 
         def forward(self, images):

@@ -57,6 +57,9 @@ def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
             rows.append((f"top-1 = teacher, {kind}", "", percent(of_student), ""))
         if of_file is not None:
             rows.append((f"top-1 = student, {kind}", "", "", percent(of_file)))
+        of_itself = agreement.get("student_float64", {}).get(kind)
+        if of_itself is not None:
+            rows.append((f"top-1 = in float64, {kind}", "", percent(of_itself), ""))
     return rows
 
 

@@ -1,0 +1,36 @@
+"""How much of the difference between a file and its student is in the network itself.
+
+A value that lies between two steps of a grid is rounded up by one order of summation and down by another. In a deep
+network each such tie disturbs the values behind it, some of which then round differently, too; where the network does
+not damp that, two exact computations of the same student end as far apart as two students. So the student in float64
+beside the student in float32 says what to expect of any runtime.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfq.export.opinions import same_class
+from dfq.progress import Progress
+
+MOST_IMAGES = 256  # float64 is slow
+
+
+@torch.no_grad()
+def agreement_with_itself(
+    student: nn.Module, batches: Sequence[Tensor], logits: np.ndarray, progress: Progress
+) -> float:
+    """Top-1 agreement of `student` in float64 with `logits` (N, classes), its own on the same batches in float32."""
+    precise = copy.deepcopy(student).double()
+    device, found = next(precise.parameters()).device, 0
+    own: list[np.ndarray] = []
+    with progress.task("Comparing the student with itself in float64", total=len(batches)) as task:
+        for batch in batches:
+            if found < MOST_IMAGES:
+                own.append(precise(batch.to(device, torch.float64)).numpy(force=True))
+                found += len(batch)
+            task.advance()
+    return same_class(np.concatenate(own), logits[:found])
