@@ -15,6 +15,7 @@ from dfq.errors import DfqError
 from dfq.files import replacing
 from dfq.input_spec import InputSpec
 from dfq.models.registry import build
+from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.scheme import Scheme
 from dfq.targets import DEFAULT_TARGET
@@ -154,7 +155,9 @@ def _build(config: dict, arch: str | None) -> nn.Module:
             "the network's code, which a run folder may not bring along",
             "name it: --arch path/to/net.py:factory, or dfq.load(folder, model=network)",
         )
-    return build(arch or recorded, config["num_classes"])
+    arch = arch or recorded
+    is_fixed = is_file_name(arch) and not file_factory_takes_num_classes(arch)
+    return build(arch, None if is_fixed else config["num_classes"])
 
 
 def write_json(path: Path, values: dict | list) -> None:

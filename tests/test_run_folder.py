@@ -155,6 +155,16 @@ def test_a_run_folder_cannot_name_code_to_execute(tmp_path, finished):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("signature", ["", "num_classes=3"])
+def test_code_that_is_named_is_run_with_or_without_num_classes(tmp_path, finished, signature):
+    code = tmp_path / "net.py"
+    network = "from dfq.models.registry import build\n\ndef factory({}):\n    return build('dfq/digits_cnn', {})\n"
+    code.write_text(network.format(signature, "num_classes" if signature else 10))
+    student = dfq.load(finished.folder, arch=f"{code}:factory")
+    images = torch.randn(2, 1, 8, 8)
+    assert torch.equal(student(images), dfq.load(finished.folder)(images))
+
+
 def test_python_api_with_a_network_in_memory(tmp_path):
     model = build("dfq/digits_cnn", 10)
     with pytest.raises(DfqError, match="size and normalisation"):
