@@ -56,7 +56,7 @@ class Profile:
 
 PROFILES: dict[str, Profile] = {
     "digits": Profile(
-        DIGITS, "benchmarks/digits_student.py:digits_student", 3, {"images": 1024, "steps": 1500, "flip": False}
+        DIGITS, "benchmarks/digits_student.py:digits_student", 3, {"images": 1024, "steps": 4000, "flip": False}
     ),
     "10m": Profile("resnet56", "dfq/resnet20", 2, {"images": 512, "steps": 1000}, rows={"rdskd": SHORT_RDSKD}),
     "long": Profile("resnet56", "dfq/resnet20", 1, {"images": 2048, "steps": 6000}),
