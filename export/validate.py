@@ -93,7 +93,8 @@ def validate(
     batches = {"synthetic": list(images.split(BATCH_SIZE))}
     if labelled is not None:
         batches["labelled"] = _normalized(labelled, teacher)
-    both = {"labelled": {}} | {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
+    both: dict[str, Logits] = {"synthetic": {}, "labelled": {}}
+    both |= {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
     latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
     labels = None if labelled is None else np.asarray(labelled.labels)
     return Agreement(
