@@ -66,8 +66,8 @@ class PlacementGraph:
         return any(self._needs_floats(user) for user in users) and products < target.least_products
 
     def _needs_floats(self, node: fx.Node) -> bool:
-        """Whether it has no integer kernel, or is a gate of something in floating point."""
-        if self.kinds[node] is Kind.GATE:
+        """Whether it has no integer kernel, or reads something in floating point beside."""
+        if self.kinds[node] in ON_INTEGERS:
             return any(self._needs_floats(source) for source in node.all_input_nodes if is_tensor(source))
         return self.kinds[node] is Kind.FLOAT
 

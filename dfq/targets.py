@@ -28,8 +28,8 @@ class Target:
         integer_gates: Sigmoid and products of two tensors run on integers where all that they read is integer, as in
             squeeze-and-excitation behind ReLU.
         least_products: a convolution whose output meets an operator without integer kernel (SiLU, HardSwish, a
-            normalization) stays in floating point if each output is a sum of fewer products than this: it saves less
-            than the conversions behind it cost. 0: none does.
+            normalization), or is added to a tensor in floating point, stays in floating point if each output is a sum
+            of fewer products than this: it saves less than the conversions behind it cost. 0: none does.
         has_quick_gelu: SiLU is written as ONNX Runtime's own QuickGelu. As Sigmoid and Mul, each of the two would
             dequantize the same tensor again.
         opset: of the file.
@@ -60,7 +60,7 @@ TARGETS: dict[str, Target] = {
             packs_constants=True,
             integer_operators=True,
             integer_gates=True,
-            least_products=100,
+            least_products=250,
             has_quick_gelu=True,
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "

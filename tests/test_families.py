@@ -51,8 +51,8 @@ FAMILIES = {
 # What differs with the default target: gates on integers, and what gains nothing from integers in float.
 ALL_INTEGER = "openvino"
 WITH_DEFAULT_TARGET = {
-    "mobilenet_v3_small": Family({"QLinearConv": 14, "QLinearAdd": 4, "QGemm": 2}, ("Gemm", "FusedGemm")),
-    "efficientnet_b0": Family({"QLinearConv": 22, "QLinearAdd": 5, "QGemm": 1}, ("Gemm", "FusedGemm")),
+    "mobilenet_v3_small": Family({"QLinearConv": 10, "QLinearAdd": 3, "QGemm": 2}, ("Gemm", "FusedGemm")),
+    "efficientnet_b0": Family({"QLinearConv": 11, "QGemm": 1}, ("Gemm", "FusedGemm")),
     "regnet_y_400mf": Family({"QLinearConv": 85, "QLinearAdd": 16, "QLinearMul": 16, "QLinearSigmoid": 16, "QGemm": 1}),
     "convnext_tiny": Family({"QLinearConv": 3, "MatMulIntegerToFloat": 36, "QGemm": 1}, ("Gemm",)),
 }

@@ -20,7 +20,7 @@ class Mobile(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem, self.expand = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 48, 3, padding=1)
+        self.stem, self.expand = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 48, 5, padding=2)
         self.depthwise, self.project = nn.Conv2d(48, 48, 3, padding=1, groups=48), nn.Conv2d(48, 16, 1)
         self.squeeze, self.excite = nn.Conv2d(48, 8, 1), nn.Conv2d(8, 48, 1)
         self.head, self.act = nn.Linear(16, 5), nn.SiLU()
@@ -38,7 +38,7 @@ class Mixer(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.patches, self.norm = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16)
+        self.patches, self.norm = nn.Conv2d(3, 16, 10, 6), nn.LayerNorm(16)
         self.wide, self.narrow, self.head = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 5)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ def test_float_nodes_say_why(tmp_path):
     class Mixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.first, self.second = nn.Conv2d(3, 4, 7), nn.Conv2d(4, 4, 5)
+            self.first, self.second = nn.Conv2d(3, 8, 10), nn.Conv2d(8, 4, 6)
             self.head = nn.Linear(4, 5)
 
         def forward(self, images):
