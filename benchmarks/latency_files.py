@@ -83,7 +83,7 @@ def write_files(name: str, folder: Path) -> dict[str, str]:
     skipped = {}
     for label, write in _writers(images):
         path = folder / ENTRIES[label].file
-        failed = path.with_suffix(".failed")
+        failed = path.with_name(f"{path.name}.failed")
         if failed.exists():
             skipped[label] = failed.read_text()
         if path.exists() or failed.exists():
