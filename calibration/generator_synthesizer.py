@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from dfq.augment import Augment
 from dfq.batch import Batch
+from dfq.batch_norm_statistics import BatchNormStatistics
 from dfq.budget import Budget
 from dfq.calibration.running_generator import RunningGenerator, warm_up
 from dfq.progress import Progress, Silent
@@ -25,6 +26,7 @@ class GeneratorConfig:
         learning_rate, betas: of its Adam.
         student_steps: steps of the student for each one of the generator.
         warm_up: steps of the generator alone, before there is a student.
+        statistics_weight: of the deviation from the teacher's BatchNorm statistics; 0: nothing asks for them.
     """
 
     latent: int
@@ -33,6 +35,7 @@ class GeneratorConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     student_steps: int = 10
     warm_up: int = 200
+    statistics_weight: float = 0.0
 
 
 class GeneratorSynthesizer(ABC):
@@ -65,6 +68,11 @@ class GeneratorSynthesizer(ABC):
     @abstractmethod
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:
         """One step of the generator; None: there is no student yet."""
+
+    def deviation(self, statistics: BatchNormStatistics) -> dict[str, Tensor]:
+        """The weighted deviation of the images that the teacher has just seen; nothing where it has no weight."""
+        weight = self._schedule.statistics_weight
+        return {"deviation": weight * statistics.absolute_loss()} if weight and self.teacher.has_batch_norm else {}
 
     def draw(self) -> Tensor:
         """Normalised images (N, C, H, W) for one step of the student."""

@@ -4,8 +4,10 @@ Two stages: the generator learns alone against the teacher, then it stands still
 L_G = exp(L_oh − L_oh′) + exp(L_ie − L_ie′) + mode seeking: one-hot answers, classes in balance, images that differ.
 The references L′ are those at the start of each epoch, so that a loss that has risen since weighs exponentially more.
 
-Deviations: batches of 128 instead of 512. In natural units the mode-seeking term is some 60 times smaller than the
-others; it is kept so, with a weight to measure what more of it does.
+Deviations: batches of 128 instead of 512; the deviation from the BatchNorm statistics beside the published terms
+(`statistics_weight`, 0 as published), without which small students learn little (benchmarks/DEFAULTS.md). In natural
+units the mode-seeking term is some 60 times smaller than the others; it is kept so, with a weight to measure what more
+of it does (20 times: the student learns nothing).
 """
 
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class RDSKDConfig(GeneratorConfig):
 
     latent: int = 100
     warm_up: int = 2400
+    statistics_weight: float = 1.0
     epoch: int = 120
     mode_weight: float = 1.0
 
@@ -66,7 +69,9 @@ class RDSKD(GeneratorSynthesizer):
         if student is not None:
             return {}
         images, _ = self.generator.images(self.batch_size)
-        with fast_autocast(self.teacher.device):
-            logits = self.teacher(images)
-        losses = self.references({"one_hot": one_hot(logits), "balance": class_balance(logits)})
-        return self.generator.step(losses | {"modes": self.config.mode_weight * mode_seeking(logits, images)})
+        with self.teacher.bn_statistics() as statistics:
+            with fast_autocast(self.teacher.device):
+                logits = self.teacher(images)
+            losses = self.references({"one_hot": one_hot(logits), "balance": class_balance(logits)})
+            losses["modes"] = self.config.mode_weight * mode_seeking(logits, images)
+            return self.generator.step(losses | self.deviation(statistics))

@@ -4,10 +4,11 @@ arXiv 2302.14290. One step of the generator for ten of the student:
 L_G = one-hot + 5·Σ p̄ log₁₀ p̄ − 0.1·mean|f_T| + (1 − JS₃(t, s)). Some images are pushed into a bounded memory as they go
 by; half of what the student sees comes from there (`dfq.retention`).
 
-Deviations: the divergence is averaged over the batch (the released code also divides by the number of classes); the
-memory is filled once per 25 steps, because a run here is shorter than 400 epochs (published: every 5 epochs, which
-fills it once over in a run); before there is a student, the generator learns for some steps from the teacher alone.
-The variant that replays from a variational autoencoder is not here.
+Deviations: the deviation from the BatchNorm statistics is added (`statistics_weight`, 0 as published); the divergence
+is averaged over the batch (the released code also divides by the number of classes); the memory is filled once per 25
+steps, because a run here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run);
+before there is a student, the generator learns for some steps from the teacher alone. The
+variant that replays from a variational autoencoder is not here.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class RetainConfig(GeneratorConfig):
 
     latent: int = 1000
     learning_rate: float = 0.02
+    statistics_weight: float = 1.0
     balance_weight: float = 5.0
     activation_weight: float = 0.1
     temperature: float = 3.0
@@ -73,10 +75,12 @@ class Retain(GeneratorSynthesizer):
         """One step of the generator."""
         config = self.config
         images, _ = self.generator.images(self.batch_size)
-        with frozen(student), fast_autocast(self.teacher.device):
-            seen = self.look(images)
-            answers = None if student is None else student(images)
-        losses = {
+        with self.teacher.bn_statistics() as statistics, frozen(student):
+            with fast_autocast(self.teacher.device):
+                seen = self.look(images)
+                answers = None if student is None else student(images)
+            deviation = self.deviation(statistics)
+        losses = deviation | {
             "one_hot": one_hot(seen.logits),
             "balance": config.balance_weight * class_balance(seen.logits) / log(10),
             "activation": -config.activation_weight * seen.penultimate.float().abs().mean(),

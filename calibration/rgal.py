@@ -40,5 +40,6 @@ STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
 DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
 STUDENT_FROM_SCRATCH = RelationalDistillation(temperature=20.0, pooled_weight=0.1, triplet_weight=0.1)  # as published
 AS_PUBLISHED = GDFQConfig(terms=(Disagreement(1.0), SynthesisRelations(0.1)))  # the port's generator: GDFQ's
-TRAINING = MappingProxyType({"mix": Mix(blended=1 / 3, patched=1 / 3)})
+MIXTURES = Mix(blended=1 / 3, patched=1 / 3)
+TRAINING = MappingProxyType({"mix": MIXTURES})
 ZOOM = 0.5

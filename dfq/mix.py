@@ -14,13 +14,18 @@ class Mix:
 
     Attributes:
         blended, patched: shares of the batch in [0, 1]; the rest stays as it is.
+        parts: of the batch, one behind the other, each mixed within itself: for objectives that tell them apart.
     """
 
     blended: float = 0.0
     patched: float = 0.0
+    parts: int = 1
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) → the same shape. Partners come from the whole batch."""
+        """Images (N, C, H, W) → the same shape. Partners come from the whole part."""
+        return torch.cat([self._mixed(part, generator) for part in images.chunk(self.parts)])
+
+    def _mixed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         count = len(images)
         to_blend, to_patch = int(self.blended * count), int(self.patched * count)
         mixed = images.clone()

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_nets import small_teacher
+from small_nets import SPEC, Residual, small_teacher
 from test_synthesis import quick
 
 from dfq.batch import Batch
 from dfq.calibration import METHODS, Method
+from dfq.distillation import DistillSettings
 from dfq.image_source import FreshImages
 from dfq.objectives import KnowledgeDistillation
 from dfq.pipeline import quantize_model
 from dfq.run_folder import RunFolder
 from dfq.run_images import held_out_count
 from dfq.settings import Settings
+from dfq.trace import trace_in_place
 
 FEW = {"bits": 3, "scheme": "paper-qat", "images": 32, "steps": 8}
 
@@ -36,6 +38,17 @@ def test_every_row_does_the_whole_job(name, tmp_path):
     if row.objective is not None and row.source is not FreshImages:
         assert report["diversity"]["images"] == 32
     assert all(p.requires_grad for p in result.student.parameters() if p.is_leaf)
+
+
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.objective is not None])
+def test_no_row_mixes_images_whose_drawn_labels_it_reads(name):
+    """A mixture has no label: an objective that reads labels fails without them, and must not see mixtures."""
+    row, teacher = METHODS[name], small_teacher()
+    distillation = DistillSettings(method=name).distillation
+    unlabelled = Batch(torch.randn(8, *SPEC.size))
+    for objective, training in ((row.objective, row.training), (distillation.objective, distillation.training)):
+        if training.get("mix"):
+            assert objective(trace_in_place(Residual(5), SPEC), unlabelled, teacher)
 
 
 @pytest.mark.parametrize("name", ["rgal-zeroq", "gdfq"])

@@ -125,5 +125,12 @@ def test_mixtures_are_made_of_images_of_the_batch():
     assert foreign.min() >= 0.0 and foreign.max() <= 1.0 and len(foreign.unique()) > 20
 
 
+def test_parts_are_mixed_within_themselves():
+    images = torch.tensor([0.0] * 6 + [1.0] * 6).view(12, 1, 1, 1).expand(12, 2, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(Mix(blended=0.5, patched=0.5, parts=2)(images, generator), images)
+    assert not torch.equal(Mix(blended=0.5, patched=0.5)(images, generator), images)
+
+
 def test_plain_networks_without_batch_norm_have_features():
     assert len(small_teacher(plain()).features(batch().images).stages) == 2

@@ -1,5 +1,6 @@
 """RDSKD: the exponential reference restarts per epoch, diversity is what mode seeking rewards, the generator stops."""
 
+from dataclasses import replace
 from math import e
 
 import pytest
@@ -71,3 +72,21 @@ def test_a_resumed_run_that_lost_its_generator_makes_it_again():
     synthesizer = RDSKD(SMALL, small_teacher(), batch_size=8)
     synthesizer.update(torch.nn.Identity())  # images were taken over, so nobody asked for a sample
     assert synthesizer.is_warm and synthesizer.references.steps == 4
+
+
+@pytest.mark.parametrize("weight", (0.0, 1.0))
+def test_statistics_count_where_they_have_a_weight(weight):
+    synthesizer = RDSKD(replace(SMALL, statistics_weight=weight), small_teacher(), batch_size=8)
+    names = {"generator_one_hot", "generator_balance", "generator_modes"}
+    assert synthesizer.learn(None).keys() == names | ({"generator_deviation"} if weight else set())
+
+
+def test_their_weight_draws_the_images_to_the_statistics():
+    teacher, deviations = small_teacher(), []
+    for weight in (0.0, 10.0):
+        config = replace(SMALL, warm_up=60, statistics_weight=weight)
+        images = RDSKD(config, teacher, batch_size=32).sample(64).images
+        with teacher.bn_statistics() as statistics:
+            teacher(images)
+            deviations.append(statistics.absolute_loss().item())
+    assert deviations[1] < 0.8 * deviations[0]
