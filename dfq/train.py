@@ -41,6 +41,7 @@ class TrainSettings:
         learn_scales: False: the ranges stay as calibrated.
         augment: mirror and shift in front of both networks; None: the images as they are.
         mix: mixtures of images in front of both networks.
+        valid_pixels: images are clipped to what a picture can hold first; generators put out what none can.
         evaluate_every: steps between two looks at the held-out synthetic images.
         selection_temperature: τ of the held-out divergence. At 1, images that the teacher is sure of say nothing.
         seed: of batches and augmentation.
@@ -55,6 +56,7 @@ class TrainSettings:
     learn_scales: bool = True
     augment: Augment | None = Augment(shift=3)
     mix: Mix | None = None
+    valid_pixels: bool = False
     evaluate_every: int = 50
     selection_temperature: float = 4.0
     seed: int = 0
@@ -169,6 +171,8 @@ class Trainer:
         return values | synthesis
 
     def _varied(self, images: Tensor) -> Tensor:
+        if self.settings.valid_pixels:
+            images = self.teacher.input_spec.normalize(self.teacher.input_spec.to_pixels(images))
         augmented = self.settings.augment(images, self.generator) if self.settings.augment else images
         return self.settings.mix(augmented, self.generator) if self.settings.mix else augmented
 

@@ -74,7 +74,18 @@ class TestTerms:
     def test_the_head_alone_learns_to_tell_new_from_old(self):
         lesson, features = self.lesson()
         HeadOverAll()(lesson).backward()
-        assert features.grad is None and lesson.head.weight.grad.any()
+        assert not features.grad.any() and lesson.head.weight.grad.any()
+
+    def test_a_class_that_is_new_alone_reaches_the_features_in_part(self):
+        lesson, features = self.lesson()
+        seven = replace(lesson.teacher, logits=torch.randn(10, 7))
+        alone = replace(lesson, teacher=seven, labels=lesson.labels // 7 * 7)
+        gradients = {}
+        for share in (0.0, 0.5, 1.0):
+            (gradients[share],) = torch.autograd.grad(HeadOverAll(share)(alone), features, retain_graph=True)
+        assert not gradients[0.0].any() and gradients[1.0].any()
+        torch.testing.assert_close(gradients[0.5], gradients[1.0] / 2)
+        torch.testing.assert_close(HeadOverAll(0.5)(alone), HeadOverAll(0.0)(alone))
 
     def test_relations_do_not_cross_from_new_images_to_replayed_ones(self):
         lesson, features = self.lesson()

@@ -1,5 +1,7 @@
 """Training: it helps, stops cleanly, survives bad numbers and kills, and selects on held-out synthetic images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_nets import SPEC, small_teacher
@@ -32,6 +34,20 @@ def sources(teacher):
 
 def student_of(teacher, bits=2):
     return calibrate(quantize(teacher, make_scheme("deploy", bits=bits)), batches()[0].images)
+
+
+def test_both_networks_see_valid_pixels_where_asked():
+    teacher, seen = small_teacher(), []
+
+    def watch(student, batch, teacher):
+        seen.append(teacher.input_spec.to_pixels(batch.images) - (batch.images * 0.25 + 0.5))
+        return KnowledgeDistillation()(student, batch, teacher)
+
+    loud = Batch(3 * batches()[0].images)
+    for valid in (True, False):
+        settings = replace(SETTINGS, steps=1, augment=None, valid_pixels=valid)
+        Trainer(teacher, student_of(teacher), watch, settings).fit(FixedImages(teacher, loud), batches()[1])
+    assert seen[0].abs().max() < 1e-5 < 0.1 < seen[1].abs().max()
 
 
 def test_training_lowers_the_held_out_divergence():
