@@ -95,6 +95,7 @@ PROFILES: dict[str, Profile] = {
             *(("mobilenet_v1_0.25", "deploy", bits, "auto") for bits in (8, 6)),
         ),
         seeds=1,
+        settings={"budget": 1800.0},  # 60 minutes of processor time on two cores
     ),
     "gpu": Profile(  # the published budgets
         tuple(

@@ -21,8 +21,7 @@ class DistillSettings:
     """What `dfq distill` takes; each field is the option of the same name.
 
     A student from scratch is trained otherwise than a quantized copy: by SGD with Nesterov's momentum 0.9, at 0.1
-    falling to 0 by a cosine, with weight decay 1e-4, and for more steps. It sees images clipped to valid pixels: what
-    generators put out beyond them, as published, teaches a student that starts from nothing what it will never meet.
+    falling to 0 by a cosine, with weight decay 1e-4, and for more steps.
 
     Attributes:
         method: name of a row of `METHODS`, or a row of your own.
@@ -84,7 +83,6 @@ class DistillSettings:
             optimizer="sgd",
             weight_decay=WEIGHT_DECAY,
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
-            valid_pixels=True,
             seed=self.seed,
         )
         return replace(usual, **self.distillation.training)
