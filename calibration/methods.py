@@ -42,7 +42,7 @@ class Distillation:
 
 # Mixtures are ours: what no paper's 80,000 steps need helps a student of a few thousand (benchmarks/DEFAULTS.md).
 ON_MIXTURES = Distillation(objective=KnowledgeDistillation(), training=rgal.TRAINING)
-# GDFQ's generator never meets the student: nothing is lost where that sees what pictures can hold alone.
+# For generators that never look at the student: nothing is lost where that sees what pictures can hold alone.
 ON_VALID_MIXTURES = replace(ON_MIXTURES, training=MappingProxyType({**rgal.TRAINING, "valid_pixels": True}))
 
 
@@ -182,7 +182,7 @@ METHODS: dict[str, Method] = {
             objective=KnowledgeDistillation(temperature=10.0),
             source=FreshImages,
             training=NOT_AUGMENTED,
-            distillation=replace(ON_MIXTURES, objective=KnowledgeDistillation(temperature=10.0)),
+            distillation=replace(ON_VALID_MIXTURES, objective=KnowledgeDistillation(temperature=10.0)),
         ),
         Method(
             name="retain",
@@ -205,7 +205,7 @@ METHODS: dict[str, Method] = {
             objective=KnowledgeDistillation(),
             source=FreshImages,
             training=NOT_AUGMENTED,
-            distillation=ON_MIXTURES,
+            distillation=ON_VALID_MIXTURES,
         ),
         Method(
             name="dafl",
@@ -215,7 +215,7 @@ METHODS: dict[str, Method] = {
             objective=KnowledgeDistillation(),
             source=FreshImages,
             training=NOT_AUGMENTED,
-            distillation=ON_MIXTURES,
+            distillation=ON_VALID_MIXTURES,
         ),
         Method(
             name="cmi-inversion",
