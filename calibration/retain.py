@@ -7,9 +7,9 @@ by; half of what the student sees comes from there (`dfq.retention`).
 Deviations: the deviation from the BatchNorm statistics is added (`statistics_weight`, 0 as published), beside which the
 generator learns in smaller steps (published: 0.02), both in benchmarks/DEFAULTS.md; the divergence is averaged over the
 batch (the released code also divides by the number of classes); the memory is filled once per 25 steps, because a run
-here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run); before there is a student,
-the generator learns for some steps from the teacher alone. The variant that replays from a variational autoencoder is
-not here.
+here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run); before there is a
+student, the generator learns for some steps from the teacher alone. The variant that replays from a variational
+autoencoder is not here.
 """
 
 from dataclasses import dataclass
