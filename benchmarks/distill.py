@@ -58,6 +58,13 @@ PROFILES: dict[str, Profile] = {
     "digits": Profile(
         DIGITS, "benchmarks/digits_student.py:digits_student", 3, {"images": 1024, "steps": 4000, "flip": False}
     ),
+    "digits-more": Profile(
+        DIGITS,
+        "benchmarks/digits_student.py:digits_student",
+        3,
+        {"images": 1024, "steps": 4000, "flip": False},
+        methods=("qimera", "dafl", "cmi-inversion"),
+    ),
     "10m": Profile("resnet56", "dfq/resnet20", 2, {"images": 512, "steps": 1000}, rows={"rdskd": SHORT_RDSKD}),
     "long": Profile("resnet56", "dfq/resnet20", 1, {"images": 2048, "steps": 6000}),
     "gpu": Profile("resnet56", "dfq/resnet20", 1, {"images": 51_200, "steps": 80_000}),  # the published budgets
