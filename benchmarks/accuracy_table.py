@@ -44,7 +44,7 @@ def spread(values: list[float], digits: int) -> str:
 
 
 ORDER = (
-    "zeroq", "gdfq-published", "gdfq", "rgal-gdfq", "zeroq-kd", "rgal", "rgal-zeroq",
+    "zeroq", "gdfq-published", "gdfq", "qimera", "rgal-gdfq", "zeroq-kd", "rgal", "rgal-zeroq",
     "real-1024", "real-1024-rgal", "real-10000",
 )  # fmt: skip
 BEGIN, END = "<!-- accuracy: written by benchmarks/accuracy.py --readme -->", "<!-- accuracy: end -->"
