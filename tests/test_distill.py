@@ -204,7 +204,9 @@ class TestRows:
 
     def test_a_row_s_training_for_a_quantized_copy_does_not_apply(self):
         settings = DistillSettings(method="gdfq-published").training(SPEC)
-        assert (settings.optimizer, settings.learning_rate, settings.augment) == ("sgd", 0.1, None)
+        assert (settings.optimizer, settings.learning_rate, settings.learn_scales) == ("sgd", 0.1, True)
+        assert settings.mix is not None and settings.augment is not None and settings.valid_pixels
+        assert DistillSettings(method="rgal-gdfq").training(SPEC).augment is None, "how images are varied does"
         assert DistillSettings(method="retain").training(SPEC).weight_decay == 5e-4
         assert DistillSettings().chosen_method.name == "rgal" and DistillSettings().training(SPEC).steps == 2000
 
