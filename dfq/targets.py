@@ -22,6 +22,7 @@ class Target:
         packs_constants: weights of up to 4 bits are stored as INT4 behind a Cast to INT8, biases as INT16 behind a Cast
             to INT32 where they fit, their scales as a product: the runtime folds all of this when it loads the file.
             False: weights as INT8, and so on; the numbers are the same, the file is larger.
+        stores_int2: weights of 2 bits are stored as INT2, in a file of opset 25, where `packs_constants`.
         integer_operators: operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip for
             grids below 8 bits, Pad, Slice), and biases may be int32. False: they work on the floating-point side, with
             the same results.
@@ -41,6 +42,7 @@ class Target:
     signed: bool
     zero_points: bool
     packs_constants: bool
+    stores_int2: bool
     integer_operators: bool
     integer_gates: bool
     least_products: int
@@ -58,6 +60,7 @@ TARGETS: dict[str, Target] = {
             signed=False,
             zero_points=True,
             packs_constants=True,
+            stores_int2=True,
             integer_operators=True,
             integer_gates=True,
             least_products=250,
@@ -72,6 +75,7 @@ TARGETS: dict[str, Target] = {
             signed=False,
             zero_points=True,
             packs_constants=True,
+            stores_int2=False,
             integer_operators=False,
             integer_gates=False,
             least_products=0,
@@ -86,6 +90,7 @@ TARGETS: dict[str, Target] = {
             signed=True,
             zero_points=False,
             packs_constants=False,
+            stores_int2=False,
             integer_operators=False,
             integer_gates=False,
             least_products=0,
@@ -100,6 +105,7 @@ TARGETS: dict[str, Target] = {
             signed=False,
             zero_points=True,
             packs_constants=True,
+            stores_int2=False,
             integer_operators=True,
             integer_gates=False,
             least_products=0,
@@ -114,6 +120,7 @@ TARGETS: dict[str, Target] = {
             signed=False,
             zero_points=True,
             packs_constants=False,
+            stores_int2=False,
             integer_operators=True,
             integer_gates=False,
             least_products=0,

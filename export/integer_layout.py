@@ -1,8 +1,9 @@
 """Passes over the exported graph: constants packed, moved values kept as integers, plain names.
 
-Weights of 4 bits and less are stored as INT4 and cast to INT8 in front of their DequantizeLinear. ONNX Runtime folds
-the cast when it loads the file, and runs its INT8 kernels; INT4 straight into DequantizeLinear would run in floating
-point. Biases (`dfq.export.packed_biases`) are folded in the same way.
+Weights of 4 bits and less are stored as INT4, those of 2 bits as INT2 where the target takes it, and cast to INT8 in
+front of their DequantizeLinear. ONNX Runtime folds the cast when it loads the file, and runs its INT8 kernels; INT4
+straight into DequantizeLinear would run in floating point. Biases (`dfq.export.packed_biases`) are folded in the same
+way.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from dfq.export.packed_biases import pack_biases
 from dfq.export.weights import IntegerWeights
 from dfq.targets import Target
 
-PACKED_BITS = 4
+INT4_BITS, INT2_BITS = 4, 2
+INT2_OPSET = 25  # the first that has the type; `Target.opset` otherwise, which more runtimes read
 MOVES = ("Slice", "Pad")
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Cast")
 
@@ -30,8 +32,11 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights],
             continue
         if constants.in_float:
             _fold_when_loaded(model.graph, model.graph.initializers[name])
-        if constants.bits <= PACKED_BITS:
-            _pack(model.graph, model.graph.initializers[name], constants)
+        if constants.bits <= INT2_BITS and target.stores_int2:
+            _pack(model.graph, model.graph.initializers[name], constants, np.dtype(ml_dtypes.int2))
+            model.opset_imports[""] = INT2_OPSET
+        elif constants.bits <= INT4_BITS:
+            _pack(model.graph, model.graph.initializers[name], constants, np.dtype(ml_dtypes.int4))
     if target.integer_operators:
         _move_as_integers(model.graph)
     if target.packs_constants:
@@ -109,14 +114,14 @@ def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
     return ir.node("Cast", [value], attributes={"to": int(dtype)}, name=f"{layer}/Cast_{dtype.name}")
 
 
-def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights) -> None:
-    """Replaces an INT8 initializer by INT4 → Cast; with a zero point also → Sub, in int32, folded like the cast."""
+def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dtype: np.dtype) -> None:
+    """Replaces an INT8 initializer by one of `dtype` → Cast; with a zero point also → Sub, in int32: all are folded."""
     integers, stored = _numbers(initializer), constants.stored_zero_point.numpy()
     axis = integers.shape.index(len(stored)) if integers.ndim != 2 else _axis(initializer)
     column = [-1 if i == axis else 1 for i in range(integers.ndim)]
-    packed = (integers + stored.reshape(column)).astype(ml_dtypes.int4)
+    packed = (integers + stored.reshape(column)).astype(dtype)
     name = str(initializer.name)
-    small = _initializer(graph, f"{name}.int4", ir.Tensor(packed))
+    small = _initializer(graph, f"{name}.{dtype.name}", ir.Tensor(packed))
     if stored.any():
         wide = _cast(small, ir.DataType.INT32, name)
         zero_point = _initializer(

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from dfq.errors import DfqError
 from dfq.export.runner import Runner, first_line
 
+INT2_REASON = "it knows no INT2 weights; `dfq export --target openvino` stores them in 4 bits"
 FLOATS = ("f32", "f16", "bf16")
 # Layers of OpenVINO's CPU plugin that hold, convert or rearrange values: no arithmetic of the network.
 NOT_ARITHMETIC = frozenset(
@@ -38,7 +40,8 @@ class OpenVinoEngine(Runner):
         try:
             self._compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
         except Exception as error:
-            raise DfqError(f"OpenVINO does not read '{path}': {first_line(error)}", exit_code=1) from error
+            reason = INT2_REASON if _has_int2(path) else first_line(error)
+            raise DfqError(f"OpenVINO does not read '{path}': {reason}", exit_code=1) from error
         lengths = self._compiled.input(0).get_partial_shape()
         super().__init__(path, tuple(None if each.is_dynamic else each.get_length() for each in lengths))
 
@@ -57,3 +60,7 @@ class OpenVinoEngine(Runner):
                     {"name": layer.get_friendly_name(), "op": kind, "reason": f"OpenVINO runs it in {precision}"}
                 )
         return found
+
+
+def _has_int2(path: str | Path) -> bool:
+    return any(tensor.data_type == onnx.TensorProto.INT2 for tensor in onnx.load(path).graph.initializer)

@@ -35,8 +35,8 @@ def export_onnx(
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
-    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 and a cast, per
-    channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not change. The
+    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 or INT2 and a cast,
+    per channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not change. The
     file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or not at all.
 
     Args:
@@ -91,7 +91,8 @@ def _write(
 ) -> Path:
     model = _convert(copied, input_spec, batch_size, target.opset)
     apply_integer_layout(model, weights, target)
-    model.ir_version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", target.opset)])
+    opsets = [onnx.helper.make_opsetid("", model.opset_imports[""])]
+    model.ir_version = onnx.helper.find_min_ir_version_for(opsets)
     model.producer_name, model.producer_version = "dfq", None
     proto = ir.serde.serialize_model(model)
     onnx.checker.check_model(proto, full_check=True)

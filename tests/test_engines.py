@@ -52,6 +52,14 @@ def test_openvino_tells_its_float_layers(exported, tmp_path):
     assert in_float and {"name", "op", "reason"} == set(in_float[0])
 
 
+def test_openvino_says_how_to_give_it_two_bit_weights(exported, tmp_path):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
+    student, path = exported("residual", 2)
+    assert "--target openvino" in open_engines(path, ["openvino"], images(1), threads=1).skipped["openvino"]
+    other = export_onnx(student, tmp_path / "other.onnx", SPEC, target="openvino")
+    assert open_one("openvino", other).run(images()).shape == (32, 5)
+
+
 @pytest.mark.parametrize("engine", ["openvino", "onnx-reference"])
 def test_fixed_batch(exported, tmp_path, engine):
     path = export_onnx(exported("residual", 8)[0], tmp_path / "fixed.onnx", SPEC, batch_size=4)

@@ -20,14 +20,15 @@ def test_file_computes_what_the_student_computes(exported, name, bits):
     assert_agree(*exported(name, bits))
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, 4, 2])
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "reflecting"])
 def test_nothing_computes_in_floating_point(exported, name, bits):
     assert count_nodes(exported(name, bits)[1])["float"] == []
 
 
-def test_integer_kernels_of_a_residual_net(exported):
-    integer = count_nodes(exported("residual", 8)[1])["integer"]
+@pytest.mark.parametrize("bits", [8, 2])
+def test_integer_kernels_of_a_residual_net(exported, bits):
+    integer = count_nodes(exported("residual", bits)[1])["integer"]
     expected = {"QLinearConv": 3, "QLinearAdd": 1, "NhwcMaxPool": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1}
     assert {op: integer.get(op) for op in expected} == expected
 

@@ -59,12 +59,32 @@ def test_four_bit_weights_are_packed(exported):
     assert np.array_equal(numpy_helper.to_array(weight).astype(int), expected.numpy())
 
 
+def test_two_bit_weights_are_packed(exported):
+    student, path = exported("residual", 2)
+    weight, model = initializers(path)["conv1.weight.integers.int2"], onnx.load(path)
+    assert weight.data_type == TensorProto.INT2 and len(weight.raw_data) == student.conv1.weight.numel() // 4
+    expected = student.conv1.weight_quantizer.integers(student.conv1.weight)
+    assert np.array_equal(numpy_helper.to_array(weight).astype(int), expected.numpy())
+    assert (model.ir_version, [(o.domain, o.version) for o in model.opset_import]) == (13, [("", 25)])
+
+
+def test_two_bit_weights_of_a_target_without_int2_are_stored_in_four(exported, tmp_path):
+    path = export_onnx(exported("residual", 2)[0], tmp_path / "other.onnx", SPEC, target="openvino")
+    model = onnx.load(path)
+    assert initializers(path)["conv1.weight.integers.int4"].data_type == TensorProto.INT4
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 21)]
+    assert np.array_equal(Engine(path).run(images()), Engine(exported("residual", 2)[1]).run(images()))
+
+
+@pytest.mark.parametrize("bits", [4, 2])
 @pytest.mark.parametrize("name", ["residual", "mobile"])
-def test_packed_file_equals_its_unpacked_twin(exported, tmp_path, name):
-    path = exported(name, 4)[1]
+def test_packed_file_equals_its_unpacked_twin(exported, tmp_path, name, bits):
+    path = exported(name, bits)[1]
     model = onnx.load(path)
     casts = {node.input[0]: node for node in model.graph.node if node.op_type == "Cast"}
-    packed = [t for t in model.graph.initializer if t.name in casts and t.data_type == TensorProto.INT4]
+    packed = [
+        t for t in model.graph.initializer if t.name in casts and t.data_type == getattr(TensorProto, f"INT{bits}")
+    ]
     assert packed
     for tensor in packed:
         integers = numpy_helper.to_array(tensor).astype(np.int8)

@@ -41,7 +41,7 @@ def inspect(model: Path, **values) -> None:
     console.stdout.print("W, A: bits of the weight and of the tensor that the layer reads.\n", style="dim")
     spec = teacher.input_spec
     tensors = Counter(quantizer.spec.bits for quantizer in activation_quantizers(student).values())
-    float_bytes, quantized_bytes = estimated_bytes(student, find_target(scheme.target).packs_constants)
+    float_bytes, quantized_bytes = estimated_bytes(student, find_target(scheme.target))
     facts = (
         ("Input", f"{'x'.join(map(str, spec.size))}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"),
         ("Classes", str(teacher.num_classes)),

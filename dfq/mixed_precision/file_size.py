@@ -27,8 +27,9 @@ LARGE = 1000.0  # as a bias: some 10^6 steps of its grid, which need 32 bits
 class FileSize:
     """Bytes of the ONNX file.
 
-    The file stores grids of up to 4 bits in 4 and all others in 8, so a width is a candidate only where it is the
-    widest one of its container: 4 and 8. Layers so small that the packing's extra nodes outweigh it keep 8.
+    Grids of up to 4 bits count as stored in 4 and all others in 8 (INT2 is left out: not every runtime reads it), so a
+    width is a candidate only where it is the widest one of its container: 4 and 8. Layers so small that the packing's
+    extra nodes outweigh it keep 8.
 
     Measured, not modelled: a student with the widest and one with the narrowest weights are exported, and their
     difference gives the cost of the extra nodes, shared equally by the layers; `cost` exports the choice itself.
