@@ -25,6 +25,7 @@ NET = "resnet20"
 PANELS = (("deploy", 4), ("paper-qat", 3), ("paper-qat", 2))
 REAL = {"real-1024": ("1024 real images", "--"), "real-10000": ("10,000 real images", ":")}
 OWN = ("auto", "instant", "reconstruct")  # of this project, drawn in another colour
+LINE, NEAR = 10.0, 90.0  # points: between two names, and how close two points need that
 LEAST_SPAN = 8.0  # largest ÷ smallest time of an axis
 SHORTEST_SYNTHESIS = 0.2  # seconds; below, the images were those of an earlier piece of a resumed run
 
@@ -77,8 +78,8 @@ def is_whole(row: dict) -> bool:
 
 def draw(axes: Axes, rows: list[dict], title: str) -> None:
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.annotate("teacher", (1, 0), (-3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", fontsize=7, color=INK)  # fmt: skip
+    axes.annotate("teacher", (0, 0), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  fontsize=7, color=INK)  # fmt: skip
     for method, (label, style) in REAL.items():
         real = [drop(row) for row in rows if row["method"] == method]
         if real:
@@ -86,12 +87,10 @@ def draw(axes: Axes, rows: list[dict], title: str) -> None:
             axes.annotate(label, (0, np.mean(real)), (3, 2), xycoords=("axes fraction", "data"),
                           textcoords="offset points", fontsize=7, color=ORANGE)  # fmt: skip
     shown = points([row for row in rows if not row["method"].startswith("real")])
-    for index, point in enumerate(shown):
+    for point in shown:
         place, colour = (point.seconds, point.drop), BLUE if point.label.split()[0] in OWN else FAINT
         axes.errorbar(*place, point.deviation, marker="o", markersize=5, capsize=3, color=colour,
                       markerfacecolor=colour if point.measured else "white")  # fmt: skip
-        beside = (5, 4 if index % 2 else -10)  # neighbours on opposite sides
-        axes.annotate(point.label, place, beside, textcoords="offset points", fontsize=7, color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.12)
     low, high = axes.get_xlim()
@@ -101,6 +100,22 @@ def draw(axes: Axes, rows: list[dict], title: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     dress(axes, title, "core seconds per run", "drop of top-1 accuracy, points")
+    name_points(axes, shown)
+
+
+def name_points(axes: Axes, shown: list[Point]) -> None:
+    """Writes each point's name to its right, at least `LINE` above the names of lower points near it."""
+    placed: list[tuple[float, float]] = []
+    for point in sorted(shown, key=lambda point: point.drop):
+        across, up = axes.transData.transform((point.seconds, point.drop)) * 72 / DPI
+        height = up - 3
+        for other, taken in sorted(placed, key=lambda name: name[1]):
+            if abs(other - across) < NEAR and abs(taken - height) < LINE:
+                height = taken + LINE
+        placed.append((across, height))
+        leader = {"arrowstyle": "-", "linewidth": 0.4, "color": FAINT}
+        axes.annotate(point.label, (point.seconds, point.drop), (9, height - up), textcoords="offset points",
+                      fontsize=7, color=INK, arrowprops=leader)  # fmt: skip
 
 
 @click.command()

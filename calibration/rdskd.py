@@ -7,7 +7,7 @@ The references L′ are those at the start of each epoch, so that a loss that ha
 Deviations: batches of 128 instead of 512; the deviation from the BatchNorm statistics beside the published terms
 (`statistics_weight`, 0 as published), without which small students learn little (benchmarks/DEFAULTS.md). In natural
 units the mode-seeking term is some 60 times smaller than the others; it is kept so, with a weight to measure what more
-of it does (20 times: the student learns nothing).
+of it does (20 times: 28 % of digits).
 """
 
 from dataclasses import dataclass
