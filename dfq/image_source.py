@@ -45,6 +45,9 @@ class ImageSource(Protocol):
     def images_at_the_end(self) -> Batch:
         """What the student was trained on; a sample of it where every step had its own images."""
 
+    def unseen_at_the_end(self) -> Batch | None:
+        """Images as they are made now, which nothing was trained on; None: they are as they were before training."""
+
     def state_dict(self) -> dict:
         """Tensors and numbers from which `load_state_dict` goes on."""
 
@@ -72,6 +75,9 @@ class FixedImages:
 
     def images_at_the_end(self) -> Batch:
         return self.images
+
+    def unseen_at_the_end(self) -> Batch | None:
+        return None
 
     def state_dict(self) -> dict:
         return {}
@@ -154,6 +160,9 @@ class FreshImages:
 
     def images_at_the_end(self) -> Batch:
         return self.synthesizer.sample(self.count)
+
+    def unseen_at_the_end(self) -> Batch | None:
+        return self.images_at_the_end()
 
     def state_dict(self) -> dict:
         return self.synthesizer.state_dict()

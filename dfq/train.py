@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import cos, isfinite, pi
 from pathlib import Path
 
@@ -85,7 +86,9 @@ class Trainer:
 
     The last one is kept, unless its held-out divergence exceeds the smallest seen by more than a quarter (the figure is
     noisy, and the end of the cosine schedule is where weights settle) or that before training at all: then the best one
-    is restored.
+    is restored. Where a generator moves along, the held-out images are those of its start, and a student that unlearns
+    them a little for the sake of later ones has not gone wrong: there, images of its start and its end together must
+    say the same.
 
     Args:
         checkpoint: a file that is rewritten while training and read at the start where it exists: a killed run that
@@ -115,11 +118,10 @@ class Trainer:
     def fit(self, source: ImageSource, held_out: Batch) -> History:
         """Runs all steps, or until the budget ends; the student then holds the chosen state."""
         self.state = TrainingState(self.checkpoint, self.student, self.optimizer, self.generator, self.history, source)
-        with torch.no_grad():
-            held_out_target = self.teacher(held_out.images)
+        judged = self._with_targets(held_out)
         self.state.resume()
         if not self.history.records:
-            self._evaluate(held_out, held_out_target, {}, 0.0)
+            self._evaluate(*judged, {}, 0.0)
         sums: dict[str, float] = {}
         bad_steps, since = 0, 0
         with self.progress.task("Training the student", self.settings.steps) as task:
@@ -136,15 +138,17 @@ class Trainer:
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value
                 if self.history.steps % self.settings.evaluate_every == 0:
-                    self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, rate)
+                    self._evaluate(*judged, {n: s / since for n, s in sums.items()}, rate)
                     sums, since = {}, 0
                     self.state.save_if_due()
                 task.advance(1, **losses, held_out=self.history.records[-1]["held_out"])
             task.advance(self.settings.steps - self.history.steps)
         if since:
-            self._evaluate(held_out, held_out_target, {n: s / since for n, s in sums.items()}, 0.0)
+            self._evaluate(*judged, {n: s / since for n, s in sums.items()}, 0.0)
         last, first = self.history.records[-1]["held_out"], self.history.records[0]["held_out"]
-        self.history.chosen_step = self.state.choose(last, first)
+        later = source.unseen_at_the_end()
+        measure = None if later is None else partial(self._divergence, *self._with_targets(held_out.joined(later)))
+        self.history.chosen_step = self.state.choose(last, first, measure)
         return self.history
 
     def _set_learning_rate(self, done: float) -> float:
@@ -177,10 +181,18 @@ class Trainer:
         return self.settings.mix(augmented, self.generator) if self.settings.mix else augmented
 
     @torch.no_grad()
-    def _evaluate(self, held_out: Batch, target: Tensor, losses: dict[str, float], rate: float) -> None:
+    def _with_targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(images, the teacher's logits of them)."""
+        return batch.images, torch.cat([self.teacher(images) for images in batch.images.split(256)])
+
+    @torch.no_grad()
+    def _divergence(self, images: Tensor, target: Tensor) -> float:
         self.student.eval()
-        logits = torch.cat([self.student(images) for images in held_out.images.split(self.settings.batch_size)])
-        divergence = float(knowledge_distillation(logits, target, self.settings.selection_temperature))
+        logits = torch.cat([self.student(part) for part in images.split(self.settings.batch_size)])
+        return float(knowledge_distillation(logits, target, self.settings.selection_temperature))
+
+    def _evaluate(self, images: Tensor, target: Tensor, losses: dict[str, float], rate: float) -> None:
+        divergence = self._divergence(images, target)
         record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
         if self.accuracy is not None:
             record["accuracy"] = self.accuracy(self.student)

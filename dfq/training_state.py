@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
@@ -33,15 +34,23 @@ class TrainingState:
             self.best_loss, self.best_step = loss, self.history.steps
             self.best_state = copy.deepcopy(self.student.state_dict())
 
-    def choose(self, last_loss: float, first_loss: float) -> int:
+    def choose(self, last_loss: float, first_loss: float, measure: Callable[[], float] | None = None) -> int:
         """Keeps the last state if it is about as good as the best and better than the first, else restores the best.
 
-        Returns the chosen step.
+        Args:
+            measure: the student's loss on more images; where given, they must say the same before the best is restored.
+
+        Returns:
+            The chosen step.
         """
         self.student.eval()
         if last_loss <= min(self.best_loss * TOLERATED, first_loss):
             return self.history.steps
+        last_state, last_again = copy.deepcopy(self.student.state_dict()), measure() if measure else inf
         self.student.load_state_dict(self.best_state)
+        if measure and last_again <= measure() * TOLERATED:
+            self.student.load_state_dict(last_state)
+            return self.history.steps
         return self.best_step
 
     def save_if_due(self) -> None:

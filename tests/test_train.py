@@ -167,6 +167,51 @@ def test_training_that_did_not_help_is_undone():
     assert state.choose(last_loss=1.1, first_loss=1.0) == 0 and torch.equal(student.weight, before)
 
 
+@pytest.mark.parametrize("last_again, chosen", [(1.2, 10), (1.3, 0)])
+def test_what_later_images_deny_is_not_undone(last_again, chosen):
+    student, history = nn.Linear(2, 2), History()
+    state = TrainingState(None, student, None, torch.Generator(), history, None)
+    before = student.weight.detach().clone()
+    state.keep_if_best(1.0)
+    history.steps = 10
+    with torch.no_grad():
+        student.weight.add_(1)
+    after = student.weight.detach().clone()
+
+    def on_more_images() -> float:
+        return 1.0 if torch.equal(student.weight, before) else last_again
+
+    assert state.choose(last_loss=1.5, first_loss=2.0, measure=on_more_images) == chosen
+    assert torch.equal(student.weight, after if chosen else before)
+
+
+class MovesAway(FixedImages):
+    """Trains on what it also gives as the images of its end, or claims that nothing moved."""
+
+    def __init__(self, teacher, images, later):
+        super().__init__(teacher, images)
+        self.later = later
+
+    def unseen_at_the_end(self):
+        return self.later
+
+
+def test_a_generator_that_moved_away_from_the_held_out_images_keeps_its_last_student():
+    teacher = small_teacher()
+    training, _ = batches()
+    stale = Batch(8 * torch.randn(64, *SPEC.size, generator=torch.Generator().manual_seed(9)).sign())
+
+    def train(later):
+        student = student_of(teacher)
+        trainer = Trainer(teacher, student, KnowledgeDistillation(), replace(SETTINGS, learning_rate=3e-3))
+        return trainer.fit(MovesAway(teacher, training, later), stale)
+
+    undone = train(None)
+    assert undone.chosen_step < 40, "the case under test: stale images speak against the last state"
+    many = Batch(torch.cat([training.images] * 16))
+    assert train(many).chosen_step == 40
+
+
 def test_accuracy_over_time_is_recorded_and_chooses_nothing():
     seen: list[bool] = []
 
