@@ -66,8 +66,17 @@ PROFILES: dict[str, Profile] = {
         methods=("qimera", "dafl", "cmi-inversion"),
     ),
     "10m": Profile("resnet56", "dfq/resnet20", 2, {"images": 512, "steps": 1000}, rows={"rdskd": SHORT_RDSKD}),
+    "10m-random": Profile(
+        "resnet56",
+        "dfq/resnet20",
+        2,
+        {"images": 512, "steps": 1000, "start": "random"},
+        rows={"rdskd": SHORT_RDSKD},
+    ),
     "long": Profile("resnet56", "dfq/resnet20", 1, {"images": 2048, "steps": 6000}),
-    "gpu": Profile("resnet56", "dfq/resnet20", 1, {"images": 51_200, "steps": 80_000}),  # the published budgets
+    "gpu": Profile(
+        "resnet56", "dfq/resnet20", 1, {"images": 51_200, "steps": 80_000, "start": "random"}
+    ),  # as published
     "smoke": Profile(
         DIGITS,
         "benchmarks/digits_student.py:digits_student",
@@ -129,7 +138,17 @@ class Bench:
             teacher, profile.student, folder, DistillSettings(method=method, seed=cell.seed, **profile.settings),
             arch=profile.teacher, labelled=labelled, resume=folder.exists(), accuracy=measured(teacher, labelled),
         ).report  # fmt: skip
-        kept = ("accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds")
+        kept = (
+            "start",
+            "accuracy",
+            "agreement",
+            "diversity",
+            "parameters",
+            "stages",
+            "settings",
+            "training",
+            "seconds",
+        )
         curve = [(record["step"], record["accuracy"]) for record in report["training"]["records"]]
         row = {key: report[key] for key in kept} | {
             "curve": curve, "steadiness": steadiness(curve), "cpu_seconds": time.process_time() - start,

@@ -95,7 +95,7 @@ class TestRun:
         assert pictures == [(distilled.folder / name).read_bytes() for name in files]
         for name in ("teacher", "student"):
             assert f"{distilled.report['parameters'][name]:,}" in page
-        assert "0 of the student's 2 feature maps" in page.replace("&#39;", "'") and "Layers" not in page
+        assert "random weights. 0 of its 2 feature maps" in page.replace("&#39;", "'") and "Layers" not in page
 
     def test_the_file_runs(self, distilled):
         session = onnxruntime.InferenceSession(distilled.folder / "model.onnx", providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ from dfq.calibration import METHODS
 from dfq.cli import console, options, summary
 from dfq.cli.parameters import Named
 from dfq.distillation import DistillSettings, distill_model
+from dfq.distillation.settings import STARTS
 from dfq.labelled import read_labelled
 from dfq.output import check_folder
 
@@ -35,6 +36,14 @@ from dfq.output import check_folder
 @options.seed_option
 @click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 2000]")
 @click.option(
+    "--start",
+    type=click.Choice(STARTS),
+    default=STARTS[0],
+    show_default=True,
+    help="Where the student starts: from the teacher's layers, if it is a shallower network of the same family (else "
+    "from random weights), or from random weights in any case.",
+)
+@click.option(
     "--bits",
     type=int,
     metavar="N",
@@ -55,7 +64,8 @@ def distill(
 ) -> None:
     """Train a network of another architecture to answer like TEACHER, a checkpoint, without data.
 
-    The student starts from random weights and learns on synthetic images. What it becomes is an ordinary checkpoint,
+    The student starts from the teacher's layers where these fit, else from random weights, and learns on synthetic
+    images. What it becomes is an ordinary checkpoint,
     student.pt, which every command takes, and model.onnx, compared in ONNX Runtime.
 
     \b

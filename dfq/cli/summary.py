@@ -127,6 +127,7 @@ def show_distilled(report: dict, folder: Path, name: str) -> None:
     counts = report["parameters"]
     sizes = (f"{counts[which] / 1e3:,.0f} thousand" for which in ("teacher", "student"))
     console.fact("Parameters", " → ".join(sizes))
+    console.fact("Started from", "layers of the teacher" if report["start"] == "teacher" else "random weights")
     console.facts("Notes", report["warnings"])
     _show_seconds(report["seconds"], report["settings"]["images"], report["training"])
     _show_diversity(report["diversity"])

@@ -25,5 +25,9 @@ def _networks(report: dict) -> Section:
         for name, accuracy, file in columns
     )  # fmt: skip
     stages = report["stages"]
-    text = f"{stages['comparable']} of the student's {stages['student']} feature maps have a shape of the teacher's."
+    start = "layers of the teacher" if report["start"] == "teacher" else "random weights"
+    text = (
+        f"The student started from {start}. {stages['comparable']} of its {stages['student']} feature maps have a "
+        "shape of the teacher's."
+    )
     return Section("Networks", text, head=("", "parameters", "accuracy", "file", "latency, batch 1"), rows=rows)

@@ -32,6 +32,7 @@ def make_report(
         "kind": "distilled",
         "arch": arch,
         "student": student.arch,
+        "start": "teacher" if student.inherited else "random",
         "parameters": {"teacher": count_parameters(teacher.model), "student": student.parameter_count},
         "stages": _stages(teacher, student),
         "input_spec": teacher.input_spec.to_dict(),

@@ -100,7 +100,7 @@ def distill_model(
     progress: Progress | None = None,
     accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Distilled:
-    """Trains a network of the architecture `student` from its first weights on, and writes the run folder `out`.
+    """Trains a network of the architecture `student`, and writes the run folder `out`.
 
     Args:
         arch, assumed, labelled, batch, overwrite: as in `dfq.pipeline.quantize_model`.
@@ -112,7 +112,9 @@ def distill_model(
         DfqError: see the stages.
     """
     progress, budget, run = progress or Silent(), Budget(settings.budget), DistillFolder(out)
-    network = make_student(student, teacher, settings.seed)
+    network = make_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
+    if network.inherited:
+        progress.note("the student starts from layers of the teacher")
     run.prepare(_config(teacher, student, settings, arch), resume=resume, overwrite=overwrite)
     if resume and run.is_finished:
         progress.note("the distillation had finished: taken over as it is")

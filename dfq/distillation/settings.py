@@ -13,6 +13,8 @@ IMAGES, IMAGES_LARGE = 2048, 512  # up to 64×64 pixels, and beyond
 STEPS = 2000  # published: 80,000 (RGAL), for a student that starts from nothing
 BATCH, BATCH_LARGE = 128, 32
 LEARNING_RATE, WEIGHT_DECAY = 0.1, 1e-4  # SGD as RGAL, AdaDFKD and Retain publish it, for batches of `BATCH`
+INHERITED_LEARNING_RATE = 0.02  # for a student that has its teacher's layers (benchmarks/DEFAULTS.md)
+STARTS = ("teacher", "random")
 CLIP_NORM = 5.0  # a guard; no paper has one
 
 
@@ -20,8 +22,8 @@ CLIP_NORM = 5.0  # a guard; no paper has one
 class DistillSettings:
     """What `dfq distill` takes; each field is the option of the same name.
 
-    A student from scratch is trained otherwise than a quantized copy: by SGD with Nesterov's momentum 0.9, at 0.1
-    falling to 0 by a cosine, with weight decay 1e-4, and for more steps.
+    Such a student is trained otherwise than a quantized copy: by SGD with Nesterov's momentum 0.9, at 0.1 (0.02 where
+    it starts from the teacher's layers) falling to 0 by a cosine, with weight decay 1e-4, and for more steps.
 
     Attributes:
         method: name of a row of `METHODS`, or a row of your own.
@@ -31,6 +33,8 @@ class DistillSettings:
         steps: training steps; None: 2000.
         budget: seconds for everything together; None: no limit.
         seed: of every random draw, the student's first weights included.
+        start: "teacher": from the teacher's layers, where nearly all of the student's have a counterpart there (a
+            shallower network of the same family); else, and with "random", from random weights, as papers do.
         bits: quantize the distilled student to that many, 2 to 8; None: it stays in floating point.
     """
 
@@ -40,9 +44,12 @@ class DistillSettings:
     steps: int | None = None
     budget: float | None = None
     seed: int = 0
+    start: str = STARTS[0]
     bits: int | None = None
 
     def __post_init__(self):
+        if self.start not in STARTS:
+            raise DfqError(f"start {self.start!r}", f"one of {', '.join(STARTS)}", "see `dfq distill --help`")
         if isinstance(self.method, str) and self.method not in METHODS:
             raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
         method = self._as_settings(self.images).chosen_method  # checks what both jobs have
@@ -72,13 +79,18 @@ class DistillSettings:
         usual = IMAGES if max(input_spec.size[1:]) <= SMALL_SIDE else IMAGES_LARGE
         return self._as_settings(self.images or self.chosen_method.images or usual)
 
-    def training(self, input_spec: InputSpec) -> TrainSettings:
-        """The trainer's settings; the step size goes with the batch."""
+    def training(self, input_spec: InputSpec, *, inherited: bool = False) -> TrainSettings:
+        """The trainer's settings; the step size goes with the batch.
+
+        Args:
+            inherited: the student starts from the teacher's layers.
+        """
         batch_size = BATCH if max(input_spec.size[1:]) <= SMALL_SIDE else BATCH_LARGE
+        learning_rate = INHERITED_LEARNING_RATE if inherited else LEARNING_RATE
         usual = TrainSettings(
             steps=STEPS if self.steps is None else self.steps,
             batch_size=batch_size,
-            learning_rate=LEARNING_RATE * batch_size / BATCH,
+            learning_rate=learning_rate * batch_size / BATCH,
             clip_norm=CLIP_NORM,
             optimizer="sgd",
             weight_decay=WEIGHT_DECAY,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from dfq.distillation.inherit import inherit
 from dfq.errors import DfqError
 from dfq.models.registry import build
 from dfq.teacher import Teacher
@@ -21,19 +22,25 @@ class FloatStudent:
         arch: name that it can be built by.
         model: the network.
         graph: its trace, which shares every layer: what objectives read features from and the trainer moves.
+        inherited: it starts from layers of the teacher.
     """
 
     arch: str
     model: nn.Module
     graph: fx.GraphModule
+    inherited: bool = False
 
     @property
     def parameter_count(self) -> int:
         return count_parameters(self.model)
 
 
-def make_student(arch: str, teacher: Teacher, seed: int) -> FloatStudent:
-    """The network `arch` for the teacher's images and classes, with random weights; on the teacher's device.
+def make_student(arch: str, teacher: Teacher, seed: int, *, from_teacher: bool = False) -> FloatStudent:
+    """The network `arch` for the teacher's images and classes, on the teacher's device.
+
+    Args:
+        seed: of its random weights.
+        from_teacher: where the teacher has its layers, start from these (`dfq.distillation.inherit`).
 
     Raises:
         DfqError: an unknown architecture, or one that does not take the teacher's images or give its classes.
@@ -45,7 +52,8 @@ def make_student(arch: str, teacher: Teacher, seed: int) -> FloatStudent:
     if classes != teacher.num_classes:
         raise DfqError(f"student {arch} with {classes} classes", f"the teacher's {teacher.num_classes}", WAY_OUT)
     graph = trace_in_place(model, teacher.input_spec)
-    return FloatStudent(arch, model, graph.requires_grad_(True))
+    inherited = from_teacher and inherit(model, teacher.model)
+    return FloatStudent(arch, model, graph.requires_grad_(True), inherited)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -69,7 +69,7 @@ def train(
         paired=method.paired, budget=limit,
     )  # fmt: skip
     trainer = Trainer(
-        teacher, student.graph, settings.distillation.objective, settings.training(spec),
+        teacher, student.graph, settings.distillation.objective, settings.training(spec, inherited=student.inherited),
         budget=limit, progress=progress, checkpoint=run.training, accuracy=accuracy,
     )  # fmt: skip
     with clock.stage("training"):

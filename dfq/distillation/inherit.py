@@ -1,0 +1,88 @@
+"""What a student takes over from its teacher before it learns: the layers that stand at corresponding places.
+
+A shallower network of the teacher's family has the same stages with fewer blocks. Blocks of a stage pass on small
+changes of one stream (Veit et al., NeurIPS 2016, arXiv 1605.06431), so those that are left, taken evenly from first to
+last, are a far better start than random weights: what has to be learned is what the missing ones did. DistilBERT (Sanh
+et al. 2019, arXiv 1910.01108) starts likewise, from every other layer.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LEAST_SHARE = 0.9  # of the student's parameters: a few inherited layers between random ones are no start
+
+
+@torch.no_grad()
+def inherit(student: nn.Module, teacher: nn.Module) -> bool:
+    """Copies what fits, by name and shape, where that is nearly all of the student; else leaves it as it is.
+
+    Children are paired by name, those of a sequence by place: in order, as many as fit, spread evenly.
+
+    Returns:
+        Whether anything was copied.
+    """
+    pairs = corresponding(student, teacher)
+    learned = {id(parameter) for parameter in student.parameters()}
+    share = sum(own.numel() for own, _ in pairs if id(own) in learned) / sum(p.numel() for p in student.parameters())
+    if share < LEAST_SHARE:
+        return False
+    for own, other in pairs:
+        own.copy_(other)
+    return True
+
+
+def corresponding(student: nn.Module, teacher: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Parameters and buffers of both that stand at the same place and have the same shape."""
+    theirs = _own_tensors(teacher)
+    pairs = [
+        (tensor, theirs[name])
+        for name, tensor in _own_tensors(student).items()
+        if name in theirs and theirs[name].shape == tensor.shape
+    ]
+    for child, other in _paired_children(student, teacher):
+        pairs += corresponding(child, other)
+    return pairs
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+
+
+def _paired_children(student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    if isinstance(student, nn.Sequential | nn.ModuleList) and isinstance(teacher, nn.Sequential | nn.ModuleList):
+        own, theirs = list(student), list(teacher)
+        return [(own[i], theirs[j]) for i, j in aligned(_fit(own, theirs))]
+    other = dict(teacher.named_children())
+    return [(child, other[name]) for name, child in student.named_children() if name in other]
+
+
+def _fit(own: Sequence[nn.Module], theirs: Sequence[nn.Module]) -> list[list[float]]:
+    """For each pair the share of the first one's values for which the second has some of the same name and shape."""
+    shapes = [{name: tensor.shape for name, tensor in module.state_dict().items()} for module in theirs]
+    fits = []
+    for module in own:
+        tensors = module.state_dict()
+        total = sum(tensor.numel() for tensor in tensors.values())
+        fits.append(
+            [
+                sum(t.numel() for name, t in tensors.items() if other.get(name) == t.shape) / total if total else 0.0
+                for other in shapes
+            ]
+        )
+    return fits
+
+
+def aligned(fits: list[list[float]]) -> list[tuple[int, int]]:
+    """Pairs (i, j), both rising, with the largest sum of `fits[i][j]`; of equal sums the most evenly spread ones."""
+    rows, columns = len(fits), len(fits[0]) if fits else 0
+    best: list[list[tuple[float, list[tuple[int, int]]]]] = [[(0.0, [])] * (columns + 1) for _ in range(rows + 1)]
+    for i in range(rows):
+        for j in range(columns):
+            uneven = abs(i / max(rows - 1, 1) - j / max(columns - 1, 1))
+            sum_before, pairs = best[i][j]
+            taken = (sum_before + fits[i][j] - 1e-3 * uneven**2, [*pairs, (i, j)])
+            choices = (best[i][j + 1], best[i + 1][j], taken) if fits[i][j] else (best[i][j + 1], best[i + 1][j])
+            best[i + 1][j + 1] = max(choices, key=lambda choice: choice[0])
+    return best[rows][columns][1]
