@@ -73,7 +73,7 @@ PROFILES: dict[str, Profile] = {
         {"images": 512, "steps": 1000, "start": "random"},
         rows={"rdskd": SHORT_RDSKD},
     ),
-    "long": Profile("resnet56", "dfq/resnet20", 1, {"images": 2048, "steps": 6000}),
+    "long": Profile("resnet56", "dfq/resnet20", 1, {"images": 1024, "steps": 3000}),
     "gpu": Profile(
         "resnet56", "dfq/resnet20", 1, {"images": 51_200, "steps": 80_000, "start": "random"}
     ),  # as published
