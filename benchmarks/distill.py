@@ -139,16 +139,8 @@ class Bench:
             arch=profile.teacher, labelled=labelled, resume=folder.exists(), accuracy=measured(teacher, labelled),
         ).report  # fmt: skip
         kept = (
-            "start",
-            "accuracy",
-            "agreement",
-            "diversity",
-            "parameters",
-            "stages",
-            "settings",
-            "training",
-            "seconds",
-        )
+            "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",
+        )  # fmt: skip
         curve = [(record["step"], record["accuracy"]) for record in report["training"]["records"]]
         row = {key: report[key] for key in kept} | {
             "curve": curve, "steadiness": steadiness(curve), "cpu_seconds": time.process_time() - start,

@@ -47,7 +47,14 @@ def test_a_shallower_network_of_the_family_takes_all_it_has():
     assert student.conv1.weight.data_ptr() != teacher.conv1.weight.data_ptr(), "a copy: the teacher stays as it is"
 
 
-@pytest.mark.parametrize("student, teacher", [("dfq/resnet56", "dfq/resnet20"), ("dfq/wrn16_1", "dfq/wrn40_2")])
+@pytest.mark.parametrize(
+    "student, teacher",
+    [
+        ("dfq/resnet56", "dfq/resnet20"),
+        ("dfq/wrn16_1", "dfq/wrn40_2"),
+        ("torchvision/vgg11_bn", "torchvision/vgg13_bn"),  # every layer fits some, but not its BatchNorm
+    ],
+)
 def test_where_little_fits_nothing_is_taken(student, teacher):
     network, other = build(student, 10), build(teacher, 10)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

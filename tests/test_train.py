@@ -155,7 +155,8 @@ def test_knowledge_distillation_against_the_definition():
     assert knowledge_distillation(teacher, teacher, 4.0).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_training_that_did_not_help_is_undone():
+def moved_on():
+    """(state of a training whose best loss was 1 at step 0 and that is at step 10 now, student, its weight then)."""
     student, history = nn.Linear(2, 2), History()
     state = TrainingState(None, student, None, torch.Generator(), history, None)
     before = student.weight.detach().clone()
@@ -163,19 +164,18 @@ def test_training_that_did_not_help_is_undone():
     history.steps = 10
     with torch.no_grad():
         student.weight.add_(1)
+    return state, student, before
+
+
+def test_training_that_did_not_help_is_undone():
+    state, student, before = moved_on()
     assert state.choose(last_loss=1.1, first_loss=2.0) == 10 and not torch.equal(student.weight, before)
     assert state.choose(last_loss=1.1, first_loss=1.0) == 0 and torch.equal(student.weight, before)
 
 
 @pytest.mark.parametrize("last_again, chosen", [(1.2, 10), (1.3, 0)])
 def test_what_later_images_deny_is_not_undone(last_again, chosen):
-    student, history = nn.Linear(2, 2), History()
-    state = TrainingState(None, student, None, torch.Generator(), history, None)
-    before = student.weight.detach().clone()
-    state.keep_if_best(1.0)
-    history.steps = 10
-    with torch.no_grad():
-        student.weight.add_(1)
+    state, student, before = moved_on()
     after = student.weight.detach().clone()
 
     def on_more_images() -> float:

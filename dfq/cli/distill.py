@@ -65,8 +65,8 @@ def distill(
     """Train a network of another architecture to answer like TEACHER, a checkpoint, without data.
 
     The student starts from the teacher's layers where these fit, else from random weights, and learns on synthetic
-    images. What it becomes is an ordinary checkpoint,
-    student.pt, which every command takes, and model.onnx, compared in ONNX Runtime.
+    images. What it becomes is an ordinary checkpoint, student.pt, which every command takes, and model.onnx, compared
+    in ONNX Runtime.
 
     \b
     Examples:

@@ -11,22 +11,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LEAST_SHARE = 0.9  # of the student's parameters: a few inherited layers between random ones are no start
+LEAST_SHARE = 0.9  # of the student's parameter tensors, large or small: one layer at random spoils the others
 
 
 @torch.no_grad()
 def inherit(student: nn.Module, teacher: nn.Module) -> bool:
     """Copies what fits, by name and shape, where that is nearly all of the student; else leaves it as it is.
 
-    Children are paired by name, those of a sequence by place: in order, as many as fit, spread evenly.
+    Children are paired by name, blocks of a sequence by place: in order, as many as fit, spread evenly. Single layers
+    in a row (VGG) are not: a convolution would get another one's BatchNorm, and no residual stream joins what is left.
 
     Returns:
         Whether anything was copied.
     """
     pairs = corresponding(student, teacher)
     learned = {id(parameter) for parameter in student.parameters()}
-    share = sum(own.numel() for own, _ in pairs if id(own) in learned) / sum(p.numel() for p in student.parameters())
-    if share < LEAST_SHARE:
+    if sum(id(own) in learned for own, _ in pairs) < LEAST_SHARE * len(learned):
         return False
     for own, other in pairs:
         own.copy_(other)
@@ -51,11 +51,16 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _paired_children(student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    if isinstance(student, nn.Sequential | nn.ModuleList) and isinstance(teacher, nn.Sequential | nn.ModuleList):
+    if _is_row_of_blocks(student) and _is_row_of_blocks(teacher):
         own, theirs = list(student), list(teacher)
         return [(own[i], theirs[j]) for i, j in aligned(_fit(own, theirs))]
     other = dict(teacher.named_children())
     return [(child, other[name]) for name, child in student.named_children() if name in other]
+
+
+def _is_row_of_blocks(module: nn.Module) -> bool:
+    in_a_row = isinstance(module, nn.Sequential | nn.ModuleList)
+    return in_a_row and all(any(child.children()) or not child.state_dict() for child in module.children())
 
 
 def _fit(own: Sequence[nn.Module], theirs: Sequence[nn.Module]) -> list[list[float]]:
