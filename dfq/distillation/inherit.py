@@ -52,7 +52,7 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _paired_children(student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
     if _is_row_of_blocks(student) and _is_row_of_blocks(teacher):
-        own, theirs = list(student), list(teacher)
+        own, theirs = list(student.children()), list(teacher.children())
         return [(own[i], theirs[j]) for i, j in aligned(_fit(own, theirs))]
     other = dict(teacher.named_children())
     return [(child, other[name]) for name, child in student.named_children() if name in other]
