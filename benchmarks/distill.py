@@ -134,9 +134,10 @@ class Bench:
         teacher, labelled = self.network(profile.teacher)
         method = profile.rows.get(cell.method, METHODS[cell.method])
         folder, start = WORK / f"distill-{cell.name()}".replace(" ", "-"), time.process_time()
+        resumed = folder.exists()
         report = distill_model(
             teacher, profile.student, folder, DistillSettings(method=method, seed=cell.seed, **profile.settings),
-            arch=profile.teacher, labelled=labelled, resume=folder.exists(), accuracy=measured(teacher, labelled),
+            arch=profile.teacher, labelled=labelled, resume=resumed, accuracy=measured(teacher, labelled),
         ).report  # fmt: skip
         kept = (
             "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",
@@ -144,6 +145,7 @@ class Bench:
         curve = [(record["step"], record["accuracy"]) for record in report["training"]["records"]]
         row = {key: report[key] for key in kept} | {
             "curve": curve, "steadiness": steadiness(curve), "cpu_seconds": time.process_time() - start,
+            "resumed": resumed,  # then the seconds are those of the last piece alone
             "versions": versions(), "hardware": hardware(teacher.device),
         }  # fmt: skip
         rmtree(folder)
