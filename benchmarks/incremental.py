@@ -8,7 +8,9 @@ new classes alone. Held-out images are opened to report. A cell is one seed of o
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -29,6 +31,7 @@ from dfq.incremental.run import as_input
 from dfq.input_spec import InputSpec
 from dfq.labelled import Labelled
 from dfq.models.registry import DIGITS_INPUT, build
+from dfq.precision import fast_autocast
 from dfq.report import hardware, versions
 from dfq.teacher import Teacher
 
@@ -47,7 +50,8 @@ class Source:
 
     Attributes:
         read: (data folder, "training" or "held-out") → images.
-        steps, learning_rate: of the first network's training, by AdamW in batches of 64.
+        steps, learning_rate, shift: of the first network's training, by AdamW in batches of 64.
+        autocast: that training is in bfloat16 where the hardware is.
     """
 
     read: Callable[[Path, str], Labelled]
@@ -55,12 +59,16 @@ class Source:
     input_spec: InputSpec
     steps: int
     learning_rate: float
+    shift: int
     flip: bool
+    autocast: bool
 
 
 SOURCES = {
-    "digits": Source(lambda folder, part: digits(part), "dfq/digits_cnn", DIGITS_INPUT, 400, 0.005, flip=False),
-    "cifar": Source(cifar, "dfq/resnet20", CIFAR_INPUT, 4000, 0.002, flip=True),
+    "digits": Source(
+        lambda folder, part: digits(part), "dfq/digits_cnn", DIGITS_INPUT, 400, 0.005, 1, flip=False, autocast=False
+    ),
+    "cifar": Source(cifar, "dfq/resnet20", CIFAR_INPUT, 4000, 0.002, 4, flip=True, autocast=True),
 }
 
 
@@ -105,21 +113,27 @@ def of_classes(images: Labelled, classes: tuple[int, ...]) -> Labelled:
     return Labelled(images.images[kept], images.labels[kept] - classes[0])
 
 
-def first_network(source: Source, images: Labelled, seed: int) -> Teacher:
-    """A network that has learned those images."""
+@cache  # one for all strategies
+def first_network(name: str, data: Path, classes: tuple[int, ...], seed: int) -> Teacher:
+    """A network that has learned the training images of those classes of a source."""
+    source = SOURCES[name]
+    images = of_classes(source.read(data, "training"), classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(source.arch, int(images.labels.max()) + 1)
     teacher = Teacher(model, source.input_spec)  # a frozen copy: only for the normalisation here
     inputs, labels = as_input(teacher, images), torch.from_numpy(images.labels)
-    generator, augment = torch.Generator().manual_seed(seed), Augment(flip=source.flip, shift=1)
+    generator, augment = torch.Generator().manual_seed(seed), Augment(flip=source.flip, shift=source.shift)
     optimizer = torch.optim.AdamW(model.parameters(), lr=source.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, source.learning_rate, total_steps=source.steps)
     model.requires_grad_(True).train()
     for _ in range(source.steps):
         index = torch.randint(len(inputs), (64,), generator=generator)
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(model(augment(inputs[index], generator)), labels[index]).backward()
+        seen = augment(inputs[index], generator)
+        with fast_autocast(seen.device) if source.autocast else nullcontext():
+            loss = nn.functional.cross_entropy(model(seen).float(), labels[index])
+        loss.backward()
         optimizer.step()
         schedule.step()
     return Teacher(model.eval(), source.input_spec)
@@ -127,11 +141,12 @@ def first_network(source: Source, images: Labelled, seed: int) -> Teacher:
 
 def run(cell: Cell, data: Path) -> dict:
     """The cell's figures."""
-    profile, start = PROFILES[cell.profile], time.process_time()
+    profile = PROFILES[cell.profile]
     source = SOURCES[profile.source]
     training, held_out = source.read(data, "training"), source.read(data, "held-out")
     old = tuple(range(profile.sessions[0][0]))
-    teacher = first_network(source, of_classes(training, old), cell.seed)
+    teacher = first_network(profile.source, data, old, cell.seed)
+    start = time.process_time()
     settings = IncrementSettings(strategy=cell.strategy, flip=source.flip, seed=cell.seed, **profile.settings)
     found = increment_sessions(
         teacher, [of_classes(training, classes) for classes in profile.sessions], settings,
