@@ -49,7 +49,6 @@ NET = "resnet20"
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
 ROW = METHODS["reconstruct"]
 FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
-IMPROVED = zeroq.IMPROVED
 JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # (seed, parametrization)
 
 
@@ -58,14 +57,14 @@ class Arm:
     """`reconstruct` with one thing changed.
 
     Attributes:
-        images: how they are made.
+        images: how they are made, batch by batch in turn.
         against_student: half of them are made against the calibrated student, as RGAL does.
         fit: of the blocks; its iterations are set by the work.
         polish: part of the usual learning rate in end-to-end training; None: no training.
         polished_scales: that training learns scales too.
     """
 
-    images: InversionConfig = IMPROVED
+    images: tuple[InversionConfig, ...] = zeroq.BOTH
     against_student: bool = False
     fit: FitSettings = FIT
     polish: float | None = ROW.rate
@@ -77,6 +76,10 @@ class Arm:
         return replace(ROW, synthesizer=partial(Inversion, self.images), rate=self.polish or 1.0, training=training)
 
 
+def both(**changes) -> tuple[InversionConfig, ...]:
+    return tuple(replace(kind, **changes) for kind in zeroq.BOTH)
+
+
 ARMS = {
     "reconstruct": Arm(),
     "− dropping": Arm(fit=replace(FIT, drop=0.0)),
@@ -85,13 +88,15 @@ ARMS = {
     "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
     "− polish": Arm(polish=None),
     "polish at the usual rate": Arm(polish=1.0),
-    "free pixels": Arm(images=replace(IMPROVED, canvas=FreePixels)),
-    "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
-    "+ slack": Arm(images=replace(IMPROVED, matching=Matching(slack=0.1))),
-    "+ aggregated statistics": Arm(images=replace(IMPROVED, matching=Matching(aggregated=True))),
-    "+ swing": Arm(images=replace(IMPROVED, matching=Matching(swing=True))),
-    "+ low-pass": Arm(images=replace(IMPROVED, cutoff=0.5)),
-    "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
+    "− generated images": Arm(images=(zeroq.IMPROVED,)),
+    "− sums of grids": Arm(images=(zeroq.GENERATED,)),
+    "free pixels": Arm(images=(replace(zeroq.IMPROVED, canvas=FreePixels),)),
+    "as ZeroQ published": Arm(images=(zeroq.AS_PUBLISHED,)),
+    "+ slack": Arm(images=both(matching=Matching(slack=0.1))),
+    "+ aggregated statistics": Arm(images=both(matching=Matching(aggregated=True))),
+    "+ swing": Arm(images=both(matching=Matching(swing=True))),
+    "+ low-pass": Arm(images=both(cutoff=0.5)),
+    "+ relations": Arm(images=(rgal.OPTIMIZED, rgal.GENERATED), against_student=True),
 }
 
 

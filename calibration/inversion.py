@@ -1,7 +1,9 @@
 """Inversion: images are optimised, batch by batch, until the teacher (and the student) say what they should.
 
 ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canvas`) and in their loss `terms`; the loop
-is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them.
+is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of several such
+kinds may take turns: a student that has learned on one kind alone is wrong more often on any other
+(benchmarks/DEFAULTS.md), and real images are another kind.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,7 @@ PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its l
 
 @dataclass(frozen=True, kw_only=True)
 class InversionConfig:
-    """What makes one inversion method.
+    """What makes one kind of image.
 
     Attributes:
         canvas: how images are written down.
@@ -61,7 +63,7 @@ class Inversion:
     `notes`.
 
     Args:
-        config: the method.
+        kinds: what the batches are, in turn; where there are several, `sample` shuffles what it made.
         batch_size: images optimised together, whose joint statistics are matched.
         augment: mirror and shift in the loop.
         budget: a clock; where it ends first there are fewer images, and a note.
@@ -69,7 +71,7 @@ class Inversion:
 
     def __init__(
         self,
-        config: InversionConfig,
+        kinds: InversionConfig | tuple[InversionConfig, ...],
         teacher: Teacher,
         *,
         batch_size: int = 256,
@@ -78,12 +80,13 @@ class Inversion:
         budget: Budget | None = None,
         progress: Progress | None = None,
     ):
-        self.config, self.teacher, self.batch_size = config, teacher, batch_size
+        self.kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(seed)
         self.budget, self.progress = budget or Budget(), progress or Silent()
         self.student: fx.GraphModule | None = None
-        self.earlier = Earlier()
+        self.earlier, self.batches_made = Earlier(), 0
         self.notes: list[str] = []
         if not teacher.has_batch_norm:
             self.notes.append(
@@ -103,23 +106,28 @@ class Inversion:
         many that have hardly left their random start.
         """
         sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
+        kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
         batches: list[tuple[Tensor, Tensor]] = []
         start = self.budget.elapsed()
-        with self.progress.task("Synthesizing images", len(sizes) * self.config.iterations) as task:
-            for index, size in enumerate(sizes):
+        with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
+            for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
                 per_batch = (self.budget.elapsed() - start) / max(index, 1)
                 if index and self.budget.remaining() < LEAST_TIME * per_batch:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
-                    task.advance((len(sizes) - index) * self.config.iterations)
+                    task.advance(sum(kind.iterations for kind in kinds[index:]))
                     break
-                batches.append(self._batch(size, self.budget.part(1.0), task))
-        images, labels = zip(*batches, strict=True)
-        return Batch(torch.cat(images), torch.cat(labels))
+                batches.append(self._batch(kind, size, self.budget.part(1.0), task))
+        self.batches_made += len(batches)
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        if len(self.kinds) > 1:  # any part of them, such as the held-out one, is to hold all kinds
+            order = torch.randperm(len(images), generator=self.generator).to(images.device)
+            return Batch(images, labels).pick(order)
+        return Batch(images, labels)
 
-    def _batch(self, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
-        config, spec, device = self.config, self.teacher.input_spec, self.teacher.device
+    def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
+        spec, device = self.teacher.input_spec, self.teacher.device
         canvas = config.canvas(size, spec.size, self.generator, device)
-        labels = self._draw_labels(size).to(device)
+        labels = self._draw_labels(config, size).to(device)
         optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         step = 0
@@ -128,7 +136,7 @@ class Inversion:
             while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
-                loss = self._loss(canvas, labels, statistics)
+                loss = self._loss(config, canvas, labels, statistics)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 norm = torch.nn.utils.clip_grad_norm_(canvas.parameters(), inf)
@@ -145,30 +153,30 @@ class Inversion:
             pixels = (pixels.clamp(0, 1) * 255).round() / 255
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
 
-    def _loss(self, canvas: Canvas, labels: Tensor, statistics) -> Tensor:
+    def _loss(self, config: InversionConfig, canvas: Canvas, labels: Tensor, statistics) -> Tensor:
         with fast_autocast(self.teacher.device):
             pixel_logits = canvas.logits().float()
             pixels = canvas.to_pixels(pixel_logits)
-            varied = self.augment(pixels, self.generator) if self.config.augmented else pixels
+            varied = self.augment(pixels, self.generator) if config.augmented else pixels
             images = self.teacher.input_spec.normalize(varied)
             logits = self.teacher(images)
-            student = self._student_features(images)
+            student = self._student_features(config, images)
         standardized = self.teacher.input_spec.is_standardized
         view = View(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
         deviation = input_prior(images)
         if self.teacher.has_batch_norm:
-            deviation = self.config.matching.deviation(statistics, self.earlier, len(labels))
-        terms = [loss for term in self.config.terms if (loss := term(view)) is not None]
+            deviation = config.matching.deviation(statistics, self.earlier, len(labels))
+        terms = [loss for term in config.terms if (loss := term(view)) is not None]
         return deviation + torch.stack([t.float() for t in terms]).sum()
 
-    def _student_features(self, images: Tensor):
-        needed = any(getattr(term, "needs_student", False) for term in self.config.terms)
+    def _student_features(self, config: InversionConfig, images: Tensor):
+        needed = any(getattr(term, "needs_student", False) for term in config.terms)
         return features_of(self.student)(images) if needed and self.student is not None else None
 
-    def _draw_labels(self, size: int) -> Tensor:
+    def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
         """As many of each class as fit, the rest at random, shuffled; in pairs where a term compares within classes."""
         classes = self.teacher.num_classes
-        paired = any(getattr(term, "needs_pairs", False) for term in self.config.terms)
+        paired = any(getattr(term, "needs_pairs", False) for term in config.terms)
         if paired and size < 2 * classes:
             labels = torch.randperm(classes, generator=self.generator)[: (size + 1) // 2].repeat(2)[:size]
         else:

@@ -20,20 +20,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from dfq.calibration import zeroq
-from dfq.calibration.canvas import GeneratedImages
 from dfq.calibration.gdfq import GDFQConfig
-from dfq.calibration.inversion import InversionConfig
 from dfq.calibration.terms import Disagreement, SynthesisRelations
 from dfq.mix import Mix
 from dfq.objectives import RelationalDistillation
 
 SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/README.md
-GENERATED = InversionConfig(
-    canvas=GeneratedImages,
-    terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE),
-    learning_rate=3e-3,
-    betas=(0.5, 0.999),
-)
+GENERATED = replace(zeroq.GENERATED, terms=(*zeroq.GENERATED.terms, *SYNTHESIS_PHASE))
 BASE = replace(GENERATED, terms=(*zeroq.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)

@@ -9,11 +9,14 @@ left out, images are mirrored and shifted while they are optimised, a small cros
 total variation and saturation are punished. ZeroQ's own input prior is in it: without it, images have 1.5 times the
 contrast that the input normalisation lets expect (ResNet-20), and a larger deviation in the BatchNorm layers too. It
 is silent where the normalisation is a mere rescaling of the pixels.
+
+`GENERATED`: the same by a small generator per batch (CMI's), which draws smoother shapes; `BOTH`: batches of either in
+turn.
 """
 
 from dataclasses import replace
 
-from dfq.calibration.canvas import FreePixels, PixelGrids
+from dfq.calibration.canvas import FreePixels, GeneratedImages, PixelGrids
 from dfq.calibration.inversion import InversionConfig
 from dfq.calibration.matching import Matching
 from dfq.calibration.terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
@@ -30,4 +33,6 @@ IMPROVED = InversionConfig(
     canvas=PixelGrids,
     terms=(LabelCrossEntropy(0.3), InputPrior(1.0), Smoothness(0.05), Saturation(0.02)),
 )
+GENERATED = replace(IMPROVED, canvas=GeneratedImages, learning_rate=3e-3, betas=(0.5, 0.999))
+BOTH = (IMPROVED, GENERATED)
 SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

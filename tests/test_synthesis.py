@@ -34,7 +34,9 @@ QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, R
 def quick(name):
     """The method's synthesizer with less work."""
     row = METHODS[name].synthesizer
-    return partial(row.func, replace(row.args[0], **QUICK[row.func]), batch_size=16)
+    config, less = row.args[0], QUICK[row.func]
+    config = tuple(replace(kind, **less) for kind in config) if isinstance(config, tuple) else replace(config, **less)
+    return partial(row.func, config, batch_size=16)
 
 
 def improved(teacher, iterations=25, batch_size=16, budget=None, progress=None, **fields):
@@ -167,6 +169,31 @@ def test_a_thousand_classes_in_batches_of_sixteen_have_pairs_for_the_relations()
     images = Batch(batch.images[paired])
     losses = RelationalDistillation(triplet_weight=1.0)(student, images, teacher)
     assert losses["triplet"].item() > 0 and losses["triplet"].isfinite()
+
+
+def test_kinds_take_turns_over_all_calls_and_every_part_of_a_sample_has_them():
+    class Dark(PixelGrids):
+        def to_pixels(self, logits):
+            return 0.4 * torch.sigmoid(logits)
+
+    class Bright(PixelGrids):
+        def to_pixels(self, logits):
+            return 0.6 + 0.4 * torch.sigmoid(logits)
+
+    terms = (LabelCrossEntropy(5.0),)
+    kinds = tuple(replace(zeroq.IMPROVED, canvas=canvas, terms=terms, iterations=40) for canvas in (Dark, Bright))
+    teacher = small_teacher()
+    synthesizer = Inversion(kinds, teacher, batch_size=16)
+
+    def bright(batch):
+        return SPEC.to_pixels(batch.images).flatten(1).mean(1) > 0.5
+
+    first = synthesizer.sample(48)  # dark, bright, dark
+    assert bright(first).sum() == 16
+    assert all(0 < bright(first)[part].sum() < 16 for part in (slice(0, 16), slice(32, 48)))
+    assert bright(synthesizer.sample(16)).all() and not bright(synthesizer.sample(16)).any()
+    fooled = (teacher(first.images).argmax(1) == first.labels).float().mean()
+    assert fooled > 0.4  # labels went along with their images; chance is 0.2
 
 
 def test_a_step_without_finite_gradients_is_skipped():
