@@ -162,8 +162,9 @@ def table(profile: str, rows: list[dict]) -> Table:
     """In %: after the last session the accuracy on the first classes and on all later ones, together ("all"); average
     incremental accuracy; forgetting. Mean ± standard deviation over the seeds.
     """
-    view = Table(title=f"profile {profile}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("strategy", "seeds", "old", "new", "all", "average", "forgetting", "s"):
+    seeds = len({row["seed"] for row in rows})
+    view = Table(title=f"profile {profile}, seeds: {seeds}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("strategy", "old", "new", "all", "average", "forgetting", "s"):
         view.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
     for strategy in STRATEGIES:
         group = [row for row in rows if row["strategy"] == strategy]
@@ -175,7 +176,7 @@ def table(profile: str, rows: list[dict]) -> Table:
             [row["average_accuracy"] for row in group], [row["forgetting"] for row in group],
         )  # fmt: skip
         cells = [spread([100 * value for value in values], 1) for values in figures]
-        view.add_row(strategy, str(len(group)), *cells, f"{mean(row['cpu_seconds'] for row in group):.0f}")
+        view.add_row(strategy, *cells, f"{mean(row['cpu_seconds'] for row in group):.0f}")
     return view
 
 

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dfq.calibration.inversion import InversionConfig
-from dfq.calibration.rgal import GENERATED
 from dfq.calibration.terms import SynthesisRelations
-from dfq.calibration.zeroq import IMPROVED
+from dfq.calibration.zeroq import GENERATED
 from dfq.features import Features
 from dfq.image_source import FixedImages, GrowingImages, ImageSource
 from dfq.losses import knowledge_distillation
@@ -156,9 +155,8 @@ class Strategy:
     head_rate: float = 1.0
 
 
-PLAIN_IMAGES = replace(GENERATED, terms=IMPROVED.terms)
 # Beyond a whisper, images that are pulled between classes cost new classes their place: they carry old labels.
-RELATED_IMAGES = replace(PLAIN_IMAGES, terms=(*IMPROVED.terms, SynthesisRelations(0.05)))
+RELATED_IMAGES = replace(GENERATED, terms=(*GENERATED.terms, SynthesisRelations(0.05)))
 KEEPING = (NewAmongThemselves(), HeadOverAll(), OldAnswers(), OldFeatures())
 STRATEGIES: dict[str, Strategy] = {
     row.name: row
@@ -176,7 +174,7 @@ STRATEGIES: dict[str, Strategy] = {
             name="inversion",
             summary="old classes are synthesized before, without relations; replayed",
             terms=KEEPING,
-            images=PLAIN_IMAGES,
+            images=GENERATED,
             head_rate=3.0,
         ),
         Strategy(
