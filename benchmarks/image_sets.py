@@ -20,7 +20,7 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 
 WORK = Path("benchmarks/work/images")  # not under version control
-PLAUSIBLE = METHODS["zeroq-kd"]  # one of the two kinds of `reconstruct`
+PLAUSIBLE = METHODS["zeroq-kd"]  # the images of `reconstruct`, too
 
 
 def image_set(

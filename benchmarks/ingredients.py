@@ -64,7 +64,7 @@ class Arm:
         polished_scales: that training learns scales too.
     """
 
-    images: tuple[InversionConfig, ...] = zeroq.BOTH
+    images: InversionConfig | tuple[InversionConfig, ...] = zeroq.IMPROVED
     against_student: bool = False
     fit: FitSettings = FIT
     polish: float | None = ROW.rate
@@ -76,10 +76,6 @@ class Arm:
         return replace(ROW, synthesizer=partial(Inversion, self.images), rate=self.polish or 1.0, training=training)
 
 
-def both(**changes) -> tuple[InversionConfig, ...]:
-    return tuple(replace(kind, **changes) for kind in zeroq.BOTH)
-
-
 ARMS = {
     "reconstruct": Arm(),
     "− dropping": Arm(fit=replace(FIT, drop=0.0)),
@@ -88,15 +84,15 @@ ARMS = {
     "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
     "− polish": Arm(polish=None),
     "polish at the usual rate": Arm(polish=1.0),
-    "− generated images": Arm(images=(zeroq.IMPROVED,)),
-    "− sums of grids": Arm(images=(zeroq.GENERATED,)),
-    "free pixels": Arm(images=(replace(zeroq.IMPROVED, canvas=FreePixels),)),
-    "as ZeroQ published": Arm(images=(zeroq.AS_PUBLISHED,)),
-    "+ slack": Arm(images=both(matching=Matching(slack=0.1))),
-    "+ aggregated statistics": Arm(images=both(matching=Matching(aggregated=True))),
-    "+ swing": Arm(images=both(matching=Matching(swing=True))),
-    "+ low-pass": Arm(images=both(cutoff=0.5)),
-    "+ relations": Arm(images=(rgal.OPTIMIZED, rgal.GENERATED), against_student=True),
+    "free pixels": Arm(images=replace(zeroq.IMPROVED, canvas=FreePixels)),
+    "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
+    "generated": Arm(images=zeroq.GENERATED),
+    "+ generated": Arm(images=zeroq.BOTH),
+    "+ slack": Arm(images=replace(zeroq.IMPROVED, matching=Matching(slack=0.1))),
+    "+ aggregated statistics": Arm(images=replace(zeroq.IMPROVED, matching=Matching(aggregated=True))),
+    "+ swing": Arm(images=replace(zeroq.IMPROVED, matching=Matching(swing=True))),
+    "+ low-pass": Arm(images=replace(zeroq.IMPROVED, cutoff=0.5)),
+    "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
 }
 
 

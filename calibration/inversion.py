@@ -2,8 +2,7 @@
 
 ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canvas`) and in their loss `terms`; the loop
 is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of several such
-kinds may take turns: a student that has learned on one kind alone is wrong more often on any other
-(benchmarks/DEFAULTS.md), and real images are another kind.
+kinds may take turns.
 """
 
 from collections.abc import Callable

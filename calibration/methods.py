@@ -157,7 +157,7 @@ METHODS: dict[str, Method] = {
             name="reconstruct",
             paper="Li et al., ICLR 2021, arXiv 2102.05426 (BRECQ); Wei et al., ICLR 2022 (QDrop)",
             summary="roundings and ranges are learned block by block, then the whole is distilled",
-            synthesizer=partial(Inversion, zeroq.BOTH),
+            synthesizer=partial(Inversion, zeroq.IMPROVED),
             objective=rgal.DISTILLATION,
             zoom=rgal.ZOOM,
             post_training=(Reconstruct(FitSettings(iterations=800), share=0.6),),
