@@ -25,7 +25,7 @@ from dfq.calibration.terms import Disagreement, SynthesisRelations
 from dfq.mix import Mix
 from dfq.objectives import RelationalDistillation
 
-SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/README.md
+SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/DEFAULTS.md
 GENERATED = replace(zeroq.GENERATED, terms=(*zeroq.GENERATED.terms, *SYNTHESIS_PHASE))
 BASE = replace(GENERATED, terms=(*zeroq.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
 OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))

@@ -34,9 +34,7 @@ QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, R
 def quick(name):
     """The method's synthesizer with less work."""
     row = METHODS[name].synthesizer
-    config, less = row.args[0], QUICK[row.func]
-    config = tuple(replace(kind, **less) for kind in config) if isinstance(config, tuple) else replace(config, **less)
-    return partial(row.func, config, batch_size=16)
+    return partial(row.func, replace(row.args[0], **QUICK[row.func]), batch_size=16)
 
 
 def improved(teacher, iterations=25, batch_size=16, budget=None, progress=None, **fields):

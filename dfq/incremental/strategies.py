@@ -106,7 +106,7 @@ class Relations:
 
     Not between the two: all new images are real and all replayed ones synthetic, and triplets across that border teach
     the border itself: new classes profit, and real images of old classes are taken for new ones
-    (benchmarks/README.md).
+    (benchmarks/DEFAULTS.md).
     """
 
     weight: float = 10.0
