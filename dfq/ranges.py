@@ -21,8 +21,11 @@ def grid(low: Tensor, high: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
     """The (scale, zero_point) whose grid spans [low, high], widened to hold zero; shapes as `low`."""
     low, high = low.clamp(max=0), high.clamp(min=0)
     if spec.symmetric:
-        scale = torch.maximum(low / spec.q_min if spec.q_min else low * 0, high / spec.q_max)
-        return scale.clamp(min=SMALLEST_SCALE), torch.zeros_like(scale)
+        # Where a mirror image is allowed, the longer end gets the extra value.
+        zero_point = torch.where((high > -low) & spec.mirrored, -1.0, 0.0)
+        ends = spec.q_min - zero_point, spec.q_max - zero_point
+        scale = torch.maximum(low / ends[0] if spec.q_min else low * 0, high / ends[1])
+        return scale.clamp(min=SMALLEST_SCALE), zero_point
     scale = ((high - low) / (spec.q_max - spec.q_min)).clamp(min=SMALLEST_SCALE)
     zero_point = (spec.q_min - low / scale).round().clamp(spec.q_min, spec.q_max)
     return scale, zero_point
@@ -45,11 +48,13 @@ def _percentile_ends(values: Tensor, outside: float = 1e-3) -> tuple[Tensor, Ten
 
 
 def mse(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
-    """Minimises mean |x̂ − x|^2.4 over clipped ranges: both ends together, then each end alone."""
+    """Minimises mean |x̂ − x|^2.4 over clipped ranges: both ends together (mirrored, too), then each end alone."""
     low, high = values.amin(1).clamp(max=0), values.amax(1).clamp(min=0)
     best = _Best(values, spec)
     best.search((low * s, high * s) for s in SHRINKS)
     best.search([_percentile_ends(values)])
+    if spec.mirrored:
+        best.search((-high * s, -low * s) for s in SHRINKS)
     if not spec.symmetric:
         for _ in range(2):
             best.search([(best.low * s, best.high) for s in ONE_END])

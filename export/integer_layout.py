@@ -115,8 +115,14 @@ def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
 
 
 def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dtype: np.dtype) -> None:
-    """Replaces an INT8 initializer by one of `dtype` → Cast; with a zero point also → Sub, in int32: all are folded."""
+    """Replaces an INT8 initializer by one of `dtype` → Cast; with a zero point also → Sub, in int32: all are folded.
+
+    No zero point is needed where the centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
+    """
     integers, stored = _numbers(initializer), constants.stored_zero_point.numpy()
+    limits = ml_dtypes.iinfo(dtype)
+    if limits.min <= integers.min() and integers.max() <= limits.max:
+        stored = np.zeros_like(stored)
     axis = integers.shape.index(len(stored)) if integers.ndim != 2 else _axis(initializer)
     column = [-1 if i == axis else 1 for i in range(integers.ndim)]
     packed = (integers + stored.reshape(column)).astype(dtype)

@@ -120,6 +120,20 @@ def test_asymmetric_four_bit_weights_reach_the_kernels_as_symmetric(exported):
 
 
 @torch.no_grad()
+def test_mirrored_three_bit_weights_need_no_zero_point(tmp_path):
+    student = make_student("residual", 3)
+    quantizer, weight = student.conv1.weight_quantizer, student.conv1.weight
+    assert set(quantizer.zero_point.tolist()) == {-1.0, 0.0}
+    channel = int(quantizer.zero_point.argmin())
+    weight[channel] = quantizer.scale[channel] * torch.arange(-4.0, 5.0).view(3, 3)
+    path = export_onnx(student, tmp_path / "model.onnx", SPEC)
+    packed = numpy_helper.to_array(initializers(path)["conv1.weight.integers.int4"]).astype(int)
+    assert packed[channel, 0].flatten().tolist() == [-3, -3, -2, -1, 0, 1, 2, 3, 4]
+    assert not nodes_of(path, "Sub")
+    assert_agree(student, path)
+
+
+@torch.no_grad()
 def test_bias_of_a_dead_channel_fits_int32(tmp_path):
     student = make_student("residual", 8)
     student.conv1.weight[0] = 1e-9

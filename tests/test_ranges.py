@@ -1,5 +1,7 @@
 """Range rules: what each promises, and that the searched one is never worse."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from dfq.scheme import QuantSpec
 WEIGHT = QuantSpec(bits=4, signed=True, symmetric=True, axis=0)
 SKEWED = QuantSpec(bits=4, signed=True, symmetric=False, axis=0)
 ACTIVATION = QuantSpec(bits=4, signed=False, symmetric=False)
+MIRRORED = QuantSpec(bits=3, signed=True, symmetric=True, axis=0, mirrored=True)
+SPECS = [WEIGHT, SKEWED, ACTIVATION, MIRRORED]
 
 
 def error(values, spec, rule):
@@ -18,7 +22,7 @@ def error(values, spec, rule):
     return (rounded - values).abs().pow(MSE_EXPONENT).mean(1)
 
 
-@pytest.mark.parametrize("spec", [WEIGHT, SKEWED, ACTIVATION])
+@pytest.mark.parametrize("spec", SPECS)
 def test_mse_is_never_worse_than_the_others(spec):
     values = torch.randn(6, 4000, generator=torch.Generator().manual_seed(0)) * torch.rand(6, 1) + 0.2
     for rule in ("minmax", "percentile"):
@@ -39,7 +43,7 @@ def test_percentile_ignores_the_tail():
 
 
 @pytest.mark.parametrize("rule", RANGES)
-@pytest.mark.parametrize("spec", [WEIGHT, SKEWED, ACTIVATION])
+@pytest.mark.parametrize("spec", SPECS)
 def test_zero_points_are_grid_points_and_scales_positive(rule, spec):
     values = torch.randn(4, 500, generator=torch.Generator().manual_seed(3)) - 0.5
     scale, zero_point = RANGES[rule](values, spec)
@@ -57,3 +61,19 @@ def test_minmax_spans_both_ends():
     values = torch.tensor([[-1.0, 0.5, 2.0]])
     scale, zero_point = grid(values.amin(1), values.amax(1), ACTIVATION)
     assert scale.item() == pytest.approx(3 / 15) and zero_point.item() == 5
+
+
+@pytest.mark.parametrize("rule", RANGES)
+def test_a_mirrored_grid_is_the_same_for_a_channel_and_its_negative(rule):
+    values = torch.rand(5, 300, generator=torch.Generator().manual_seed(4)) - torch.linspace(0.1, 0.9, 5)[:, None]
+    (scale, zero_point), (opposite, other) = RANGES[rule](values, MIRRORED), RANGES[rule](-values, MIRRORED)
+    assert torch.allclose(scale, opposite)
+    assert torch.equal(zero_point + other, torch.full_like(other, -1.0))  # one has the extra value, one its mirror image
+    assert zero_point[0] == -1 and zero_point[-1] == 0  # longest above zero, longest below
+
+
+def test_a_mirrored_grid_fits_better_than_a_fixed_one():
+    values = torch.randn(50, 200, generator=torch.Generator().manual_seed(5))
+    mirrored, fixed = error(values, MIRRORED, "mse"), error(values, replace(MIRRORED, mirrored=False), "mse")
+    assert (mirrored <= fixed * 1.03).all()  # the search has steps
+    assert mirrored.mean() < 0.95 * fixed.mean()
