@@ -68,7 +68,7 @@ def test_a_mirrored_grid_is_the_same_for_a_channel_and_its_negative(rule):
     values = torch.rand(5, 300, generator=torch.Generator().manual_seed(4)) - torch.linspace(0.1, 0.9, 5)[:, None]
     (scale, zero_point), (opposite, other) = RANGES[rule](values, MIRRORED), RANGES[rule](-values, MIRRORED)
     assert torch.allclose(scale, opposite)
-    assert torch.equal(zero_point + other, torch.full_like(other, -1.0))  # one has the extra value, one its mirror image
+    assert torch.equal(zero_point + other, torch.full_like(other, -1.0))  # one of each kind
     assert zero_point[0] == -1 and zero_point[-1] == 0  # longest above zero, longest below
 
 
