@@ -33,6 +33,7 @@ REAL = {  # images and objective of the arms that see real images
     "real-1024": (1024, METHODS["zeroq-kd"]),
     "real-1024-rgal": (1024, replace(METHODS["zeroq-kd"], objective=METHODS["rgal"].objective,
                                      training=METHODS["rgal"].training, paired=True)),
+    "real-1024-reconstruct": (1024, METHODS["reconstruct"]),
     "real-10000": (10_000, METHODS["zeroq-kd"]),
 }  # fmt: skip
 NAIVE = replace(METHODS["instant"], ranges="minmax", post_training=())  # nearest rounding, ranges of the same images
@@ -88,7 +89,13 @@ PROFILES: dict[str, Profile] = {
         ),
         seeds=1,
     ),
-    "auto": Profile(tuple(("resnet20", *form, "auto") for form in FORMS), seeds=3),
+    "auto": Profile(
+        (
+            *(("resnet20", *form, "auto") for form in FORMS),
+            *(("resnet20", *form, "real-1024-reconstruct") for form in FORMS[1:]),
+        ),
+        seeds=3,
+    ),
     "auto-60s": Profile((("resnet20", "deploy", 4, "auto"),), seeds=3, settings={"budget": 60.0}),
     "auto-resnet56": Profile(tuple(("resnet56", *form, "auto") for form in FORMS), seeds=1),
     "auto-mobilenet": Profile(
