@@ -1,5 +1,7 @@
 """Block reconstruction: cuts, learned rounding, dropped activations, stores, resuming."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_nets import SPEC, PreActivation, Residual, lived_in, plain
@@ -13,6 +15,7 @@ from dfq.progress import Silent
 from dfq.reconstruction import FitSettings, reconstruct
 from dfq.reconstruction.blocks import cut_into_blocks
 from dfq.reconstruction.drop import mixed
+from dfq.reconstruction.fitting import images_per_iteration
 from dfq.reconstruction.learned_rounding import LearnedRounding
 from dfq.reconstruction.store import store_outputs
 from dfq.scheme import QuantSpec, make_scheme
@@ -46,6 +49,15 @@ def test_blocks_in_sequence_are_the_networks(make, scheme):
     torch.testing.assert_close(quantized, student(images(4)))
     torch.testing.assert_close(exact, reference(images(4)))
     assert [layer for block in blocks for layer in block.layers] == list(weight_quantizers(student))
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 32), (32, 32), (56, 10), (112, 8)])
+def test_large_maps_take_fewer_images_per_iteration(side, expected):
+    spec = replace(SPEC, size=(3, side, side))
+    student = quantize(Teacher(lived_in(plain()), spec), make_scheme(bits=4))
+    first = cut_into_blocks(student, trace(plain(), spec))[0]
+    assert images_per_iteration(first, FitSettings()) == expected
+    assert images_per_iteration(first, FitSettings(batch_size=4)) == 4
 
 
 def test_a_residual_block_stays_whole():

@@ -18,6 +18,7 @@ from dfq.reconstruction.learned_rounding import LearnedRounding
 
 PUBLISHED_ITERATIONS = 20_000
 MOST_HASTE = 30.0
+MOST_POSITIONS, FEWEST_IMAGES = 2**15, 8  # of an iteration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class FitSettings:
 
     Attributes:
         iterations: per block; published: 20,000 on a GPU.
-        batch_size: images per iteration.
+        batch_size: images per iteration, at most (`images_per_iteration`).
         rounding_rate: of Adam for v at the published iterations. Fewer iterations take proportionally larger steps,
             at most 30 times as large: v must travel the same way.
         scale_rate: of Adam for the weights' scales, relative to each scale, falling to 0 by a cosine; 0: they stay.
@@ -72,6 +73,7 @@ def fit_block(
 ) -> int:
     """Learns roundings, weight scales and activation scales of `block`, in place; returns the iterations done."""
     seed = int(torch.randint(2**31, (), generator=generator))
+    batch_size = images_per_iteration(block, settings)
     with _learning(block, settings.drop) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for what is dropped
         optimizer = torch.optim.Adam(_groups(roundings, quantizers, settings))
@@ -80,7 +82,7 @@ def fit_block(
         while (done := budget.done(step, settings.iterations)) < 1:
             for group, rate in zip(optimizer.param_groups, first_rates, strict=True):
                 group["lr"] = rate * (0.5 * (1 + cos(pi * done)) if group["cosine"] else 1.0)
-            index = torch.randint(len(data.targets), (settings.batch_size,), generator=generator)
+            index = torch.randint(len(data.targets), (batch_size,), generator=generator)
             error = _error(block, data, index, settings.drop)
             loss = error + _undecided(roundings, settings, done)
             optimizer.zero_grad(set_to_none=True)
@@ -91,6 +93,16 @@ def fit_block(
             task.advance(1, error=error.item())
         task.advance(settings.iterations - step)
     return step
+
+
+def images_per_iteration(block: Block, settings: FitSettings) -> int:
+    """Fewer where maps are large: each of their positions is an example of its own, and costs as much as any.
+
+    32 images up to 32×32, 10 at 56×56, 8 beyond.
+    """
+    shapes = [getattr(node.meta.get("tensor_meta"), "shape", ()) for node in block.student.graph.nodes]
+    positions = max((torch.Size(shape[2:]).numel() for shape in shapes if len(shape) == 4), default=1)
+    return min(settings.batch_size, max(MOST_POSITIONS // positions, FEWEST_IMAGES))
 
 
 def _error(block: Block, data: BlockData, index: Tensor, drop: float) -> Tensor:

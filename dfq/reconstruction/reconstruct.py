@@ -11,7 +11,7 @@ from dfq.budget import Budget
 from dfq.files import replacing
 from dfq.progress import Progress, Silent
 from dfq.reconstruction.blocks import Block, cut_into_blocks
-from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, take
+from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration, take
 from dfq.reconstruction.store import store_outputs
 from dfq.teacher import Teacher
 from dfq.trace import trace
@@ -76,16 +76,16 @@ def reconstruct(
                 run.pass_by(block)
                 task.advance(settings.iterations)
                 continue
-            record = run.fit(block, budget.part(_share(blocks, index)), task)
+            record = run.fit(block, budget.part(_share(blocks, index, settings)), task)
             history.blocks.append(record)
             task.advance(0, before=record.before, after=record.after)
             run.save(history)
     return history
 
 
-def _share(blocks: list[Block], index: int) -> float:
+def _share(blocks: list[Block], index: int, settings: FitSettings) -> float:
     """Of the remaining time, for the block at `index`: as its cost is among those that are still to come."""
-    costs = [_cost(block) for block in blocks[index:]]
+    costs = [_cost(block) * images_per_iteration(block, settings) for block in blocks[index:]]
     return costs[0] / sum(costs)
 
 
