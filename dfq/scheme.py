@@ -68,7 +68,8 @@ class Scheme:
         first_last_bits: of the first and the last matrix layer's weights and inputs; None: as the rest.
         edge_bits: of tensors that no matrix layer reads, such as a residual branch before its addition. The
             runtime holds these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
-        weight_symmetric: zero_point 0 for weights, which integer kernels need.
+        weight_symmetric: zero_point 0 for weights, which integer kernels need; or −1 in a mirrored grid, whose integers
+            are shifted to zero_point 0 in the file.
         overrides: layer name → bits of this layer's weight and of the tensor that it reads.
         weight_overrides: layer name → bits of its weight alone, before all else: mixed precision.
         target: key of `dfq.targets.TARGETS`: the runtime that the grids of activations are for.
