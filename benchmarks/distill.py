@@ -20,22 +20,18 @@ import torch
 from cells import read_rows, run_cells, stop_after
 from distill_picture import accuracy_over_time
 from distill_table import steadiness, table
-from nets import Data
+from nets import DIGITS, Data
 from rich.console import Console
 from torch import Tensor, nn
 
 from dfq.calibration import METHODS, Method
 from dfq.calibration.rdskd import RDSKD, RDSKDConfig
-from dfq.checkpoint import load_checkpoint
-from dfq.demo import digits, save_teacher
 from dfq.distillation import DistillSettings, distill_model
 from dfq.labelled import Labelled
-from dfq.progress import Silent
 from dfq.report import hardware, versions
 from dfq.teacher import Teacher
 
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
-DIGITS = "digits"
 ALL = ("rgal", "zeroq-kd", "gdfq", "adadfkd", "rdskd", "retain")
 SHORT_RDSKD = replace(  # the published 2400 steps of its generator are four times as much as all others' synthesis
     METHODS["rdskd"], synthesizer=partial(RDSKD, RDSKDConfig(warm_up=600))
@@ -112,26 +108,13 @@ class Bench:
     """
 
     def __init__(self, data: Path | None, device: str):
-        self.data, self.device = Data(data, device) if data else None, device
-
-    def network(self, name: str) -> tuple[Teacher, Labelled]:
-        """(teacher, labelled images to report on)."""
-        if name != DIGITS:
-            if self.data is None:
-                raise click.UsageError(f"{name} needs --data")
-            teacher = self.data.teacher(name)
-            return teacher, self.data.labelled(name, teacher)
-        file = WORK / "digits.pt"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_teacher(file, 0, Silent())
-        loaded = load_checkpoint(file)
-        return Teacher(loaded.model, loaded.input_spec, self.device), digits("held-out")
+        self.data = Data(data, device)
 
     def run(self, cell: Cell) -> dict:
         """The cell's figures; goes on with its run folder where an earlier piece left one."""
         profile = PROFILES[cell.profile]
-        teacher, labelled = self.network(profile.teacher)
+        teacher = self.data.teacher(profile.teacher)
+        labelled = self.data.labelled(profile.teacher, teacher)
         method = profile.rows.get(cell.method, METHODS[cell.method])
         folder, start = WORK / f"distill-{cell.name()}".replace(" ", "-"), time.process_time()
         resumed = folder.exists()

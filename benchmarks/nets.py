@@ -1,15 +1,20 @@
-"""The checkpoints that the benchmarks measure on: one row per network."""
+"""The checkpoints that the benchmarks measure on: one row per network, and digits, which need no data folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 
 from dfq.batch import Batch
 from dfq.checkpoint import load_checkpoint
+from dfq.demo import digits, save_teacher
 from dfq.labelled import Labelled, read_labelled
+from dfq.progress import Silent
 from dfq.teacher import Teacher
+
+DIGITS, DIGITS_CHECKPOINT = "digits", Path("benchmarks/work/digits.pt")  # the teacher of `dfq demo`, trained here
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,47 @@ NETS = {
 
 
 class Data:
-    """The shared data folder, read as networks and images."""
+    """The shared data folder, read as networks and images.
 
-    def __init__(self, folder: Path, device: str = "cpu"):
-        self.folder, self.device = folder, device
+    Args:
+        folder: None: digits alone.
+    """
 
-    def arch(self, net: str) -> str:
+    def __init__(self, folder: Path | None, device: str = "cpu"):
+        self._folder, self.device = folder, device
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            raise click.UsageError("this network needs --data")
+        return self._folder
+
+    def arch(self, net: str) -> str | None:
+        """Name of the architecture; None: the checkpoint says it."""
+        if net == DIGITS:
+            return None
         arch = NETS[net].arch
         return str(self.folder / arch) if ".py:" in arch else arch
 
     def teacher(self, net: str) -> Teacher:
-        loaded = load_checkpoint(self.folder / NETS[net].checkpoint, arch=self.arch(net), **dict(NETS[net].input))
+        if net == DIGITS:
+            loaded = load_checkpoint(_digits_checkpoint())
+        else:
+            loaded = load_checkpoint(self.folder / NETS[net].checkpoint, arch=self.arch(net), **dict(NETS[net].input))
         return Teacher(loaded.model, loaded.input_spec, self.device)
 
     def labelled(self, net: str, teacher: Teacher) -> Labelled:
+        if net == DIGITS:
+            return digits("held-out")
         return read_labelled(self.folder / NETS[net].test, teacher.input_spec, teacher.num_classes)
 
     def real(self, net: str, teacher: Teacher, count: int = 10_000) -> Batch:
         """Unlabelled real images, normalised."""
-        file = NETS[net].train or NETS[net].test
-        pixels = np.load(self.folder / file, allow_pickle=False)["images"][:count]
+        if net == DIGITS:
+            pixels = digits("training").images[:count]
+        else:
+            file = NETS[net].train or NETS[net].test
+            pixels = np.load(self.folder / file, allow_pickle=False)["images"][:count]
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
         return Batch(teacher.input_spec.normalize(images).contiguous(memory_format=torch.channels_last))
 
@@ -72,3 +98,10 @@ class Data:
         batches = self.real(net, teacher).images.split(250)
         same = sum(int((student(b).argmax(1) == teacher(b).argmax(1)).sum()) for b in batches)
         return same / sum(len(b) for b in batches)
+
+
+def _digits_checkpoint() -> Path:
+    if not DIGITS_CHECKPOINT.exists():
+        DIGITS_CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
+        save_teacher(DIGITS_CHECKPOINT, 0, Silent())
+    return DIGITS_CHECKPOINT

@@ -1,0 +1,74 @@
+"""The arms of `ablation.py`: one row each."""
+
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
+from dfq.calibration import METHODS, Method, zeroq
+from dfq.calibration.gdfq import GDFQ, GDFQConfig
+from dfq.calibration.rgal import STUDENT_PHASE
+from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
+from dfq.objectives import Objective
+from dfq.relations import UNIFORM
+
+DISAGREEMENT, RELATIONS = Disagreement(1.0), SynthesisRelations(1.0)  # as loud as published
+DISTILLATION = METHODS["zeroq-kd"].objective
+NO_TRIPLETS = replace(STUDENT_PHASE, triplet_weight=0.0)
+PLAIN_TRIPLETS = replace(STUDENT_PHASE, map_weight=0.0)
+
+
+def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields) -> Method:
+    """`rgal-zeroq` with other synthesis terms, another objective, or other fields."""
+    row = METHODS["rgal-zeroq"]
+    config = replace(row.synthesizer.args[0], terms=(*zeroq.IMPROVED.terms, *terms))
+    synthesizer = type(row.synthesizer)(row.synthesizer.func, config)
+    return replace(row, synthesizer=synthesizer, objective=objective, **fields)
+
+
+def plain(terms: tuple[Term, ...] = (), objective: Objective = DISTILLATION, *, paired: bool = False) -> Method:
+    """The same without mixtures, enlarged parts and feature maps."""
+    return arm(terms, objective, training=MappingProxyType({}), zoom=1.0, paired=paired)
+
+
+def generated(terms: tuple[Term, ...], objective: Objective) -> Method:
+    """One generator for the whole run, as GDFQ has it."""
+    row = METHODS["gdfq"]
+    return replace(row, synthesizer=partial(GDFQ, GDFQConfig(terms=terms)), objective=objective)
+
+
+ARMS: dict[str, Method] = {
+    "plain distillation": plain(),
+    "+ mixtures": arm((), DISTILLATION, zoom=1.0, paired=False),
+    "+ zoom": arm((), DISTILLATION, paired=False),
+    "+ feature maps (base)": arm((), NO_TRIPLETS, paired=False),
+    "base + disagreement": arm((DISAGREEMENT,), NO_TRIPLETS, paired=False),
+    "base + synthesis relations": arm((RELATIONS,), NO_TRIPLETS, paired=False),
+    "base + student relations": arm((), STUDENT_PHASE),
+    "RGAL as shipped": METHODS["rgal-zeroq"],
+    "both phases at weight 1": arm((DISAGREEMENT, RELATIONS)),
+    "synthesis as in the released code": arm((DISAGREEMENT, replace(RELATIONS, swapped=False))),
+    "uniform negatives": arm(
+        (DISAGREEMENT, replace(RELATIONS, sampling=UNIFORM)), replace(STUDENT_PHASE, sampling=UNIFORM)
+    ),
+    "base + synthesis relations × 5": arm((SynthesisRelations(5.0),), NO_TRIPLETS, paired=False),
+    "base + student relations × 10": arm((), replace(STUDENT_PHASE, triplet_weight=1.0)),
+    "plain + synthesis relations": plain((RELATIONS,)),
+    "plain + disagreement": plain((Disagreement(0.03),)),
+    "plain + student relations": plain(objective=PLAIN_TRIPLETS, paired=True),
+    "plain + both relations": plain((RELATIONS,), PLAIN_TRIPLETS, paired=True),
+    "GDFQ's generator": generated((), DISTILLATION),
+    "generator + disagreement": generated((DISAGREEMENT,), DISTILLATION),
+    "generator + synthesis relations": generated((RELATIONS,), DISTILLATION),
+    "generator + student relations": generated((), PLAIN_TRIPLETS),
+    "generator + both relations": generated((RELATIONS,), PLAIN_TRIPLETS),
+    "relations × 10": arm(
+        (DISAGREEMENT, SynthesisRelations(10.0)),
+        replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
+    ),
+}
+
+
+def described(method: Method) -> str:
+    """Everything that an arm varies: a cell counts as finished only for an arm that was the same."""
+    parts = (method.synthesizer.args[0].terms, method.objective, method.zoom, dict(method.training), method.paired)
+    return " | ".join(map(repr, parts))
