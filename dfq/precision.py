@@ -1,6 +1,11 @@
 """bfloat16 where the hardware computes in it: it halves a training step on such CPUs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -10,6 +15,34 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def fast_autocast(device: torch.device) -> torch.autocast:
-    """The autocast context of synthesis and training; disabled where bfloat16 would be emulated."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
+@contextmanager
+def fast_autocast(device: torch.device) -> Iterator[None]:
+    """bfloat16 for synthesis and training, where it is fast: neither emulated, nor in what `Float32Depthwise` exempts."""
+    if not has_fast_bfloat16(device):
+        yield
+    elif device.type == "cpu":
+        with torch.autocast("cpu", dtype=torch.bfloat16), Float32Depthwise():
+            yield
+    else:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
+
+
+class Float32Depthwise(TorchFunctionMode):
+    """Strided depthwise convolutions that need a gradient compute in float32.
+
+    On CPUs, the gradient's bfloat16 kernel is many times slower: 38 ms instead of 4 for 8 images of 144×57×57, forward
+    and backward.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.conv2d and not kwargs and args[0].requires_grad and _is_strided_depthwise(*args):
+            images, weight, bias, *geometry = args
+            with torch.autocast("cpu", enabled=False):
+                bias = None if bias is None else bias.float()
+                return func(images.float(), weight.float(), bias, *geometry).bfloat16()
+        return func(*args, **(kwargs or {}))
+
+
+def _is_strided_depthwise(images: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1) -> bool:
+    return groups == images.shape[1] > 1 and stride not in (1, (1, 1), [1, 1])

@@ -102,6 +102,20 @@ def test_elements_are_dropped_with_their_probability():
     assert float(mixed(quantized, exact, 0.3).mean()) == pytest.approx(0.7, abs=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_dropped_element_is_exactly_one_of_the_two(dtype):
+    exact = torch.randn(3, 5, 7, 11).to(dtype).contiguous(memory_format=torch.channels_last)
+    output = mixed(exact.round(), exact, 0.3)
+    assert bool(((output == exact) | (output == exact.round())).all())
+    assert output.dtype == dtype and output.stride() == exact.stride()
+
+
+def test_elements_that_share_a_draw_are_dropped_independently():
+    coins = mixed(torch.zeros(40_000, 8), torch.ones(40_000, 8), 0.5)
+    assert coins.mean(0).tolist() == pytest.approx([0.5] * 8, abs=0.02)
+    assert float((torch.corrcoef(coins.T) - torch.eye(8)).abs().max()) < 0.03
+
+
 def test_a_mapped_file_holds_the_same_outputs():
     network, inputs = nn.Conv2d(3, 4, 3), images(10)
     in_memory = store_outputs(network, inputs, 4)

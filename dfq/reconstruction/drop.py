@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from dfq.fake_quant import FakeQuantize
 
+SIDES = 256  # a coin is one random byte: probabilities are multiples of 1/256
+
 
 class DroppedQuantize(nn.Module):
     """Quantizes each element with probability 1 − `drop`: a flatter loss, fit for images other than these.
@@ -23,4 +25,12 @@ class DroppedQuantize(nn.Module):
 
 def mixed(quantized: Tensor, exact: Tensor, drop: float) -> Tensor:
     """`exact` where a coin of probability `drop` says so, else `quantized`; element by element."""
-    return torch.where(torch.rand_like(exact, dtype=torch.float32) < drop, exact, quantized)
+    # Not torch.where, which takes ten times as long on a CPU; both ends of lerp are exact.
+    return torch.lerp(quantized, exact, _coins(exact, drop))
+
+
+def _coins(like: Tensor, probability: float) -> Tensor:
+    """1 with that probability, else 0; shape, type and memory order of `like`. Eight elements share one random draw."""
+    draws = torch.empty(-(-like.numel() // 8), dtype=torch.int64, device=like.device)
+    sides = draws.random_(-(2**63), None).view(torch.uint8)[: like.numel()].to(like.dtype)
+    return (round(probability * SIDES) - sides).clamp_(0, 1).as_strided(like.shape, torch.empty_like(like).stride())
