@@ -17,7 +17,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def fast_autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 for synthesis and training, where it is fast: neither emulated, nor in what `Float32Depthwise` exempts."""
+    """bfloat16 for synthesis and training where it is fast: not emulated, nor in what `Float32Depthwise` exempts."""
     if not has_fast_bfloat16(device):
         yield
     elif device.type == "cpu":
