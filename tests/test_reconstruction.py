@@ -15,7 +15,7 @@ from dfq.progress import Silent
 from dfq.reconstruction import FitSettings, reconstruct
 from dfq.reconstruction.blocks import cut_into_blocks
 from dfq.reconstruction.drop import mixed
-from dfq.reconstruction.fitting import images_per_iteration
+from dfq.reconstruction.fitting import BlockData, fit_block, images_per_iteration
 from dfq.reconstruction.learned_rounding import LearnedRounding
 from dfq.reconstruction.store import store_outputs
 from dfq.scheme import QuantSpec, make_scheme
@@ -93,6 +93,31 @@ def test_an_undecided_weight_costs_more_than_a_decided_one():
     half = LearnedRounding(quantizer, torch.full((1, 1), 0.5))
     quarter = LearnedRounding(quantizer, weight)
     assert half.undecided(2.0).item() > quarter.undecided(2.0).item() > 0
+
+
+def fitted_layer(size: float) -> tuple[float, torch.Tensor]:
+    """(error ÷ that of the nearest grid points, grid points) of a linear layer with weights `size` times as large."""
+    generator, spec = torch.Generator().manual_seed(0), replace(SPEC, size=(3, 4, 4))
+    layer = nn.Linear(48, 10, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(size * torch.randn(10, 48, generator=generator))
+    inputs = 2 + torch.randn(64, 3, 4, 4, generator=generator)  # with a mean, roundings must make up for each other
+    teacher = Teacher(nn.Sequential(nn.Flatten(), layer), spec)
+    student = calibrate(quantize(teacher, make_scheme("paper-qat", bits=3)), inputs).eval()
+    (block,) = cut_into_blocks(student, trace(teacher.model, spec))
+    data = BlockData(inputs, inputs, block.teacher(inputs).detach())
+    nearest = (block.student(inputs) - data.targets).square().mean().item()
+    with Silent().task("", 200) as task:
+        fit_block(block, data, FitSettings(iterations=200), Budget(), task, torch.Generator().manual_seed(1))
+    fitted = student.get_submodule(block.layers[0])
+    error = (block.student(inputs) - data.targets).square().mean().item()
+    return error / nearest, fitted.weight_quantizer.integers(fitted.weight)
+
+
+def test_what_is_decided_does_not_depend_on_the_size_of_a_blocks_outputs():
+    (small, of_small), (large, of_large) = fitted_layer(0.03), fitted_layer(30.0)
+    assert small < 0.8 and large == pytest.approx(small, rel=0.1)
+    assert (of_small == of_large).float().mean() > 0.97
 
 
 def test_elements_are_dropped_with_their_probability():

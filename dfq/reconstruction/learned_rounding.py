@@ -20,11 +20,14 @@ class LearnedRounding(nn.Module):
     Args:
         quantizer: calibrated, of the weight.
         weight: (out, …), float32.
+
+    Attributes:
+        decided: rounds up or down for good, as `settle` will.
     """
 
     def __init__(self, quantizer: FakeQuantize, weight: Tensor):
         super().__init__()
-        self.spec = quantizer.spec
+        self.spec, self.decided = quantizer.spec, False
         shape = [-1] + [1] * (weight.dim() - 1)
         scale, zero_point = (parameter.view(shape) for parameter in quantizer.qparams())
         steps = weight.detach() / scale
@@ -41,7 +44,10 @@ class LearnedRounding(nn.Module):
         return (torch.sigmoid(self.v) * (HIGH - LOW) + LOW).clamp(0, 1)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return self._on_grid(self.upward())
+        return self._on_grid(self._for_good(weight) if self.decided else self.upward())
+
+    def _for_good(self, weight: Tensor) -> Tensor:
+        return (self.upward() >= 0.5).to(weight.dtype)
 
     def _on_grid(self, upward: Tensor) -> Tensor:
         integers = (self.floor + self.zero_point + upward).clamp(self.spec.q_min, self.spec.q_max)
@@ -58,7 +64,7 @@ class LearnedRounding(nn.Module):
         A weight stays where it was within the cell of its grid point, so that later training goes on from there.
         """
         scale = self.scale.clamp(min=SMALLEST_SCALE)
-        rounded = self._on_grid((self.upward() >= 0.5).to(weight.dtype))
+        rounded = self._on_grid(self._for_good(weight))
         offset = (weight / scale - rounded / scale).clamp(-IN_CELL, IN_CELL)
         weight.copy_(rounded + offset * scale)
         quantizer.scale.copy_(scale.view_as(quantizer.scale))
