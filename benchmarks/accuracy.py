@@ -23,7 +23,6 @@ from nets import Data
 from rich.console import Console
 
 from dfq.calibration import METHODS
-from dfq.memory import keep_freed_memory
 from dfq.pipeline import quantize_model
 from dfq.report import hardware, versions
 from dfq.settings import Settings
@@ -82,7 +81,6 @@ class Bench(Data):
 @click.option("--minutes", type=float, help="stop after that time; the next call goes on where this one stopped")
 def main(data, out: Path, profile, only: str, show: bool, readme: bool, threads: int, device: str, minutes):
     torch.set_num_threads(threads)
-    keep_freed_memory()  # as the command line does
     console = Console()
     stop_after(minutes)
     if readme:

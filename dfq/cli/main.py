@@ -18,7 +18,6 @@ from dfq.cli.quantize import quantize
 from dfq.cli.synthesize import synthesize
 from dfq.cli.validate import validate
 from dfq.errors import DfqError
-from dfq.memory import keep_freed_memory
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
@@ -70,7 +69,6 @@ def main() -> None:
       dfq quantize model.pt --bits 8 --out run/    the main job
       dfq COMMAND --help                           options and worked examples
     """
-    keep_freed_memory()
 
 
 for command in (quantize, distill, increment, compare, inspect, synthesize, export, validate, methods, demo):
