@@ -81,6 +81,9 @@ ARMS = {
     "− dropping": Arm(fit=replace(FIT, drop=0.0)),
     "− weight scales learned in blocks": Arm(fit=replace(FIT, scale_rate=0.0)),
     "− activation steps learned in blocks": Arm(fit=replace(FIT, step_rate=0.0)),
+    "− compensation": Arm(fit=replace(FIT, compensated=False)),
+    "− learned biases": Arm(fit=replace(FIT, bias_rate=0.0)),
+    "− compensation and learned biases": Arm(fit=replace(FIT, compensated=False, bias_rate=0.0)),
     "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
     "− polish": Arm(polish=None),
     "polish at the usual rate": Arm(polish=1.0),
@@ -108,7 +111,7 @@ class Work:
     """
 
     images: int = 512
-    iterations: int = 400
+    iterations: int = 1600
     steps: int = 300
     jury: int = 128
 

@@ -177,7 +177,7 @@ def read_rows(out: Path) -> list[dict]:
 @click.option("--method", type=click.Choice(list(METHODS)), default="reconstruct", show_default=True)
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--images", default=512, show_default=True)
-@click.option("--iterations", default=400, show_default=True, help="per block, where the method reconstructs")
+@click.option("--iterations", default=1600, show_default=True, help="per block, where the method reconstructs")
 @click.option("--steps", default=300, show_default=True)
 @click.option("--show", is_flag=True, help="print the table, draw the picture and stop")
 @click.option("--threads", default=2, show_default=True)

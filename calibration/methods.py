@@ -160,7 +160,7 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.IMPROVED),
             objective=rgal.DISTILLATION,
             zoom=rgal.ZOOM,
-            post_training=(Reconstruct(FitSettings(iterations=800), share=0.6),),
+            post_training=(Reconstruct(FitSettings(iterations=3200), share=0.6),),
             rate=0.1,
             training=rgal.TRAINING,
         ),

@@ -132,5 +132,7 @@ def _subgraph(network: fx.GraphModule, entry: fx.Node, nodes: list[fx.Node]) -> 
     copies = {entry: graph.placeholder("block_input")}
     for node in nodes:
         copies[node] = graph.node_copy(node, lambda n: copies[n])
+        if node.op == "call_method" and node.target == "view":
+            copies[node].target = "reshape"  # blocks get their inputs in another memory order
     graph.output(copies[nodes[-1]])
     return fx.GraphModule(network, graph)

@@ -15,11 +15,12 @@ from dfq.progress import Task
 from dfq.reconstruction.blocks import Block
 from dfq.reconstruction.drop import DroppedQuantize, mixed
 from dfq.reconstruction.learned_rounding import LearnedRounding
+from dfq.reconstruction.store import take
 
 PUBLISHED_ITERATIONS = 20_000
 MOST_HASTE = 30.0
-MOST_POSITIONS, FEWEST_IMAGES = 2**15, 8  # of an iteration
 LEAST_COST = 0.01  # of rounding, as a part of the error: errors of weights and activations may cancel by chance
+JUDGED = 32  # images that this cost is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,9 @@ class FitSettings:
 
     Attributes:
         iterations: per block; published: 20,000 on a GPU.
-        batch_size: images per iteration, at most (`images_per_iteration`).
+        batch_size: images per iteration, at most.
+        positions: of a block's largest map, per iteration, at most, but one image at least: each is an example of its
+            own and costs as much as any: 8 images up to 16×16, 4 of 32×32, 1 from 64×64 on. Published: 32 images.
         rounding_rate: of Adam for v at the published iterations. Fewer iterations take proportionally larger steps,
             at most 30 times as large: v must travel the same way.
         scale_rate: of Adam for the weights' scales, relative to each scale, falling to 0 by a cosine; 0: they stay.
@@ -39,17 +42,22 @@ class FitSettings:
             then stay undecided until the last step rounds them to the nearest.
         warm_up: share of the iterations without that term.
         sharpness: β at the end of the warm-up and at the end.
+        compensated: a block's weights and biases are first fitted to its quantized inputs (`compensate`).
+        bias_rate: of Adam for biases, relative to their mean size in the layer, falling to 0; 0: they stay.
         drop: probability that an element of an activation, or of the block's input, is left unquantized.
     """
 
     iterations: int = 1000
-    batch_size: int = 32
+    batch_size: int = 8
+    positions: int = 2**12
     rounding_rate: float = 1e-3
     scale_rate: float = 1e-3
     step_rate: float = 1e-3
     rounding_weight: float = 100.0
     warm_up: float = 0.2
     sharpness: tuple[float, float] = (20.0, 2.0)
+    compensated: bool = True
+    bias_rate: float = 0.02
     drop: float = 0.5
 
     @property
@@ -80,7 +88,7 @@ def fit_block(
     batch_size = images_per_iteration(block, settings)
     with _learning(block, settings.drop) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for what is dropped
-        optimizer = torch.optim.Adam(_groups(roundings, quantizers, settings))
+        optimizer = torch.optim.Adam(_groups(block, roundings, quantizers, settings))
         first_rates = [group["lr"] for group in optimizer.param_groups]
         weight = settings.rounding_weight * _cost_of_rounding(block, data, roundings, settings, generator)
         step = 0
@@ -101,13 +109,10 @@ def fit_block(
 
 
 def images_per_iteration(block: Block, settings: FitSettings) -> int:
-    """Fewer where maps are large: each of their positions is an example of its own, and costs as much as any.
-
-    32 images up to 32×32, 10 at 56×56, 8 beyond.
-    """
+    """As `FitSettings.positions` says."""
     shapes = [getattr(node.meta.get("tensor_meta"), "shape", ()) for node in block.student.graph.nodes]
     positions = max((torch.Size(shape[2:]).numel() for shape in shapes if len(shape) == 4), default=1)
-    return min(settings.batch_size, max(MOST_POSITIONS // positions, FEWEST_IMAGES))
+    return min(settings.batch_size, max(settings.positions // positions, 1))
 
 
 def _error(block: Block, data: BlockData, index: Tensor, drop: float) -> Tensor:
@@ -120,18 +125,12 @@ def _error(block: Block, data: BlockData, index: Tensor, drop: float) -> Tensor:
     return squared.sum(1).mean() if squared.dim() in (2, 4) else squared.sum(-1).mean()
 
 
-def take(stored: Tensor, index: Tensor) -> Tensor:
-    """The rows of a store, float32; images in the memory order that convolutions are fastest in."""
-    part = stored[index.to(stored.device)].float()
-    return part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
-
-
 @torch.no_grad()
 def _cost_of_rounding(
     block: Block, data: BlockData, roundings: list[LearnedRounding], settings: FitSettings, generator: torch.Generator
 ) -> float:
     """How much rounding to the nearest adds to the error of the undecided block; at least a part of that error."""
-    index = torch.randint(len(data.targets), (settings.batch_size,), generator=generator)
+    index = torch.randint(len(data.targets), (JUDGED,), generator=generator)
     undecided = _error(block, data, index, settings.drop)
     for rounding in roundings:
         rounding.decided = True
@@ -152,12 +151,16 @@ def _undecided(roundings: list[LearnedRounding], settings: FitSettings, done: fl
     return total / sum(rounding.v.numel() for rounding in roundings)
 
 
-def _groups(roundings: list[LearnedRounding], quantizers: list[FakeQuantize], settings: FitSettings) -> list[dict]:
+def _groups(
+    block: Block, roundings: list[LearnedRounding], quantizers: list[FakeQuantize], settings: FitSettings
+) -> list[dict]:
     up_or_down = [{"params": [r.v], "lr": settings.rounding_rate * settings.haste, "cosine": False} for r in roundings]
     scales = [(r.scale, settings.scale_rate) for r in roundings]
     scales += [(quantizer.scale, settings.step_rate) for quantizer in quantizers]
+    biases = [block.student.get_submodule(name).bias for name in block.layers]
+    scales += [(bias, settings.bias_rate) for bias in biases if bias is not None and settings.bias_rate]
     return up_or_down + [
-        {"params": [scale], "lr": rate * float(scale.detach().mean()), "cosine": True} for scale, rate in scales
+        {"params": [scale], "lr": rate * float(scale.detach().abs().mean()), "cosine": True} for scale, rate in scales
     ]
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
+from dfq.bias_correction import give_bias
 from dfq.budget import Budget
 from dfq.files import replacing
 from dfq.progress import Progress, Silent
+from dfq.quant_layers import MATRIX_LAYERS
 from dfq.reconstruction.blocks import Block, cut_into_blocks
-from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration, take
-from dfq.reconstruction.store import store_outputs
+from dfq.reconstruction.compensate import compensate
+from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration
+from dfq.reconstruction.store import store_outputs, take
 from dfq.teacher import Teacher
 from dfq.trace import trace
 
@@ -66,8 +69,11 @@ def reconstruct(
     budget, progress = budget or Budget(), progress or Silent()
     reference = trace(teacher.model, teacher.input_spec).to(teacher.device).requires_grad_(False)
     student.eval()
+    for layer in student.modules():
+        if isinstance(layer, MATRIX_LAYERS):
+            give_bias(layer)  # to take shifts back; before any state is kept
     blocks = cut_into_blocks(student, reference)
-    run = _Run(student, images, settings, checkpoint, torch.Generator().manual_seed(seed))
+    run = _Run(student, images, settings, checkpoint, seed)
     history = run.resume()
     with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
@@ -103,8 +109,9 @@ def _cost(block: Block) -> float:
 class _Run:
     """The state that walks from block to block: the inputs of the next one, quantized and exact."""
 
-    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, generator):
-        self.student, self.settings, self.path, self.generator = student, settings, path, generator
+    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, seed: int):
+        self.student, self.settings, self.path, self.seed = student, settings, path, seed
+        self.generator = torch.Generator().manual_seed(seed)
         self.quantized = self.exact = images
         self.fitted = len(images) - max(len(images) // HELD_OUT, 1)
 
@@ -114,6 +121,8 @@ class _Run:
         data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
         before_state = _state(block)
         before = self._error(block, targets)
+        if self.settings.compensated:
+            compensate(block, self.quantized[: self.fitted], self.exact[: self.fitted], seed=self.seed)
         iterations = fit_block(block, data, self.settings, budget, task, self.generator)
         after = self._error(block, targets)
         if not (kept := after < before):

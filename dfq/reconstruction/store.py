@@ -36,3 +36,9 @@ def store_outputs(network, inputs: Tensor, batch_size: int, *, limit: int = MEMO
         stored[start : start + len(output)] = output.to(DTYPE)
     assert stored is not None
     return stored
+
+
+def take(stored: Tensor, index: Tensor) -> Tensor:
+    """The rows of a store, float32; images in the memory order that convolutions are fastest in."""
+    part = stored[index.to(stored.device)].float()
+    return part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
