@@ -97,7 +97,14 @@ def test_an_undecided_weight_costs_more_than_a_decided_one():
     assert half.undecided(2.0).item() > quarter.undecided(2.0).item() > 0
 
 
-def fitted_layer(size: float) -> tuple[float, torch.Tensor]:
+class Hurried(Budget):
+    """As a time limit that lets a block make 200 iterations."""
+
+    def done(self, step, steps):
+        return step / 200
+
+
+def fitted_layer(size: float, iterations: int = 200) -> tuple[float, torch.Tensor]:
     """(error ÷ that of the nearest grid points, grid points) of a linear layer with weights `size` times as large."""
     generator, spec = torch.Generator().manual_seed(0), replace(SPEC, size=(3, 4, 4))
     layer = nn.Linear(48, 10, bias=False)
@@ -109,9 +116,9 @@ def fitted_layer(size: float) -> tuple[float, torch.Tensor]:
     (block,) = cut_into_blocks(student, trace(teacher.model, spec))
     data = BlockData(inputs, inputs, block.teacher(inputs).detach())
     nearest = (block.student(inputs) - data.targets).square().mean().item()
-    fit, generator = FitSettings(iterations=200, batch_size=32), torch.Generator().manual_seed(1)
+    fit, generator = FitSettings(iterations=iterations, batch_size=32), torch.Generator().manual_seed(1)
     with Silent().task("", 200) as task:
-        fit_block(block, data, fit, Budget(), task, generator)
+        fit_block(block, data, fit, Hurried(), task, generator)
     fitted = student.get_submodule(block.layers[0])
     error = (block.student(inputs) - data.targets).square().mean().item()
     return error / nearest, fitted.weight_quantizer.integers(fitted.weight)
@@ -121,6 +128,11 @@ def test_what_is_decided_does_not_depend_on_the_size_of_a_blocks_outputs():
     (small, of_small), (large, of_large) = fitted_layer(0.03), fitted_layer(30.0)
     assert small < 0.8 and large == pytest.approx(small, rel=0.1)
     assert (of_small == of_large).float().mean() > 0.97
+
+
+def test_what_is_decided_when_time_runs_out_is_what_few_iterations_would_decide():
+    (few, _), (hurried, _) = fitted_layer(1.0, iterations=200), fitted_layer(1.0, iterations=20_000)
+    assert hurried == pytest.approx(few, rel=0.1) and few < 0.8
 
 
 def test_elements_are_dropped_with_their_probability():

@@ -32,8 +32,8 @@ class FitSettings:
         batch_size: images per iteration, at most.
         positions: of a block's largest map, per iteration, at most, but one image at least: each is an example of its
             own and costs as much as any: 8 images up to 16×16, 4 of 32×32, 1 from 64×64 on. Published: 32 images.
-        rounding_rate: of Adam for v at the published iterations. Fewer iterations take proportionally larger steps,
-            at most 30 times as large: v must travel the same way.
+        rounding_rate: of Adam for v at the published iterations. Fewer iterations, by setting or because time runs
+            out, take proportionally larger steps, at most 30 times as large: v must travel the same way.
         scale_rate: of Adam for the weights' scales, relative to each scale, falling to 0 by a cosine; 0: they stay.
         step_rate: the same for the scales of activations.
         rounding_weight: of the mean of 1 − |2h − 1|^β over all weights, in units of what rounding each of them to the
@@ -60,9 +60,9 @@ class FitSettings:
     bias_rate: float = 0.02
     drop: float = 0.5
 
-    @property
-    def haste(self) -> float:
-        return min(max(PUBLISHED_ITERATIONS / self.iterations, 1.0), MOST_HASTE)
+    def haste(self, iterations: float) -> float:
+        """How much larger than published the steps of v are if a block gets that many iterations."""
+        return min(max(PUBLISHED_ITERATIONS / iterations, 1.0), MOST_HASTE)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def fit_block(
         weight = settings.rounding_weight * _cost_of_rounding(block, data, roundings, settings, generator)
         step = 0
         while (done := budget.done(step, settings.iterations)) < 1:
+            haste = settings.haste(step / done if step else settings.iterations)
             for group, rate in zip(optimizer.param_groups, first_rates, strict=True):
-                group["lr"] = rate * (0.5 * (1 + cos(pi * done)) if group["cosine"] else 1.0)
+                group["lr"] = rate * (0.5 * (1 + cos(pi * done)) if group["cosine"] else haste)
             index = torch.randint(len(data.targets), (batch_size,), generator=generator)
             error = _error(block, data, index, settings.drop)
             loss = error + weight * _undecided(roundings, settings, done)
@@ -154,7 +155,7 @@ def _undecided(roundings: list[LearnedRounding], settings: FitSettings, done: fl
 def _groups(
     block: Block, roundings: list[LearnedRounding], quantizers: list[FakeQuantize], settings: FitSettings
 ) -> list[dict]:
-    up_or_down = [{"params": [r.v], "lr": settings.rounding_rate * settings.haste, "cosine": False} for r in roundings]
+    up_or_down = [{"params": [r.v], "lr": settings.rounding_rate, "cosine": False} for r in roundings]
     scales = [(r.scale, settings.scale_rate) for r in roundings]
     scales += [(quantizer.scale, settings.step_rate) for quantizer in quantizers]
     biases = [block.student.get_submodule(name).bias for name in block.layers]
