@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 from instant_nets import Mixed
+from reconstruction_cases import images, pair
 from small_nets import SPEC, PreActivation, Residual, lived_in, plain
 from torch import nn
 
 from dfq.budget import Budget
-from dfq.calibrate import calibrate, quantizers_in_mode
+from dfq.calibrate import calibrate
 from dfq.convert import activation_quantizers, quantize, weight_quantizers
 from dfq.fake_quant import FakeQuantize
 from dfq.progress import Silent
 from dfq.reconstruction import FitSettings, reconstruct
 from dfq.reconstruction.blocks import cut_into_blocks
-from dfq.reconstruction.compensate import compensate, input_rows, output_rows
 from dfq.reconstruction.drop import mixed
 from dfq.reconstruction.fitting import BlockData, fit_block, images_per_iteration
 from dfq.reconstruction.learned_rounding import LearnedRounding
@@ -25,18 +25,6 @@ from dfq.teacher import Teacher
 from dfq.trace import trace
 
 FEW = FitSettings(iterations=40, batch_size=8)
-
-
-def images(count: int = 32) -> torch.Tensor:
-    coarse = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    return nn.functional.interpolate(coarse, SPEC.size[1:], mode="bilinear")
-
-
-def pair(make, bits: int = 3, scheme: str = "deploy"):
-    torch.manual_seed(0)
-    teacher = Teacher(lived_in(make()), SPEC)
-    student = calibrate(quantize(teacher, make_scheme(scheme, bits=bits)), images()).eval()
-    return teacher, student
 
 
 @pytest.mark.parametrize("make", [Residual, PreActivation, plain])
@@ -257,54 +245,6 @@ def test_the_budget_ends_it():
     history = reconstruct(student, teacher, images(), FitSettings(iterations=10**6), budget=Budget(1.0))
     assert history.blocks[0].iterations > 0
     assert all(block.iterations < 10**6 for block in history.blocks)
-
-
-def shifting(make=Residual):
-    """A student whose first block gets inputs that are shifted and shrunk."""
-    teacher, student = pair(make, bits=4)
-    block = cut_into_blocks(student, trace(teacher.model, SPEC))[1]
-    stem = cut_into_blocks(student, trace(teacher.model, SPEC))[0]
-    exact = store_outputs(stem.teacher, images(64), 32).float()
-    return block, 0.8 * exact + 0.1, exact
-
-
-@pytest.mark.parametrize("make", [Residual, PreActivation, plain])
-@torch.no_grad()
-def test_compensation_takes_shifts_of_the_input_back(make):
-    block, shifted, exact = shifting(make)
-    target = block.teacher(exact)
-    with quantizers_in_mode(block.student, "off"):
-        before = (block.student(shifted) - target).square().mean()
-        compensate(block, shifted, exact)
-        after = (block.student(shifted) - target).square().mean()
-    assert after < 0.5 * before
-
-
-@torch.no_grad()
-def test_compensation_leaves_what_is_right():
-    block, _, exact = shifting()
-    with quantizers_in_mode(block.student, "off"):
-        compensate(block, exact, exact)
-        torch.testing.assert_close(block.student(exact), block.teacher(exact), atol=1e-3, rtol=1e-3)
-
-
-LAYERS = {
-    "strided": nn.Conv2d(6, 8, 3, stride=2, padding=1),
-    "grouped": nn.Conv2d(6, 8, 3, groups=2, dilation=2),
-    "depthwise": nn.Conv2d(6, 6, (3, 1), padding=(2, 0), groups=6, bias=False),
-    "same": nn.Conv2d(6, 4, 3, padding="same", padding_mode="reflect"),
-    "tokens": nn.Linear(9, 4),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@torch.no_grad()
-def test_rows_multiplied_by_the_weight_are_the_layers_outputs(name):
-    layer, values = LAYERS[name], torch.randn(5, 6, 11, 9, generator=torch.Generator().manual_seed(0))
-    inputs, outputs = input_rows(values, layer, seed=3), output_rows(layer(values), layer, seed=3)
-    weight = layer.weight.view(inputs.shape[0], -1, inputs.shape[2])
-    bias = 0 if layer.bias is None else layer.bias.view(inputs.shape[0], 1, -1)
-    torch.testing.assert_close(inputs @ weight.mT + bias, outputs, atol=1e-4, rtol=1e-4)
 
 
 def test_layers_without_bias_get_one_and_a_killed_run_goes_on(tmp_path):
