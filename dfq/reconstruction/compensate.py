@@ -25,8 +25,8 @@ FEWEST_IMAGES, MOST_IMAGES = 32, 256
 
 
 @torch.no_grad()
-def compensate(block: Block, quantized: Tensor, exact: Tensor, *, ranges: str = "mse", seed: int = 0) -> None:
-    """Fits the block's weights and biases in place, and then the scales of its weights.
+def compensate(block: Block, quantized: Tensor, exact: Tensor, *, seed: int = 0) -> None:
+    """Fits the block's weights and biases in place, and searches the scales of its weights anew.
 
     Every layer must have a bias.
 
@@ -42,23 +42,23 @@ def compensate(block: Block, quantized: Tensor, exact: Tensor, *, ranges: str = 
         return output
 
     LayerVisitor(block.teacher, see).run(take(exact, torch.arange(len(exact))[:count]))
-    _Compensating(block, wanted, ranges, seed).run(take(quantized, torch.arange(len(quantized))[:count]))
+    _Compensating(block, wanted, seed).run(take(quantized, torch.arange(len(quantized))[:count]))
 
 
 class _Compensating(fx.Interpreter):
     """Runs a block; every layer is fitted to its `wanted` outputs before it is computed."""
 
-    def __init__(self, block: Block, wanted: dict[str, Tensor], ranges: str, seed: int):
+    def __init__(self, block: Block, wanted: dict[str, Tensor], seed: int):
         super().__init__(block.student)
         self.wanted = {name: wanted[name] for name in matrix_calls(block.student)}
-        self.ranges, self.seed = ranges, seed
+        self.seed = seed
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         if target not in self.wanted:
             return super().call_module(target, args, kwargs)
         layer = self.fetch_attr(target)
         _fit(layer, input_rows(args[0], layer, self.seed), self.wanted[target])
-        fit_range(layer.weight_quantizer, layer.weight.flatten(1).float(), self.ranges, target)
+        fit_range(layer.weight_quantizer, layer.weight.flatten(1).float(), "mse", target)
         # What follows is fitted to exact weights, which learned rounding comes closer to than rounding to the nearest.
         with quantizers_in_mode(layer, "off"):
             return super().call_module(target, args, kwargs)
