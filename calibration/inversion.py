@@ -6,7 +6,7 @@ kinds may take turns.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, inf, isfinite, pi
 
 import torch
@@ -21,6 +21,7 @@ from dfq.calibration.low_pass import low_pass
 from dfq.calibration.matching import RELATIVE, Earlier, Matching, swinging
 from dfq.calibration.terms import Term, View
 from dfq.features import features_of
+from dfq.input_spec import is_large
 from dfq.losses import input_prior
 from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent, Task
@@ -38,6 +39,7 @@ class InversionConfig:
         canvas: how images are written down.
         terms: besides the deviation from the BatchNorm statistics.
         iterations: gradient steps for each batch.
+        iterations_large: the same for images of more than 64 pixels; None: as many.
         learning_rate: of Adam, falling to 0 by a cosine.
         betas: of Adam.
         augmented: mirror and shift the images in the loop.
@@ -48,11 +50,18 @@ class InversionConfig:
     canvas: Callable[..., Canvas]
     terms: tuple[Term, ...]
     iterations: int = 200
+    iterations_large: int | None = None
     learning_rate: float = 0.1
     betas: tuple[float, float] = (0.9, 0.99)
     augmented: bool = True
     matching: Matching = RELATIVE
     cutoff: float | None = None
+
+    def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
+        """With the `iterations` that images of that size (C, H, W) get."""
+        if self.iterations_large is None or not is_large(size):
+            return self
+        return replace(self, iterations=self.iterations_large, iterations_large=None)
 
 
 class Inversion:
@@ -79,7 +88,8 @@ class Inversion:
         budget: Budget | None = None,
         progress: Progress | None = None,
     ):
-        self.kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        self.kinds = tuple(config.for_size(teacher.input_spec.size) for config in kinds)
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(seed)

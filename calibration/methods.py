@@ -60,6 +60,7 @@ class Method:
         first_share: of the images, made before training; the rest while the student learns.
         paired: batches in which every image has a partner of its class.
         images: how many, where it is the method that says so.
+        images_large: how many of more than 64 pixels a side, without a time budget; within one, the clock ends it.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
@@ -78,6 +79,7 @@ class Method:
     first_share: float = 1.0
     paired: bool = False
     images: int | None = None
+    images_large: int = 128
     ranges: str = "mse"
     zoom: float = 1.0
     post_training: tuple[PostTraining, ...] = ()
@@ -157,8 +159,9 @@ METHODS: dict[str, Method] = {
             name="reconstruct",
             paper="Li et al., ICLR 2021, arXiv 2102.05426 (BRECQ); Wei et al., ICLR 2022 (QDrop)",
             summary="roundings and ranges are learned block by block, then the whole is distilled",
-            synthesizer=partial(Inversion, zeroq.IMPROVED),
+            synthesizer=partial(Inversion, zeroq.MANY),
             objective=rgal.DISTILLATION,
+            images_large=512,
             zoom=rgal.ZOOM,
             post_training=(Reconstruct(FitSettings(iterations=3200), share=0.6),),
             rate=0.1,

@@ -35,4 +35,7 @@ IMPROVED = InversionConfig(
 )
 GENERATED = replace(IMPROVED, canvas=GeneratedImages, learning_rate=3e-3, betas=(0.5, 0.999))
 BOTH = (IMPROVED, GENERATED)
+# Blocks of networks for large images are fitted to few positions of many channels: there, four times as many images,
+# each with a quarter of the iterations, are better (benchmarks/DEFAULTS.md).
+MANY = replace(IMPROVED, iterations_large=50)
 SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

@@ -11,12 +11,13 @@ from math import exp, inf, log
 import torch
 from torch import Tensor, nn
 
+from dfq.input_spec import is_large
 from dfq.losses import knowledge_distillation
 from dfq.mix import Mix
 from dfq.teacher import Teacher
 
 MIXTURES = Mix(blended=0.5, patched=0.5)
-ENOUGH, ENOUGH_LARGE, SMALL_SIDE = 1024, 128, 64  # mixtures; of images beyond that side they cost more
+ENOUGH, ENOUGH_LARGE = 1024, 128  # mixtures
 TEMPERATURE = 4.0
 LEAST = 1e-3  # disagreement that still has a logarithm
 
@@ -50,7 +51,7 @@ class Jury:
     @torch.no_grad()
     def __init__(self, teacher: Teacher, held_out: Tensor, *, mixtures: int | None = None, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
-        wanted = mixtures or (ENOUGH if max(held_out.shape[2:]) <= SMALL_SIDE else ENOUGH_LARGE)
+        wanted = mixtures or (ENOUGH_LARGE if is_large(held_out.shape) else ENOUGH)
         rounds = -(-wanted // len(held_out))
         self.images, self.mixtures = held_out, torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
         self.targets, self.mixed_targets = _answers(teacher, self.images), _answers(teacher, self.mixtures)

@@ -1,12 +1,19 @@
 """What a network expects at its input: size and normalisation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from dfq.errors import DfqError
 
+SMALL_SIDE = 64  # pixels; what is done to larger images costs so much more that fewer are made, in smaller batches
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Whether images of that shape, (…, H, W), have more than `SMALL_SIDE` pixels a side."""
+    return max(shape[-2:]) > SMALL_SIDE
 
 
 @dataclass(frozen=True, kw_only=True)

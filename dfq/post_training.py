@@ -8,6 +8,7 @@ from torch import Tensor, fx
 
 from dfq.bias_correction import correct_biases
 from dfq.budget import Budget
+from dfq.input_spec import is_large
 from dfq.moment_correction import correct_from_moments
 from dfq.moments import calibrate_from_moments
 from dfq.progress import Progress
@@ -15,8 +16,6 @@ from dfq.reconstruction import FitSettings, reconstruct
 from dfq.squant import round_weights
 from dfq.teacher import Teacher
 from dfq.trace import trace
-
-SMALL_SIDE = 64  # pixels
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Reconstruct:
 
     def __call__(self, bench: Bench) -> dict:
         settings = self.settings
-        if max(bench.images.shape[2:]) > SMALL_SIDE:
+        if is_large(bench.images.shape):
             settings = replace(settings, iterations=settings.iterations // 2)
         history = reconstruct(
             bench.student, bench.teacher, bench.images, settings,

@@ -9,7 +9,7 @@ from dfq.budget import Budget
 from dfq.calibration import METHODS, Method, Synthesizer
 from dfq.calibration.methods import AUTO
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.input_spec import InputSpec, is_large
 from dfq.progress import Progress
 from dfq.ranges import RANGES
 from dfq.scheme import BITS, EIGHT, Scheme, make_scheme
@@ -18,7 +18,7 @@ from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES, TrainSettings
 
 MIXED = "mixed"
-SMALL_SIDE = 64  # pixels; larger images cost so much more that fewer are made
+MOST_IMAGES = 1024
 STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
 OTHER_STEPS = 400
 MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
@@ -41,7 +41,8 @@ class Settings:
         ranges: how grids are fitted at the start: "mse", "minmax" or "percentile"; None: as the method says.
         flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
         images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
-            else 128.
+            else as the method says: 512 for `reconstruct`, 128 for others, and within a budget as many as its share of
+            the time allows, up to 1024.
         steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8.
         budget: seconds for synthesis, training, export and validation together; None: no limit.
         seed: of every random draw.
@@ -125,9 +126,9 @@ class Settings:
     def image_count(self, input_spec: InputSpec) -> int:
         if (own := self.images or self.chosen_method.images) is not None:
             return own
-        if max(input_spec.size[1:]) > SMALL_SIDE:
-            return 128
-        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else 1024
+        if is_large(input_spec.size):
+            return MOST_IMAGES if self.budget is not None else self.chosen_method.images_large
+        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MOST_IMAGES
 
     @property
     def chosen_ranges(self) -> str:
@@ -138,7 +139,7 @@ class Settings:
         height = teacher.input_spec.size[1]
         return self.chosen_method.synthesizer(
             teacher,
-            batch_size=256 if max(teacher.input_spec.size[1:]) <= SMALL_SIDE else 32,
+            batch_size=32 if is_large(teacher.input_spec.size) else 256,
             augment=Augment(flip=self.flip, shift=max(height // 16, 1)),
             seed=self.seed,
             budget=budget,
@@ -151,12 +152,11 @@ class Settings:
         Args:
             scheme: of the student; None: that of the settings, where nothing is chosen on the way.
         """
-        small = max(input_spec.size[1:]) <= SMALL_SIDE
         bits = (scheme or self.make_scheme()).training_bits
         steps = STEPS.get(bits, OTHER_STEPS)
         usual = TrainSettings(
             steps=self.steps if self.steps is not None else steps,
-            batch_size=128 if small else 32,
+            batch_size=32 if is_large(input_spec.size) else 128,
             learning_rate=LEARNING_RATES[bits] * self.chosen_method.rate,
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
             seed=self.seed,

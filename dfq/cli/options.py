@@ -159,7 +159,7 @@ image_options = _stack(
     [
         flip_option,
         click.option("--images", type=int, metavar="N",
-                     help="Synthetic images.  [default: 1024 (256 at 8 bits); 128 above 64 pixels]"),
+                     help="Synthetic images.  [default: 1024 (256 at 8 bits); above 64 pixels 128, reconstruct 512]"),
         budget_option,
     ]
 )  # fmt: skip

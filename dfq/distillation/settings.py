@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from dfq.augment import Augment
 from dfq.calibration.methods import DISTILLS_BY_DEFAULT, METHODS, Distillation, Method
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
-from dfq.settings import SMALL_SIDE, Settings
+from dfq.input_spec import InputSpec, is_large
+from dfq.settings import Settings
 from dfq.train import TrainSettings
 
 IMAGES, IMAGES_LARGE = 2048, 512  # up to 64×64 pixels, and beyond
@@ -76,7 +76,7 @@ class DistillSettings:
 
     def image_settings(self, input_spec: InputSpec) -> Settings:
         """What the images are made by (`dfq.run_images.find_images`)."""
-        usual = IMAGES if max(input_spec.size[1:]) <= SMALL_SIDE else IMAGES_LARGE
+        usual = IMAGES_LARGE if is_large(input_spec.size) else IMAGES
         return self._as_settings(self.images or self.chosen_method.images or usual)
 
     def training(self, input_spec: InputSpec, *, inherited: bool = False) -> TrainSettings:
@@ -85,7 +85,7 @@ class DistillSettings:
         Args:
             inherited: the student starts from the teacher's layers.
         """
-        batch_size = BATCH if max(input_spec.size[1:]) <= SMALL_SIDE else BATCH_LARGE
+        batch_size = BATCH_LARGE if is_large(input_spec.size) else BATCH
         learning_rate = INHERITED_LEARNING_RATE if inherited else LEARNING_RATE
         usual = TrainSettings(
             steps=STEPS if self.steps is None else self.steps,
