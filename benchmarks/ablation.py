@@ -32,8 +32,20 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import Trainer
 
-SCHEME, IMAGES, STEPS = "paper-qat", 512, 300
+SCHEME = "paper-qat"
 JURY_SEEDS = (101, 102)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every cell of a network gets; `jury`: images of each of its two kinds."""
+
+    images: int
+    steps: int
+    jury: int
+
+
+SMALL, LARGE = Work(images=512, steps=300, jury=256), Work(images=256, steps=150, jury=64)  # LARGE: 224×224
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Ablation:
         shared = Data(data)
         self.teacher: Teacher = shared.teacher(net)
         self.real = shared.real(net, self.teacher)
+        self.work = work_of(net)
         self.fields = {"flip": net != DIGITS, "scheme": SCHEME}
         self._first: dict[int, Batch] = {}
         self._jury: Batch | None = None
@@ -65,14 +78,16 @@ class Ablation:
         """The half of the images that is made before there is a student: the same for every arm."""
         if seed not in self._first:
             settings = Settings(method="zeroq-kd", seed=seed, **self.fields)
-            self._first[seed] = settings.make_synthesizer(self.teacher, None, None).sample(IMAGES // 2)
+            self._first[seed] = settings.make_synthesizer(self.teacher, None, None).sample(self.work.images // 2)
         return self._first[seed]
 
     def jury(self) -> Batch:
         """Images by two parametrizations and two other seeds: no arm's own."""
         if self._jury is None:
             made = [
-                Settings(method=name, seed=seed, **self.fields).make_synthesizer(self.teacher, None, None).sample(256)
+                Settings(method=name, seed=seed, **self.fields)
+                .make_synthesizer(self.teacher, None, None)
+                .sample(self.work.jury)
                 for name, seed in zip(("zeroq-kd", "rgal"), JURY_SEEDS, strict=True)
             ]
             self._jury = made[0].joined(made[1])
@@ -81,14 +96,18 @@ class Ablation:
     def run(self, cell: Cell) -> dict:
         """The cell's figures."""
         method, bits, seed, start = ARMS[cell.arm], cell.bits, cell.seed, time.monotonic()
-        settings = Settings(bits=bits, seed=seed, method=method, steps=STEPS, images=IMAGES, **self.fields)
+        settings = Settings(
+            bits=bits, seed=seed, method=method, steps=self.work.steps, images=self.work.images, **self.fields
+        )
         student = quantize(self.teacher, settings.make_scheme())
         synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher, None, None)
         grows = method.first_share < 1
-        first = self.first_images(seed) if grows else synthesizer.sample(IMAGES // 2)
-        training, held_out = first.split(held_out_count(IMAGES))
+        first = self.first_images(seed) if grows else synthesizer.sample(self.work.images // 2)
+        training, held_out = first.split(held_out_count(self.work.images))
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
-        source = method.source(self.teacher, training, synthesizer, IMAGES - len(held_out), paired=method.paired)
+        source = method.source(
+            self.teacher, training, synthesizer, self.work.images - len(held_out), paired=method.paired
+        )
         training_settings = settings.training(self.teacher.input_spec)
         trainer = Trainer(self.teacher, student, method.objective, training_settings)
         history = trainer.fit(source, held_out)
@@ -102,7 +121,7 @@ class Ablation:
 
     def diversity(self, images: Batch) -> dict[str, float]:
         """How near the images that were made against the student lie to each other, in the teacher's features."""
-        grown = images.pick(torch.arange(max(len(images) - IMAGES // 2, 0), len(images)))
+        grown = images.pick(torch.arange(max(len(images) - self.work.images // 2, 0), len(images)))
         measured = measure_diversity(self.teacher, grown).to_dict()
         return {key: measured[key] for key in ("same_class_distance", "different_class_distance", "entropy")}
 
@@ -113,8 +132,13 @@ class Ablation:
         return sum(same) / len(images)
 
 
+def work_of(net: str) -> Work:
+    return LARGE if net in NETS and NETS[net].test.startswith("imagenet") else SMALL
+
+
 def table(rows: list[dict], net: str, bits: int) -> Table:
-    title = f"{net} W{bits}A{bits} {SCHEME}: {IMAGES} images, {STEPS} steps; agreement with the teacher in %"
+    work = work_of(net)
+    title = f"{net} W{bits}A{bits} {SCHEME}: {work.images} images, {work.steps} steps; agreement with the teacher in %"
     view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("arm", "seeds", "real images", "synthetic jury", "s"):
         view.add_column(column, justify="left" if column == "arm" else "right")
