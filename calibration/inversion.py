@@ -59,9 +59,8 @@ class InversionConfig:
 
     def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
         """With the `iterations` that images of that size (C, H, W) get."""
-        if self.iterations_large is None or not is_large(size):
-            return self
-        return replace(self, iterations=self.iterations_large, iterations_large=None)
+        iterations = (self.iterations_large if is_large(size) else None) or self.iterations
+        return replace(self, iterations=iterations, iterations_large=None)
 
 
 class Inversion:
@@ -89,7 +88,8 @@ class Inversion:
         progress: Progress | None = None,
     ):
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-        self.kinds = tuple(config.for_size(teacher.input_spec.size) for config in kinds)
+        kinds = tuple(config.for_size(teacher.input_spec.size) for config in kinds)
+        self.kinds = kinds[:1] if all(kind == kinds[0] for kind in kinds) else kinds
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(seed)

@@ -35,7 +35,8 @@ IMPROVED = InversionConfig(
 )
 GENERATED = replace(IMPROVED, canvas=GeneratedImages, learning_rate=3e-3, betas=(0.5, 0.999))
 BOTH = (IMPROVED, GENERATED)
-# Blocks of networks for large images are fitted to few positions of many channels: there, four times as many images,
-# each with a quarter of the iterations, are better (benchmarks/DEFAULTS.md).
-MANY = replace(IMPROVED, iterations_large=50)
+# Late blocks of networks for large images are fitted to few positions of many channels: there, three in four images are
+# quick ones, so that there are more (benchmarks/DEFAULTS.md). Small images are all of one kind.
+QUICK = replace(IMPROVED, iterations_large=50)
+MANY = (IMPROVED, QUICK, QUICK, QUICK)
 SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

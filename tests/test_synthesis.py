@@ -34,7 +34,8 @@ QUICK = {Inversion: {"iterations": 25}, **dict.fromkeys((GDFQ, AdaDFKD, RDSKD, R
 def quick(name):
     """The method's synthesizer with less work."""
     row = METHODS[name].synthesizer
-    return partial(row.func, replace(row.args[0], **QUICK[row.func]), batch_size=16)
+    first = row.args[0][0] if isinstance(row.args[0], tuple) else row.args[0]
+    return partial(row.func, replace(first, **QUICK[row.func]), batch_size=16)
 
 
 def improved(teacher, iterations=25, batch_size=16, budget=None, progress=None, **fields):
