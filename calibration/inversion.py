@@ -27,7 +27,7 @@ from dfq.precision import fast_autocast
 from dfq.progress import Progress, Silent, Task
 from dfq.teacher import Teacher
 
-LEAST_TIME = 0.6  # of an earlier batch's time that must be left to start another one
+LEAST_TIME = 0.6  # of what a batch takes that must be left to start it, at the speed of the earlier ones
 PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
 
 
@@ -120,8 +120,8 @@ class Inversion:
         start = self.budget.elapsed()
         with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
-                per_batch = (self.budget.elapsed() - start) / max(index, 1)
-                if index and self.budget.remaining() < LEAST_TIME * per_batch:
+                per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
+                if index and self.budget.remaining() < LEAST_TIME * per_step * kind.iterations:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
                     task.advance(sum(kind.iterations for kind in kinds[index:]))
                     break
