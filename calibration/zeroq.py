@@ -36,7 +36,7 @@ IMPROVED = InversionConfig(
 GENERATED = replace(IMPROVED, canvas=GeneratedImages, learning_rate=3e-3, betas=(0.5, 0.999))
 BOTH = (IMPROVED, GENERATED)
 # Late blocks of networks for large images are fitted to few positions of many channels: there, three in four images are
-# quick ones, so that there are more (benchmarks/DEFAULTS.md). Small images are all of one kind.
+# quick ones, so that there can be more (benchmarks/DEFAULTS.md). Small images are all of one kind.
 QUICK = replace(IMPROVED, iterations_large=50)
 MANY = (QUICK, QUICK, QUICK, IMPROVED)  # quick ones first: a short budget allows these
 SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

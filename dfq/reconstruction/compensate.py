@@ -21,7 +21,7 @@ from dfq.reconstruction.store import take
 
 RIDGE = 0.5  # of the mean variance of an input: synthetic images are not to be taken at their word
 EXAMPLES = 2**15  # positions of maps that a layer is fitted to
-FEWEST_IMAGES, MOST_IMAGES = 32, 1024
+FEWEST_IMAGES, MOST_IMAGES = 32, 256
 
 
 @torch.no_grad()
