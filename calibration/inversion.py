@@ -41,6 +41,7 @@ class InversionConfig:
         iterations: gradient steps for each batch.
         iterations_large: the same for images of more than 64 pixels; None: as many.
         learning_rate: of Adam, falling to 0 by a cosine.
+        learning_rate_large: the same for images of more than 64 pixels; None: as much.
         betas: of Adam.
         augmented: mirror and shift the images in the loop.
         matching: of the BatchNorm statistics.
@@ -52,15 +53,18 @@ class InversionConfig:
     iterations: int = 200
     iterations_large: int | None = None
     learning_rate: float = 0.1
+    learning_rate_large: float | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     augmented: bool = True
     matching: Matching = RELATIVE
     cutoff: float | None = None
 
     def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
-        """With the `iterations` that images of that size (C, H, W) get."""
-        iterations = (self.iterations_large if is_large(size) else None) or self.iterations
-        return replace(self, iterations=iterations, iterations_large=None)
+        """With the `iterations` and the `learning_rate` that images of that size (C, H, W) get."""
+        iterations, rate = self.iterations, self.learning_rate
+        if is_large(size):
+            iterations, rate = self.iterations_large or iterations, self.learning_rate_large or rate
+        return replace(self, iterations=iterations, learning_rate=rate, iterations_large=None, learning_rate_large=None)
 
 
 class Inversion:

@@ -195,6 +195,15 @@ def test_kinds_take_turns_over_all_calls_and_every_part_of_a_sample_has_them():
     assert fooled > 0.4  # labels went along with their images; chance is 0.2
 
 
+def test_large_images_get_iterations_and_step_size_of_their_own():
+    small, large = (3, 64, 64), (3, 65, 64)
+    assert (zeroq.QUICK.for_size(small).iterations, zeroq.QUICK.for_size(small).learning_rate) == (200, 0.1)
+    assert (zeroq.QUICK.for_size(large).iterations, zeroq.QUICK.for_size(large).learning_rate) == (50, 0.05)
+    same = zeroq.AS_PUBLISHED
+    assert same.for_size(large) == same.for_size(small) == same
+    assert zeroq.GENERATED.for_size(large).learning_rate == zeroq.GENERATED.learning_rate
+
+
 def test_a_step_without_finite_gradients_is_skipped():
     calls = []
 
