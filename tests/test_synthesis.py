@@ -195,6 +195,14 @@ def test_kinds_take_turns_over_all_calls_and_every_part_of_a_sample_has_them():
     assert fooled > 0.4  # labels went along with their images; chance is 0.2
 
 
+@pytest.mark.parametrize("size, together", [((3, 32, 32), False), ((3, 96, 96), True), ((4, 96, 96), False)])
+def test_the_colours_of_large_images_start_and_move_together(size, together):
+    canvas = PixelGrids(8, size, torch.Generator().manual_seed(0), torch.device("cpu"))
+    channels = canvas.logits().detach().transpose(0, 1).flatten(1)
+    assert (torch.corrcoef(channels)[0, 1] > 0.5) == together
+    assert torch.linalg.matrix_rank(channels) == size[0]  # every colour can be reached
+
+
 def test_large_images_get_iterations_and_step_size_of_their_own():
     small, large = (3, 64, 64), (3, 65, 64)
     assert (zeroq.QUICK.for_size(small).iterations, zeroq.QUICK.for_size(small).learning_rate) == (200, 0.1)
