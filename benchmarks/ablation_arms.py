@@ -43,7 +43,7 @@ ARMS: dict[str, Method] = {
     "+ feature maps (base)": arm((), NO_TRIPLETS, paired=False),
     "base + disagreement": arm((DISAGREEMENT,), NO_TRIPLETS, paired=False),
     "base + synthesis relations": arm((RELATIONS,), NO_TRIPLETS, paired=False),
-    "base in pairs": arm((), NO_TRIPLETS),  # what student relations need, without them
+    "base in pairs": arm((), NO_TRIPLETS),  # batches as student relations need them, without relations
     "base + student relations": arm((), STUDENT_PHASE),
     "RGAL as shipped": METHODS["rgal-zeroq"],
     "both phases at weight 1": arm((DISAGREEMENT, RELATIONS)),
