@@ -22,6 +22,7 @@ from dfq.reconstruction import FitSettings
 from dfq.retention import RetainingDistillation
 from dfq.self_paced import SelfPacedDistillation
 
+SYNTHESIS_SHARE = 0.4  # of a time budget
 AUTO = "auto"  # lets `dfq.auto` choose a row
 DISTILLS_BY_DEFAULT = "rgal"
 NOT_AUGMENTED: Mapping[str, Any] = MappingProxyType({"augment": None})  # as published where every image is new
@@ -61,6 +62,8 @@ class Method:
         paired: batches in which every image has a partner of its class.
         images: how many, where it is the method that says so.
         images_large: how many of more than 64 pixels a side, without a time budget; within one, the clock ends it.
+        synthesis_share_large: of a time budget, for such images.
+        steps_large: training steps on such images, unless a person says; None: as on others.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
@@ -80,6 +83,8 @@ class Method:
     paired: bool = False
     images: int | None = None
     images_large: int = 128
+    synthesis_share_large: float = SYNTHESIS_SHARE
+    steps_large: int | None = None
     ranges: str = "mse"
     zoom: float = 1.0
     post_training: tuple[PostTraining, ...] = ()
@@ -162,6 +167,8 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.MANY),
             objective=rgal.DISTILLATION,
             images_large=512,
+            synthesis_share_large=0.7,
+            steps_large=0,  # few of them, learned by heart: what training gains there, it loses on held-out ones
             zoom=rgal.ZOOM,
             post_training=(Reconstruct(FitSettings(iterations=3200), share=0.6),),
             rate=0.1,

@@ -121,7 +121,7 @@ def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -
 
 @torch.no_grad()
 def snap_biases(student: fx.GraphModule) -> None:
-    """Rounds each bias to the grid scale_x · scale_w on which integer kernels add it, in place.
+    """Rounds each bias to the grid on which integer kernels add it, in place: scale_x · scale_w / refinement.
 
     Done once, after training, so that student and runtime differ by rounding ties only.
     """
@@ -131,7 +131,7 @@ def snap_biases(student: fx.GraphModule) -> None:
         source = input_quantizer(node, modules)
         if not isinstance(layer, MATRIX_LAYERS) or layer.runs_in_float or layer.bias is None or source is None:
             continue
-        step = source.qparams()[0] * layer.weight_quantizer.qparams()[0]
+        step = source.qparams()[0] * layer.weight_quantizer.qparams()[0] / layer.weight_quantizer.spec.refinement
         layer.bias.copy_((layer.bias / step).round() * step)
 
 

@@ -26,6 +26,7 @@ class Bench:
         student: calibrated; changed in place.
         images: synthetic, normalised, (N, C, H, W).
         checkpoint: where a step may keep its unfinished work, so that a killed run goes on.
+        trained_next: whether training follows and needs a part of the budget.
     """
 
     student: fx.GraphModule
@@ -35,6 +36,7 @@ class Bench:
     progress: Progress
     seed: int
     checkpoint: Path | None
+    trained_next: bool = True
 
 
 PostTraining = Callable[[Bench], dict]
@@ -89,7 +91,7 @@ class Reconstruct:
     """Block reconstruction; of large images, for which an iteration costs more, half as many iterations.
 
     Attributes:
-        share: of a time budget that is left; the rest is for training.
+        share: of a time budget that is left, where training follows; else all of it.
     """
 
     settings: FitSettings
@@ -101,7 +103,7 @@ class Reconstruct:
             settings = replace(settings, iterations=settings.iterations // 2)
         history = reconstruct(
             bench.student, bench.teacher, bench.images, settings,
-            budget=bench.budget.part(self.share), progress=bench.progress,
+            budget=bench.budget.part(self.share if bench.trained_next else 1.0), progress=bench.progress,
             checkpoint=bench.checkpoint, seed=bench.seed,
         )  # fmt: skip
         return {"reconstruction": history.to_dict()}

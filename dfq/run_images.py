@@ -12,8 +12,6 @@ from dfq.run_folder import RunFolder
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 
-SYNTHESIS_SHARE = 0.4  # of the budget
-
 
 @dataclass(frozen=True)
 class RunImages:
@@ -42,7 +40,8 @@ def find_images(
     progress: Progress,
 ) -> RunImages:
     """`given` images, those of the run that is resumed, or new ones, which are stored at once."""
-    synthesizer = settings.make_synthesizer(teacher, budget.part(SYNTHESIS_SHARE), progress)
+    part = budget.part(settings.synthesis_share(teacher.input_spec))
+    synthesizer = settings.make_synthesizer(teacher, part, progress)
     batch, notes = (given, []) if given else _made(teacher, settings, synthesizer, run, progress)
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from dfq.augment import Augment
 from dfq.budget import Budget
 from dfq.calibration import METHODS, Method, Synthesizer
-from dfq.calibration.methods import AUTO
+from dfq.calibration.methods import AUTO, SYNTHESIS_SHARE
 from dfq.errors import DfqError
 from dfq.input_spec import InputSpec, is_large
 from dfq.progress import Progress
@@ -43,7 +43,8 @@ class Settings:
         images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
             else as the method says: 512 for `reconstruct`, 128 for others, and within a budget as many as its share of
             the time allows, up to 1024.
-        steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8.
+        steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; above 64×64 pixels `reconstruct`
+            trains only where steps are given.
         budget: seconds for synthesis, training, export and validation together; None: no limit.
         seed: of every random draw.
     """
@@ -130,6 +131,10 @@ class Settings:
             return MOST_IMAGES if self.budget is not None else self.chosen_method.images_large
         return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MOST_IMAGES
 
+    def synthesis_share(self, input_spec: InputSpec) -> float:
+        """Of the budget."""
+        return self.chosen_method.synthesis_share_large if is_large(input_spec.size) else SYNTHESIS_SHARE
+
     @property
     def chosen_ranges(self) -> str:
         return self.ranges or self.chosen_method.ranges
@@ -153,9 +158,9 @@ class Settings:
             scheme: of the student; None: that of the settings, where nothing is chosen on the way.
         """
         bits = (scheme or self.make_scheme()).training_bits
-        steps = STEPS.get(bits, OTHER_STEPS)
+        wanted = (self.steps, self.chosen_method.steps_large if is_large(input_spec.size) else None)
         usual = TrainSettings(
-            steps=self.steps if self.steps is not None else steps,
+            steps=next((steps for steps in wanted if steps is not None), STEPS.get(bits, OTHER_STEPS)),
             batch_size=32 if is_large(input_spec.size) else 128,
             learning_rate=LEARNING_RATES[bits] * self.chosen_method.rate,
             augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),

@@ -49,7 +49,9 @@ def tune(
     first = images.training.images
     calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
     limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
-    bench = Bench(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction)
+    training = settings.training(teacher.input_spec, scheme)
+    trains = method.objective is not None and training.steps > 0
+    bench = Bench(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
     sections: dict = {}
     for step in method.post_training:
         sections |= step(bench)
@@ -57,8 +59,8 @@ def tune(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,
     )  # fmt: skip
-    history, training = None, settings.training(teacher.input_spec, scheme)
-    if method.objective is not None and training.steps > 0:
+    history = None
+    if method.objective is not None and trains:
         trainer = Trainer(
             teacher, student, method.objective, training, budget=limit, progress=progress, checkpoint=run.training
         )

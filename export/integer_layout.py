@@ -1,9 +1,9 @@
 """Passes over the exported graph: constants packed, moved values kept as integers, plain names.
 
-Weights of 4 bits and less are stored as INT4, those of 2 bits as INT2 where the target takes it, and cast to INT8 in
-front of their DequantizeLinear. ONNX Runtime folds the cast when it loads the file, and runs its INT8 kernels; INT4
-straight into DequantizeLinear would run in floating point. Biases (`dfq.export.packed_biases`) are folded in the same
-way.
+Weights of 4 bits and less are stored as INT4, those of 2 bits as INT2 where the target takes it, and cast to INT8,
+times their refinement, in front of their DequantizeLinear. ONNX Runtime folds that when it loads the file, and runs its
+INT8 kernels; INT4 straight into DequantizeLinear would run in floating point. Biases (`dfq.export.packed_biases`) are
+folded in the same way.
 """
 
 from collections.abc import Mapping
@@ -115,11 +115,12 @@ def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
 
 
 def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dtype: np.dtype) -> None:
-    """Replaces an INT8 initializer by one of `dtype` → Cast; with a zero point also → Sub, in int32: all are folded.
+    """Replaces an INT8 initializer by one of `dtype` and a Cast.
 
-    No zero point is needed where the centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
+    With a zero point also Sub, with a refinement also Mul, in int32; all are folded. No zero point is needed where the
+    centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
     """
-    integers, stored = _numbers(initializer), constants.stored_zero_point.numpy()
+    integers, stored = _numbers(initializer) // constants.refinement, constants.stored_zero_point.numpy()
     limits = ml_dtypes.iinfo(dtype)
     if limits.min <= integers.min() and integers.max() <= limits.max:
         stored = np.zeros_like(stored)
@@ -127,20 +128,20 @@ def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dty
     column = [-1 if i == axis else 1 for i in range(integers.ndim)]
     packed = (integers + stored.reshape(column)).astype(dtype)
     name = str(initializer.name)
-    small = _initializer(graph, f"{name}.{dtype.name}", ir.Tensor(packed))
+    value, nodes = _initializer(graph, f"{name}.{dtype.name}", ir.Tensor(packed)), []
+    operations = []
     if stored.any():
-        wide = _cast(small, ir.DataType.INT32, name)
-        zero_point = _initializer(
-            graph, f"{name}.stored_zero_point", ir.Tensor(stored.reshape(column).astype(np.int32))
-        )
-        centred = ir.node("Sub", [wide.outputs[0], zero_point], name=f"{name}/Sub")
-        last = _cast(centred.outputs[0], ir.DataType.INT8, name)
-        nodes = [wide, centred, last]
-    else:
-        last = _cast(small, ir.DataType.INT8, name)
-        nodes = [last]
+        operations.append(("Sub", "stored_zero_point", stored.reshape(column)))
+    if constants.refinement > 1:
+        operations.append(("Mul", "refinement", np.array(constants.refinement)))
+    if operations:
+        nodes.append(_cast(value, ir.DataType.INT32, name))
+    for operator, meaning, numbers in operations:
+        constant = _initializer(graph, f"{name}.{meaning}", ir.Tensor(numbers.astype(np.int32)))
+        nodes.append(ir.node(operator, [nodes[-1].outputs[0], constant], name=f"{name}/{operator}"))
+    nodes.append(_cast(nodes[-1].outputs[0] if nodes else value, ir.DataType.INT8, name))
     graph.insert_before(graph[0], nodes)
-    initializer.replace_all_uses_with(last.outputs[0])
+    initializer.replace_all_uses_with(nodes[-1].outputs[0])
     del graph.initializers[name]
 
 

@@ -2,7 +2,8 @@
 
 Integer kernels add up x · w over int32 and start from the bias: the bias is an int32 on the grid scale_x · scale_w.
 They want weights with zero point 0. An asymmetric grid of b bits becomes symmetric by subtracting its zero point from
-the integers: they then lie in ±(2^b − 1), which int8 holds for up to 7 bits.
+the integers: they then lie in ±(2^b − 1), which int8 holds for up to 7 bits. Narrow integers are multiplied, and their
+scale divided, by `QuantSpec.refinement`: the same weights with a finer bias.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ class IntegerWeights:
     """A layer's constants; real weight = scale · (integers − zero_point).
 
     Attributes:
-        integers: int8, the weight's shape (out, …).
+        integers: int8, the weight's shape (out, …): multiples of `refinement`.
         scale, zero_point: (out,), float32 and int8.
-        stored_zero_point: (out,) int8; integers + stored_zero_point are the `bits`-wide integers of the grid.
+        refinement: a power of two.
+        stored_zero_point: (out,) int8; integers / refinement + stored_zero_point are the `bits`-wide integers of the
+            grid.
         bits: width of the grid.
         in_float: the layer computes in floating point with these weights.
         bias: int32 (out,) in steps of `bias_scale`, or None.
@@ -34,6 +37,7 @@ class IntegerWeights:
     integers: Tensor
     scale: Tensor
     zero_point: Tensor
+    refinement: int
     stored_zero_point: Tensor
     bits: int
     bias: Tensor | None
@@ -50,19 +54,23 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
     quantizer = layer.weight_quantizer
     scale, zero_point = quantizer.qparams()
     centred = quantizer.integers(layer.weight) - _column(zero_point, layer.weight).to(torch.int32)
-    bias, bias_scale = None, None
+    bias, bias_scale, refinement = None, None, 1
     if source is not None and layer.bias is not None and not layer.runs_in_float:
-        step = source.qparams()[0]
-        centred, scale = _make_room_for_bias(centred, scale, layer.bias.detach() / step)
+        step, refinement = source.qparams()[0], quantizer.spec.refinement
+        centred, scale = _make_room_for_bias(centred, scale, layer.bias.detach() / step * refinement)
+        centred, scale = centred * refinement, scale / refinement
         bias_scale = step * scale
         bias = (layer.bias.detach() / bias_scale).round().to(torch.int32)
-    zero = torch.zeros_like(zero_point, dtype=torch.int8)
-    zero_point = zero_point.to(torch.int8)
+    stored_zero_point = zero_point.to(torch.int8)
     if quantizer.spec.bits == 8 and not quantizer.spec.symmetric:  # ±255 does not fit: keep the zero point
-        integers = (centred + _column(zero_point, centred)).to(torch.int8)
-        return IntegerWeights(integers, scale, zero_point, zero, 8, bias, bias_scale, layer.runs_in_float)
-    integers, bits = centred.to(torch.int8), quantizer.spec.bits
-    return IntegerWeights(integers, scale, zero, zero_point, bits, bias, bias_scale, layer.runs_in_float)
+        centred, zero_point = centred + _column(zero_point, centred).to(torch.int32), zero_point.to(torch.int8)
+        stored_zero_point = torch.zeros_like(stored_zero_point)
+    else:
+        zero_point = torch.zeros_like(zero_point, dtype=torch.int8)
+    return IntegerWeights(
+        centred.to(torch.int8), scale, zero_point, refinement, stored_zero_point,
+        quantizer.spec.bits, bias, bias_scale, layer.runs_in_float,
+    )  # fmt: skip
 
 
 def _make_room_for_bias(integers: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

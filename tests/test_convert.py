@@ -120,7 +120,8 @@ def test_snapped_biases_lie_on_the_integer_grid():
     for node in student.graph.nodes:
         if node.op == "call_module" and node.target in weight_quantizers(student):
             layer, source = modules[node.target], input_quantizer(node, modules)
-            steps = layer.bias / (source.qparams()[0] * layer.weight_quantizer.qparams()[0])
+            quantizer = layer.weight_quantizer
+            steps = layer.bias / (source.qparams()[0] * quantizer.qparams()[0] / quantizer.spec.refinement)
             torch.testing.assert_close(steps, steps.round(), atol=2e-2, rtol=1e-5)
 
 

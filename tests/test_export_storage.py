@@ -9,9 +9,10 @@ from export_cases import assert_agree, images, initializers, make_student, nodes
 from onnx import TensorProto, numpy_helper
 from small_nets import SPEC
 
-from dfq.calibrate import input_quantizer
+from dfq.calibrate import input_quantizer, snap_biases
 from dfq.export import export_onnx
 from dfq.export.engine import Engine
+from dfq.export.weights import integer_weights
 
 
 def test_file_is_checked_and_plain(exported):
@@ -43,9 +44,11 @@ def test_biases_are_packed_and_equal_those_of_the_kernels(exported, bits):
         t for t in stored.values() if t.data_type in (TensorProto.INT32, TensorProto.FLOAT) and "bias" in t.name
     ]
     source = input_quantizer(next(n for n in student.graph.nodes if n.target == "conv1"), dict(student.named_modules()))
-    step = source.qparams()[0] * student.conv1.weight_quantizer.qparams()[0]
+    refinement = {8: 1, 4: 8}[bits]
+    step = source.qparams()[0] * student.conv1.weight_quantizer.qparams()[0] / refinement
     integers = numpy_helper.to_array(stored["conv1.bias"])
     assert np.array_equal(integers * step.numpy(), student.conv1.bias.detach().numpy())
+    assert integers.any(), "biases of zero would prove nothing"
     products = {node.output[0] for node in nodes_of(path, "Mul")}
     assert len([n for n in nodes_of(path, "DequantizeLinear") if n.input[1] in products and len(n.input) == 2]) == 4
 
@@ -87,10 +90,15 @@ def test_packed_file_equals_its_unpacked_twin(exported, tmp_path, name, bits):
     ]
     assert packed
     for tensor in packed:
-        integers = numpy_helper.to_array(tensor).astype(np.int8)
-        model.graph.initializer.append(numpy_helper.from_array(integers, casts[tensor.name].output[0]))
+        wide = casts[tensor.name]
+        (product,) = (node for node in model.graph.node if wide.output[0] in node.input)
+        refinement = numpy_helper.to_array(initializers(path)[product.input[1]])
+        integers = numpy_helper.to_array(tensor).astype(np.int8) * refinement.astype(np.int8)
+        narrow = casts[product.output[0]]
+        model.graph.initializer.append(numpy_helper.from_array(integers, narrow.output[0]))
         model.graph.initializer.remove(tensor)
-        model.graph.node.remove(casts[tensor.name])
+        for node in (wide, product, narrow):
+            model.graph.node.remove(node)
     onnx.save(model, tmp_path / "twin.onnx")
     assert np.array_equal(Engine(path).run(images()), Engine(tmp_path / "twin.onnx").run(images()))
 
@@ -131,6 +139,26 @@ def test_mirrored_three_bit_weights_need_no_zero_point(tmp_path):
     assert packed[channel, 0].flatten().tolist() == [-3, -3, -2, -1, 0, 1, 2, 3, 4]
     assert not nodes_of(path, "Sub")
     assert_agree(student, path)
+
+
+@pytest.mark.parametrize("scheme", ["deploy", "paper-qat"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7])
+@torch.no_grad()
+def test_refined_weights_are_the_same_weights_with_a_finer_bias(bits, scheme):
+    student = make_student("residual", bits, scheme)
+    layer, quantizer = student.conv2, student.conv2.weight_quantizer
+    source = input_quantizer(next(n for n in student.graph.nodes if n.target == "conv2"), dict(student.named_modules()))
+    layer.bias.copy_(exact := torch.linspace(-1, 1, len(layer.bias)))
+    snap_biases(student)
+    coarse = source.qparams()[0] * quantizer.qparams()[0]
+    assert ((layer.bias - exact).abs() <= coarse / quantizer.spec.refinement / 2 * 1.001).all()
+    constants = integer_weights(layer, source)
+    assert torch.equal(constants.integers * constants.scale.view(-1, 1, 1, 1), quantizer(layer.weight))
+    assert torch.equal(constants.bias * constants.bias_scale, layer.bias)
+    largest = quantizer.spec.refinement * (2 ** (bits - 1) if quantizer.spec.symmetric else 2**bits - 1)
+    assert constants.integers.abs().max() <= largest
+    assert 2 * 255 * largest <= 2**15 - 1 or quantizer.spec.refinement == 1
+    assert quantizer.spec.refinement == 1 or largest > 32
 
 
 @torch.no_grad()

@@ -180,7 +180,8 @@ training_options = _stack(
                      help="How grids are fitted before training: mse, percentile or minmax.  "
                      "[default: minmax for the methods whose papers have it, else mse]"),
         click.option("--steps", type=int, metavar="N",
-                     help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8]"),
+                     help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; "
+                     "for reconstruct above 64 pixels 0]"),
     ]
 )  # fmt: skip
 
