@@ -65,6 +65,7 @@ class Method:
         synthesis_share_large: of a time budget, for such images.
         steps_large: training steps on such images, unless a person says; None: as on others.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
+        fills_depthwise_inputs: channels that depthwise layers read are rescaled before (`dfq.depthwise_inputs`).
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
         rate: part of the usual learning rate; small where training only polishes what `post_training` found.
@@ -86,6 +87,7 @@ class Method:
     synthesis_share_large: float = SYNTHESIS_SHARE
     steps_large: int | None = None
     ranges: str = "mse"
+    fills_depthwise_inputs: bool = False
     zoom: float = 1.0
     post_training: tuple[PostTraining, ...] = ()
     rate: float = 1.0
@@ -170,6 +172,7 @@ METHODS: dict[str, Method] = {
             synthesis_share_large=0.7,
             steps_large=0,  # few of them, learned by heart: what training gains there, it loses on held-out ones
             zoom=rgal.ZOOM,
+            fills_depthwise_inputs=True,
             post_training=(Reconstruct(FitSettings(iterations=3200), share=0.6),),
             rate=0.1,
             training=rgal.TRAINING,

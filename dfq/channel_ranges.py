@@ -17,12 +17,12 @@ DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
 @torch.no_grad()
 def measured_ranges(reference: fx.GraphModule, images: Tensor, *, batch_size: int = 64) -> dict[str, Tensor]:
     """On normalised images (N, C, H, W)."""
-    rectified = {pair.first: pair.rectified for pair in find_pairs(reference)}
+    pairs = {pair.first: pair for pair in find_pairs(reference)}
     ranges: dict[str, Tensor] = {}
 
     def widen(name: str, output: Tensor) -> Tensor:
-        if name in rectified:
-            seen = output.clamp(min=0) if rectified[name] else output.abs()
+        if name in pairs:
+            seen = output.clamp(0, pairs[name].ceiling) if pairs[name].rectified else output.abs()
             largest = largest_values(seen, reference.get_submodule(name))
             ranges[name] = torch.maximum(ranges.get(name, largest), largest)
         return output
@@ -41,5 +41,5 @@ def expected_ranges(reference: fx.GraphModule) -> dict[str, Tensor]:
         if moments is not None:
             mean, deviation = moments
             centre = mean if pair.rectified else mean.abs()
-            ranges[pair.first] = (centre + DEVIATIONS * deviation).clamp(min=0)
+            ranges[pair.first] = (centre + DEVIATIONS * deviation).clamp(0, pair.ceiling)
     return ranges

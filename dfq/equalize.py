@@ -14,6 +14,7 @@ ranges.
 """
 
 from collections.abc import Mapping
+from math import inf
 
 import torch
 from torch import Tensor, fx, nn
@@ -35,15 +36,15 @@ def equalize(student: fx.GraphModule, reference: fx.GraphModule, ranges: Mapping
         student: of `dfq.convert.quantize`.
         reference: `dfq.trace.trace` of its teacher.
         ranges: layer name → how wide each channel is that its reader sees, (C,), from `dfq.channel_ranges`. Pairs
-            whose first layer is not named are left alone.
+            whose first layer is not named are left alone, and those with a ReLU6 between, which has a scale of its own.
     """
-    pairs = [pair for pair in find_pairs(reference) if pair.first in ranges]
+    pairs = [pair for pair in find_pairs(reference) if pair.first in ranges and pair.ceiling == inf]
     for pair in pairs:
         width = ranges[pair.first]
         factors = equalizing_factors(width, reference.get_submodule(pair.second))
         for network in (student, reference):
-            _divide_rows(network, pair.first, factors)
-            _multiply_columns(network.get_submodule(pair.second), factors)
+            divide_rows(network, pair.first, factors)
+            multiply_columns(network.get_submodule(pair.second), factors)
     return len(pairs)
 
 
@@ -77,7 +78,8 @@ def _column_sizes(layer: nn.Module, channels: int) -> Tensor:
     return _by_input_channel(relative, layer, channels).square().mean((1, 3)).sqrt().flatten()
 
 
-def _divide_rows(network: fx.GraphModule, name: str, factors: Tensor) -> None:
+def divide_rows(network: fx.GraphModule, name: str, factors: Tensor) -> None:
+    """Divides what layer `name` computes by factors (C,), in place; its remembered moments too."""
     layer, node = network.get_submodule(name), matrix_calls(network)[name]
     for parameter in (layer.weight, layer.bias):
         if isinstance(parameter, Tensor):
@@ -86,7 +88,8 @@ def _divide_rows(network: fx.GraphModule, name: str, factors: Tensor) -> None:
         node.meta[OUTPUT_MOMENTS] = tuple(moment / factors.to(moment) for moment in node.meta[OUTPUT_MOMENTS])
 
 
-def _multiply_columns(layer: nn.Module, factors: Tensor) -> None:
+def multiply_columns(layer: nn.Module, factors: Tensor) -> None:
+    """Multiplies what `layer` makes of each input channel by factors (C,), in place."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     columns = _by_input_channel(weight, layer, len(factors))

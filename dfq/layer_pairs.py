@@ -1,12 +1,13 @@
 """Finds layers that hand each other one feature map whose channels can be rescaled on the way."""
 
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.layer_outputs import matrix_calls
 from dfq.operators import Kind, is_relu6, is_tensor, kind_of
 from dfq.pooling import GlobalAveragePool
@@ -19,32 +20,41 @@ FLATTENINGS = (nn.Flatten, torch.flatten, torch.reshape, "flatten", "view", "res
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers by name; `second` alone reads what `first` computes, behind a ReLU where `rectified`."""
+    """Two layers by name; `second` alone reads what `first` computes, behind a ReLU where `rectified`.
+
+    Attributes:
+        ceiling: where the map ends: 6 behind a ReLU6.
+    """
 
     first: str
     second: str
     rectified: bool
+    ceiling: float = inf
 
 
 def find_pairs(network: fx.GraphModule) -> list[Pair]:
     """The pairs of a graph from `dfq.trace.trace`, in its order.
 
-    Between the two there may be ReLU, maximum and average pooling and flattening, with one reader each. No ReLU6 (it
-    has a scale of its own), no addition, no concatenation, no layer that is called twice.
+    Between the two there may be ReLU, ReLU6, maximum and average pooling and flattening, with one reader each. No
+    addition, no concatenation, no layer that is called twice.
     """
     names = {node: name for name, node in matrix_calls(network).items()}
     pairs = []
     for node, name in names.items():
-        path = _path(node, network)
+        path = path_from(node, network)
         last = path[-1]
         if last is not node and last in names and _channels_fit(path, network):
-            rectified = any(kind_of(step, network) is Kind.RELU for step in path[1:-1])
-            pairs.append(Pair(name, names[last], rectified))
+            rectifiers = [step for step in path[1:-1] if kind_of(step, network) is Kind.RELU]
+            ceiling = RELU6_LIMIT if any(is_relu6(step, network) for step in rectifiers) else inf
+            pairs.append(Pair(name, names[last], bool(rectifiers), ceiling))
     return pairs
 
 
-def _path(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
-    """From `node` over operators that scale along, to the first one that does not; only `node` where paths fork."""
+def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
+    """From `node` over operators that scale along, to the first one that does not; only `node` where paths fork.
+
+    ReLU6 scales along below its ceiling.
+    """
     path = [node]
     while path[-1] is node or _scales_along(path[-1], network):
         readers = [user for user in path[-1].users if is_tensor(user) or user.op == "output"]
@@ -56,7 +66,7 @@ def _path(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
 
 def _scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
     if kind_of(node, network) is Kind.RELU:
-        return not is_relu6(node, network)
+        return True
     return _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS) or _flattens(node, network)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from dfq.channel_relu6 import ChannelReLU6
 from dfq.pooling import GlobalAveragePool
 from dfq.quant_layers import MATRIX_LAYERS
 
@@ -22,7 +23,7 @@ class Kind(Enum):
 
 MODULES: dict[type[nn.Module], Kind] = {
     **dict.fromkeys(MATRIX_LAYERS, Kind.MATRIX),
-    **dict.fromkeys((nn.ReLU, nn.ReLU6), Kind.RELU),
+    **dict.fromkeys((nn.ReLU, nn.ReLU6, ChannelReLU6), Kind.RELU),
     **dict.fromkeys((GlobalAveragePool, nn.AvgPool2d), Kind.INTEGER),
     nn.Sigmoid: Kind.GATE,
     **dict.fromkeys((nn.MaxPool2d, nn.Flatten, nn.ZeroPad2d, nn.ChannelShuffle, nn.PixelShuffle), Kind.PASS),

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.errors import DfqError
 from dfq.operators import Kind, is_relu6
 from dfq.placement_graph import PlacementGraph
 from dfq.scheme import QuantSpec, Scheme
-
-RELU6_LIMIT = 6.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from dfq.batch_norm_statistics import BatchNormStatistics, normalization_layers
 from dfq.features import FeatureExtractor
@@ -42,6 +42,22 @@ class Teacher:
         return bool(normalization_layers(self.model))
 
     @cached_property
+    def traced(self) -> fx.GraphModule:
+        """A traced copy whose BatchNorm is folded (`dfq.trace.trace`), frozen.
+
+        Raises:
+            DfqError: the network does not trace.
+        """
+        return trace(self.model, self.input_spec).to(self.device).requires_grad_(False)
+
+    def rewritten(self, traced: fx.GraphModule) -> "Teacher":
+        """The same teacher, computed by a changed copy of `traced`."""
+        other = copy.copy(self)
+        other.__dict__.pop("features", None)
+        other.model = other.traced = traced
+        return other
+
+    @cached_property
     def features(self) -> FeatureExtractor:
         """Images → `Features`: logits, last feature map of each resolution, input of the classifier.
 
@@ -50,7 +66,7 @@ class Teacher:
         Raises:
             DfqError: the network does not trace.
         """
-        return FeatureExtractor(trace(self.model, self.input_spec).to(self.device).requires_grad_(False))
+        return FeatureExtractor(self.traced)
 
     @contextmanager
     def bn_statistics(self) -> Iterator[BatchNormStatistics]:

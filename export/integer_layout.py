@@ -82,12 +82,12 @@ def _forget_shapes(graph: ir.Graph) -> None:
 
 
 def _shorten_names(graph: ir.Graph) -> None:
-    """Numbers scales, zero points and what is quantized at once; drops the names of nodes that only convert.
+    """Numbers scales, zero points and what is quantized at once; drops the names of nodes that convert or are folded.
 
     In a file of 2 MB, names would weigh 4 %. Layers, their weights and biases keep theirs, which people look for; what
     stays in floating point is named after its node, as ONNX Runtime names its own nodes after tensors.
     """
-    converting = [node for node in graph if node.op_type in CONVERSIONS]
+    converting = [node for node in graph if node.op_type in CONVERSIONS or _is_constant(node.outputs[0])]
     constants = [value for node in converting for value in node.inputs[1:] if value is not None]
     results = [value for node in graph for value in node.outputs if value not in graph.outputs]
     for number, value in enumerate(dict.fromkeys([*results, *constants])):
@@ -98,6 +98,12 @@ def _shorten_names(graph: ir.Graph) -> None:
             value.name = f"{node.name}:{value.index()}" if value.index() else node.name
     for node in converting:
         node.name = None
+
+
+def _is_constant(value: ir.Value) -> bool:
+    node = value.producer()
+    inputs = node.inputs if node is not None else ()
+    return value.is_initializer() or (bool(inputs) and all(_is_constant(i) for i in inputs if i is not None))
 
 
 def _is_converted(value: ir.Value) -> bool:

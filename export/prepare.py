@@ -9,6 +9,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from dfq.calibrate import input_quantizer
+from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.export.emit import (
     INTEGERS,
     EmitConvolution,
@@ -30,7 +31,6 @@ from dfq.pooling import GlobalAveragePool
 from dfq.quant_layers import QuantConv2d, QuantLinear
 from dfq.targets import Target
 
-RELU6_LIMIT = 6.0
 FLOAT_TOLERANCE = 1e-6
 
 

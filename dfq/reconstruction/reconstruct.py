@@ -17,7 +17,6 @@ from dfq.reconstruction.compensate import compensate
 from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration
 from dfq.reconstruction.store import store_outputs, take
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 HELD_OUT = 8  # one image in eight is never fitted on: it tells whether a block got better
 
@@ -67,12 +66,11 @@ def reconstruct(
         checkpoint: a file that is rewritten after each block and read at the start where it exists.
     """
     budget, progress = budget or Budget(), progress or Silent()
-    reference = trace(teacher.model, teacher.input_spec).to(teacher.device).requires_grad_(False)
     student.eval()
     for layer in student.modules():
         if isinstance(layer, MATRIX_LAYERS):
             give_bias(layer)  # to take shifts back; before any state is kept
-    blocks = cut_into_blocks(student, reference)
+    blocks = cut_into_blocks(student, teacher.traced)
     run = _Run(student, images, settings, checkpoint, seed)
     history = run.resume()
     with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:

@@ -1,0 +1,70 @@
+"""Gives each channel that a depthwise layer reads the whole of the grid that its map shares.
+
+A depthwise filter reads one channel, and each of its filters has a grid of its own, as has each row of the layer in
+front. So a channel may be divided by any factor where it is made and multiplied by it where it is read: no weight is
+rounded more coarsely, and the map's one grid suits all channels: ranges per channel at no cost (cross-layer
+equalization, Nagel et al., ICCV 2019, arXiv 1906.04721, of the pairs where it costs nothing).
+
+Deviation: the paper replaces ReLU6 by ReLU. Here the student keeps it, which clips each channel at what it is expected
+to reach: ReLU6(x / s) = ReLU6(x) / s as long as x ≤ 6 s. The teacher, rescaled alike, clips where it did.
+"""
+
+import copy
+from math import inf
+
+import torch
+from torch import Tensor, fx, nn
+
+from dfq.channel_ranges import expected_ranges
+from dfq.channel_relu6 import ChannelReLU6
+from dfq.equalize import divide_rows, equalizing_factors, multiply_columns
+from dfq.layer_outputs import matrix_calls
+from dfq.layer_pairs import Pair, find_pairs, path_from
+from dfq.operators import Kind, is_relu6, kind_of
+from dfq.teacher import Teacher
+
+LARGEST_FACTOR = 16.0
+
+
+@torch.no_grad()
+def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher) -> Teacher:
+    """Rescales the student in place; returns the teacher with the same factors, or as it is where there are none.
+
+    The teacher computes the same as before. To be run before ranges are calibrated.
+
+    Args:
+        student: of `dfq.convert.quantize`.
+    """
+    reference = copy.deepcopy(teacher.traced)
+    expected = expected_ranges(reference)
+    pairs = [
+        pair
+        for pair in find_pairs(reference)
+        if pair.first in expected and _is_depthwise(reference.get_submodule(pair.second))
+    ]
+    for pair in pairs:
+        factors = _factors(pair, expected[pair.first], reference.get_submodule(pair.second))
+        _raise_ceiling(reference, pair, factors)
+        for network in (student, reference):
+            divide_rows(network, pair.first, factors)
+            multiply_columns(network.get_submodule(pair.second), factors)
+    reference.recompile()
+    return teacher.rewritten(reference) if pairs else teacher
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+
+
+def _factors(pair: Pair, width: Tensor, second: nn.Module) -> Tensor:
+    if pair.ceiling == inf:
+        return equalizing_factors(width, second)
+    return torch.where(width > 0, (width / pair.ceiling).clamp(1 / LARGEST_FACTOR, 1.0), 1.0)
+
+
+def _raise_ceiling(reference: fx.GraphModule, pair: Pair, factors: Tensor) -> None:
+    for node in path_from(matrix_calls(reference)[pair.first], reference):
+        if kind_of(node, reference) is Kind.RELU and is_relu6(node, reference):
+            name = f"{node.name}_of_channels"
+            reference.add_submodule(name, ChannelReLU6(factors))
+            node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}

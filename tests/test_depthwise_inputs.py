@@ -1,0 +1,120 @@
+"""Channels in front of depthwise layers: the teacher computes the same, and few bits lose less."""
+
+import pytest
+import torch
+from instant_nets import smooth
+from small_nets import SPEC, Residual, small_teacher
+from torch import nn
+from torch.nn import functional as F
+
+from dfq.calibrate import calibrate, quantizers_in_mode
+from dfq.calibration import METHODS
+from dfq.channel_ranges import expected_ranges
+from dfq.convert import quantize
+from dfq.depthwise_inputs import LARGEST_FACTOR, fill_depthwise_inputs
+from dfq.pipeline import quantize_model
+from dfq.reconstruction import FitSettings, reconstruct
+from dfq.run_folder import load_run
+from dfq.scheme import make_scheme
+from dfq.settings import Settings
+from dfq.teacher import Teacher
+
+RELU6_MODULE = nn.ReLU6()  # one module, called at two places
+
+
+class Separable(nn.Module):
+    """A convolution, a depthwise and a pointwise one, with an activation behind each; what either puts out is small."""
+
+    def __init__(self, activation=RELU6_MODULE):
+        super().__init__()
+        self.activation = activation
+        self.stem, self.stem_norm = nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16)
+        self.depthwise, self.norm = nn.Conv2d(16, 16, 3, groups=16, bias=False), nn.BatchNorm2d(16)
+        self.pointwise, self.head = nn.Conv2d(16, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, images):
+        x = self.activation(self.stem_norm(self.stem(images)))
+        x = self.activation(self.norm(self.depthwise(x)))
+        return self.head(self.activation(self.pointwise(x)).mean((2, 3)))
+
+
+def unequal(activation=RELU6_MODULE) -> Teacher:
+    """Its stem's channels differ in width by a factor of up to 25; the widest exceed 6 now and then."""
+    torch.manual_seed(0)
+    model = small_teacher(Separable(activation)).model
+    with torch.no_grad():
+        factors = torch.logspace(-1, 0.4, 16)
+        for parameter in (model.stem_norm.weight, model.stem_norm.bias):
+            parameter.mul_(factors)
+        model.depthwise.weight.div_(factors.view(-1, 1, 1, 1))
+    return Teacher(model, SPEC)
+
+
+@pytest.mark.parametrize("activation", [RELU6_MODULE, F.relu6, F.relu])
+@torch.no_grad()
+def test_teacher_computes_the_same(activation):
+    teacher = unequal(activation)
+    student = quantize(teacher, make_scheme("deploy", bits=4))
+    other = fill_depthwise_inputs(student, teacher)
+    images = 5 * smooth()  # far beyond what is expected, and beyond 6
+    torch.testing.assert_close(other(images), teacher(images), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(other.features(images).logits, teacher(images), atol=1e-4, rtol=1e-4)
+    assert not torch.equal(other.traced.stem.weight, teacher.traced.stem.weight)
+    torch.testing.assert_close(other.traced.stem.weight, student.stem.weight)
+    torch.testing.assert_close(other.traced.depthwise.weight, student.depthwise.weight)
+    assert torch.equal(teacher.traced.pointwise.weight, student.pointwise.weight), "only depthwise layers' inputs"
+
+
+@torch.no_grad()
+def test_channels_are_widened_to_the_ceiling_and_never_narrowed():
+    teacher = unequal()
+    student = quantize(teacher, make_scheme("deploy", bits=4))
+    before = expected_ranges(teacher.traced)["stem"]
+    other = fill_depthwise_inputs(student, teacher)
+    after = expected_ranges(other.traced)["stem"]
+    assert (after >= before * 0.999).all() and after.max() <= 6
+    reachable = before > 6 / LARGEST_FACTOR
+    torch.testing.assert_close(after[reachable], torch.full_like(after[reachable], 6.0))
+    torch.testing.assert_close(after[~reachable], before[~reachable] * LARGEST_FACTOR)
+    assert reachable.any() and not reachable.all()
+
+
+@torch.no_grad()
+def test_student_loses_nothing_without_quantization_and_less_with_it():
+    teacher = unequal()
+    plain, filled = (quantize(teacher, make_scheme("deploy", bits=4)) for _ in range(2))
+    fill_depthwise_inputs(filled, teacher)
+    target = teacher(smooth(seed=5))
+    with quantizers_in_mode(filled, "off"):  # each channel is clipped where it is expected to end
+        clipped = (filled(smooth(seed=5)) - target).square().mean()
+    assert clipped < 0.02 * target.var()
+    errors = [(calibrate(s, smooth())(smooth(seed=5)) - target).square().mean() for s in (plain, filled)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_network_without_depthwise_layers_stays_as_it_is():
+    teacher = small_teacher(Residual())
+    student = quantize(teacher, make_scheme("deploy", bits=4))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    assert fill_depthwise_inputs(student, teacher) is teacher
+    assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+
+
+def test_blocks_of_both_networks_still_correspond():
+    teacher = unequal()
+    student = quantize(teacher, make_scheme("deploy", bits=4))
+    other = fill_depthwise_inputs(student, teacher)
+    calibrate(student, smooth())
+    history = reconstruct(student, other, smooth(), FitSettings(iterations=60, batch_size=16))
+    assert all(block.after <= block.before for block in history.blocks if block.kept)
+    assert history.blocks[-1].after < 0.2
+
+
+def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
+    assert METHODS["reconstruct"].fills_depthwise_inputs
+    settings = Settings(bits=4, method="reconstruct", images=32, steps=2)
+    result = quantize_model(teacher := unequal(), tmp_path / "run", settings)
+    assert not torch.equal(result.student.stem.weight, quantize(teacher, make_scheme()).stem.weight)
+    assert result.report["agreement"]["onnx_student"]["synthetic"] == 1.0
+    again = load_run(tmp_path / "run", model=teacher.model)
+    assert torch.equal(again(smooth()), result.student(smooth()))
