@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from dfq.fold import OUTPUT_MOMENTS
 from dfq.layer_outputs import LayerVisitor, largest_values, matrix_calls
-from dfq.layer_pairs import find_pairs
+from dfq.layer_pairs import Pair, find_pairs
 
 DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
 
@@ -34,12 +34,14 @@ def measured_ranges(reference: fx.GraphModule, images: Tensor, *, batch_size: in
 
 def expected_ranges(reference: fx.GraphModule) -> dict[str, Tensor]:
     """From the moments that BatchNorm gives each channel; layers without BatchNorm are left out."""
-    nodes = matrix_calls(reference)
-    ranges = {}
-    for pair in find_pairs(reference):
-        moments = nodes[pair.first].meta.get(OUTPUT_MOMENTS)
-        if moments is not None:
-            mean, deviation = moments
-            centre = mean if pair.rectified else mean.abs()
-            ranges[pair.first] = (centre + DEVIATIONS * deviation).clamp(0, pair.ceiling)
-    return ranges
+    ranges = {pair.first: expected_range(reference, pair) for pair in find_pairs(reference)}
+    return {name: width for name, width in ranges.items() if width is not None}
+
+
+def expected_range(reference: fx.GraphModule, pair: Pair, deviations: float = DEVIATIONS) -> Tensor | None:
+    """Mean plus so many standard deviations, (C,), of what the second layer of a pair reads; None without BatchNorm."""
+    moments = matrix_calls(reference)[pair.first].meta.get(OUTPUT_MOMENTS)
+    if moments is None:
+        return None
+    mean, deviation = moments
+    return ((mean if pair.rectified else mean.abs()) + deviations * deviation).clamp(0, pair.ceiling)

@@ -15,15 +15,20 @@ from math import inf
 import torch
 from torch import Tensor, fx, nn
 
-from dfq.channel_ranges import expected_ranges
+from dfq.calibrate import input_quantizer
+from dfq.channel_ranges import expected_range
 from dfq.channel_relu6 import ChannelReLU6
 from dfq.equalize import divide_rows, equalizing_factors, multiply_columns
 from dfq.layer_outputs import matrix_calls
 from dfq.layer_pairs import Pair, find_pairs, path_from
 from dfq.operators import Kind, is_relu6, kind_of
+from dfq.scheme import EIGHT
 from dfq.teacher import Teacher
 
 LARGEST_FACTOR = 16.0
+# At b bits a channel ends b − 1 standard deviations above its mean: about where a Laplacian loses least to clipping and
+# rounding together (Banner et al., NeurIPS 2019, arXiv 1810.05723).
+FEWEST_DEVIATIONS = 3
 
 
 @torch.no_grad()
@@ -36,14 +41,12 @@ def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher) -> Teacher:
         student: of `dfq.convert.quantize`.
     """
     reference = copy.deepcopy(teacher.traced)
-    expected = expected_ranges(reference)
-    pairs = [
-        pair
-        for pair in find_pairs(reference)
-        if pair.first in expected and _is_depthwise(reference.get_submodule(pair.second))
-    ]
+    pairs = [pair for pair in find_pairs(reference) if _is_depthwise(reference.get_submodule(pair.second))]
     for pair in pairs:
-        factors = _factors(pair, expected[pair.first], reference.get_submodule(pair.second))
+        width = expected_range(reference, pair, max(_bits(student, pair) - 1, FEWEST_DEVIATIONS))
+        if width is None:
+            continue
+        factors = _factors(pair, width, reference.get_submodule(pair.second))
         _raise_ceiling(reference, pair, factors)
         for network in (student, reference):
             divide_rows(network, pair.first, factors)
@@ -54,6 +57,12 @@ def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher) -> Teacher:
 
 def _is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+
+
+def _bits(student: fx.GraphModule, pair: Pair) -> int:
+    """Of the map between the two layers; 8 where it stays in floating point."""
+    quantizer = input_quantizer(matrix_calls(student)[pair.second], dict(student.named_modules()))
+    return quantizer.spec.bits if quantizer is not None else EIGHT
 
 
 def _factors(pair: Pair, width: Tensor, second: nn.Module) -> Tensor:

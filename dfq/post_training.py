@@ -15,7 +15,6 @@ from dfq.progress import Progress
 from dfq.reconstruction import FitSettings, reconstruct
 from dfq.squant import round_weights
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class CorrectFromMoments:
     """Each channel's mean output becomes the teacher's on maps drawn from BatchNorm's parameters; needs no images."""
 
     def __call__(self, bench: Bench) -> dict:
-        reference = trace(bench.teacher.model, bench.teacher.input_spec).to(bench.teacher.device)
-        correct_from_moments(bench.student, reference, bench.teacher.input_spec, match_spread=False, seed=bench.seed)
+        spec, reference = bench.teacher.input_spec, bench.teacher.traced
+        correct_from_moments(bench.student, reference, spec, match_spread=False, seed=bench.seed)
         return {}
 
 
@@ -81,8 +80,7 @@ class CorrectBiases:
     """
 
     def __call__(self, bench: Bench) -> dict:
-        reference = trace(bench.teacher.model, bench.teacher.input_spec).to(bench.teacher.device)
-        correct_biases(bench.student, reference, bench.images, match_spread=True)
+        correct_biases(bench.student, bench.teacher.traced, bench.images, match_spread=True)
         return {}
 
 
