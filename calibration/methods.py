@@ -160,6 +160,7 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.SKETCHES),
             objective=None,
             images=32,
+            fills_depthwise_inputs=True,
             post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments()),
         ),
         Method(

@@ -51,10 +51,10 @@ class QuantSpec:
     def refinement(self) -> int:
         """By what a weight's integers are multiplied, and its scale divided, for integer kernels: a power of two.
 
-        The kernels start from a bias in whole steps of scale_x · scale_w. With few bits these steps are coarse, up to
-        half of what the output's own grid has: a MobileNetV2 of 4 bits lost a fifth of its agreement to them. Integers
-        of ±8 times 8 are the same weights, in int8, with a bias eight times as fine. Up to ±64, two products with uint8
-        activations fit the int16 of CPUs without VNNI.
+        The kernels start from a bias in whole steps of scale_x · scale_w. With few bits these are coarse, up to several
+        steps of the output's own grid (`benchmarks/DEFAULTS.md`, "Finer biases"). Integers of ±8 times 8 are the same
+        weights, in int8, with a bias eight times as fine. Up to ±64, two products with uint8 activations fit the int16
+        of CPUs without VNNI.
         """
         return 2 ** max(LARGEST_REFINED - (self.bits - 1 if self.symmetric else self.bits), 0)
 

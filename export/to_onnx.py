@@ -35,9 +35,9 @@ def export_onnx(
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
-    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 or INT2 and a cast,
-    per channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not change. The
-    file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or not at all.
+    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 or INT2, a cast and
+    a factor, per channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not
+    change. The file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or not at all.
 
     Args:
         batch_size: N; None leaves it open.

@@ -1,7 +1,7 @@
 """The table of methods: every row does the whole job, and a newcomer's row does too."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,14 @@ from small_nets import SPEC, Residual, small_teacher
 from test_synthesis import quick
 
 from dfq.batch import Batch
+from dfq.budget import Budget
 from dfq.calibration import METHODS, Method
 from dfq.distillation import DistillSettings
 from dfq.image_source import FreshImages
 from dfq.objectives import KnowledgeDistillation
 from dfq.pipeline import quantize_model
+from dfq.post_training import Reconstruct
+from dfq.reconstruction import FitSettings
 from dfq.run_folder import RunFolder
 from dfq.run_images import held_out_count
 from dfq.settings import Settings
@@ -119,3 +122,35 @@ def test_most_large_images_to_reconstruct_on_are_quick_ones():
     for spec, iterations in ((large, [50, 50, 50, 200]), (small, [200])):
         synthesizer = METHODS["reconstruct"].synthesizer(Teacher(Residual(5), spec))
         assert [kind.iterations for kind in synthesizer.kinds] == iterations
+
+
+def test_large_images_get_the_time_of_a_polish_that_would_be_undone():
+    large, small = replace(SPEC, size=(3, 96, 64)), replace(SPEC, size=(3, 64, 64))
+    settings = Settings(bits=4, method="reconstruct")
+    assert settings.training(large).steps == 0 and settings.training(small).steps == 400
+    assert replace(settings, steps=7).training(large).steps == 7, "unless a person says"
+    assert Settings(bits=4, method="rgal").training(large).steps == 400
+    assert settings.synthesis_share(large) > settings.synthesis_share(small) == 0.4
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_reconstruction_takes_all_of_the_budget_where_no_training_follows(tmp_path, steps):
+    fractions = []
+
+    class Watched(Budget):
+        def part(self, fraction):
+            fractions.append(fraction)
+            return super().part(fraction)
+
+    @dataclass(frozen=True)
+    class Step:
+        inner: Reconstruct
+
+        def __call__(self, bench):
+            return self.inner(replace(bench, budget=Watched()))
+
+    row = METHODS["reconstruct"]
+    fast = Reconstruct(FitSettings(iterations=2, batch_size=4), share=0.6)
+    row = replace(row, post_training=(Step(fast),), synthesizer=METHODS["instant"].synthesizer)
+    quantize_model(small_teacher(), tmp_path / "run", Settings(bits=4, method=row, images=16, steps=steps))
+    assert fractions[0] == (0.6 if steps else 1.0)
