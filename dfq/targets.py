@@ -21,7 +21,7 @@ class Target:
         zero_points: may differ from 0; else every grid is symmetric.
         packs_constants: weights of up to 4 bits are stored as INT4, cast to INT8 and multiplied by their refinement,
             biases as INT16 behind a Cast to INT32 where they fit, their scales as a product: the runtime folds all of
-            this when it loads the file. False: weights as INT8, and so on; the numbers are the same, the file is larger.
+            this when it loads the file. False: weights as INT8, and so on: the same numbers in a larger file.
         stores_int2: weights of 2 bits are stored as INT2, in a file of opset 25, where `packs_constants`.
         integer_operators: operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip for
             grids below 8 bits, Pad, Slice), and biases may be int32. False: they work on the floating-point side, with
