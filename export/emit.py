@@ -13,7 +13,7 @@ from dfq.scheme import QuantSpec
 from dfq.targets import Target
 
 ONNX_DEFAULTS = ([1, 1], [0, 0, 0, 0], 1)  # of a convolution's attributes
-INTEGERS = "integers"  # buffer name of `EmitWeight`, by which `dfq.export.integer_layout` finds the initializers
+INTEGERS = "integers"  # buffer name of `EmitWeight`, by which the exporter finds them again
 
 
 def _operator(name: str, inputs: Sequence[Tensor], shape: Sequence, dtype=torch.float32, **attributes) -> Tensor:

@@ -1,24 +1,19 @@
 """Passes over the exported graph: constants packed, moved values kept as integers, plain names.
 
-Weights of 4 bits and less are stored as INT4, those of 2 bits as INT2 where the target takes it, and cast to INT8,
-times their refinement, in front of their DequantizeLinear. ONNX Runtime folds that when it loads the file, and runs its
-INT8 kernels; INT4 straight into DequantizeLinear would run in floating point. Biases (`dfq.export.packed_biases`) are
-folded in the same way.
+Constants are packed by `dfq.export.packed_weights` and `dfq.export.packed_biases`.
 """
 
 from collections.abc import Mapping
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from dfq.export.packed_biases import pack_biases
+from dfq.export.packed_weights import pack_weights
 from dfq.export.weights import IntegerWeights
 from dfq.targets import Target
 
-INT4_BITS, INT2_BITS = 4, 2
-INT2_OPSET = 25  # the first that has the type; `Target.opset` otherwise, which more runtimes read
 MOVES = ("Slice", "Pad")
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Cast")
 
@@ -26,17 +21,8 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Cast")
 def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights], target: Target) -> None:
     """Runs every pass that `target` wants on `model`, in place. `weights` are keyed by initializer name."""
     name_nodes_by_module(model.graph)
-    for name, constants in weights.items():
-        # torch's exporter merges equal initializers, as those of a layer that is called twice.
-        if not target.packs_constants or name not in model.graph.initializers:
-            continue
-        if constants.in_float:
-            _fold_when_loaded(model.graph, model.graph.initializers[name])
-        if constants.bits <= INT2_BITS and target.stores_int2:
-            _pack(model.graph, model.graph.initializers[name], constants, np.dtype(ml_dtypes.int2))
-            model.opset_imports[""] = INT2_OPSET
-        elif constants.bits <= INT4_BITS:
-            _pack(model.graph, model.graph.initializers[name], constants, np.dtype(ml_dtypes.int4))
+    if target.packs_constants:
+        pack_weights(model, weights, target)
     if target.integer_operators:
         _move_as_integers(model.graph)
     if target.packs_constants:
@@ -108,70 +94,6 @@ def _is_constant(value: ir.Value) -> bool:
 
 def _is_converted(value: ir.Value) -> bool:
     return any(user.op_type in CONVERSIONS for user, _ in value.uses())
-
-
-def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
-    value = ir.val(name, const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
-def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
-    return ir.node("Cast", [value], attributes={"to": int(dtype)}, name=f"{layer}/Cast_{dtype.name}")
-
-
-def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dtype: np.dtype) -> None:
-    """Replaces an INT8 initializer by one of `dtype` and a Cast.
-
-    With a zero point also Sub, with a refinement also Mul, in int32; all are folded. No zero point is needed where the
-    centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
-    """
-    integers, stored = _numbers(initializer) // constants.refinement, constants.stored_zero_point.numpy()
-    limits = ml_dtypes.iinfo(dtype)
-    if limits.min <= integers.min() and integers.max() <= limits.max:
-        stored = np.zeros_like(stored)
-    axis = integers.shape.index(len(stored)) if integers.ndim != 2 else _axis(initializer)
-    column = [-1 if i == axis else 1 for i in range(integers.ndim)]
-    packed = (integers + stored.reshape(column)).astype(dtype)
-    name = str(initializer.name)
-    value, nodes = _initializer(graph, f"{name}.{dtype.name}", ir.Tensor(packed)), []
-    operations = []
-    if stored.any():
-        operations.append(("Sub", "stored_zero_point", stored.reshape(column)))
-    if constants.refinement > 1:
-        operations.append(("Mul", "refinement", np.array(constants.refinement)))
-    if operations:
-        nodes.append(_cast(value, ir.DataType.INT32, name))
-    for operator, meaning, numbers in operations:
-        constant = _initializer(graph, f"{name}.{meaning}", ir.Tensor(numbers.astype(np.int32)))
-        nodes.append(ir.node(operator, [nodes[-1].outputs[0], constant], name=f"{name}/{operator}"))
-    nodes.append(_cast(nodes[-1].outputs[0] if nodes else value, ir.DataType.INT8, name))
-    graph.insert_before(graph[0], nodes)
-    initializer.replace_all_uses_with(nodes[-1].outputs[0])
-    del graph.initializers[name]
-
-
-def _fold_when_loaded(graph: ir.Graph, integers: ir.Value) -> None:
-    """DequantizeLinear of a layer that runs in floating point → Cast and Mul, which ONNX Runtime folds.
-
-    It keeps DequantizeLinear in hope of an integer kernel, and would convert the weights anew in every run.
-    """
-    for node, _ in list(integers.uses()):
-        if node.op_type != "DequantizeLinear" or _numbers(node.inputs[2]).any():
-            continue
-        scales = _numbers(node.inputs[1])
-        column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(_numbers(integers).ndim)]
-        scale = _initializer(graph, f"{node.inputs[1].name}.column", ir.Tensor(scales.reshape(column)))
-        cast = _cast(integers, ir.DataType.FLOAT, str(integers.name))
-        product = ir.node("Mul", [cast.outputs[0], scale], name=f"{integers.name}/Mul")
-        graph.insert_before(node, [cast, product])
-        node.outputs[0].replace_all_uses_with(product.outputs[0])
-        graph.remove(node, safe=True)
-
-
-def _axis(initializer: ir.Value) -> int:
-    (user, _), *_ = initializer.uses()
-    return user.attributes["axis"].as_int()
 
 
 def _move_as_integers(graph: ir.Graph) -> None:
