@@ -73,7 +73,8 @@ def _shorten_names(graph: ir.Graph) -> None:
     In a file of 2 MB, names would weigh 4 %. Layers, their weights and biases keep theirs, which people look for; what
     stays in floating point is named after its node, as ONNX Runtime names its own nodes after tensors.
     """
-    converting = [node for node in graph if node.op_type in CONVERSIONS or _is_constant(node.outputs[0])]
+    folded = _folded(graph)
+    converting = [node for node in graph if node.op_type in CONVERSIONS or node.outputs[0] in folded]
     constants = [value for node in converting for value in node.inputs[1:] if value is not None]
     results = [value for node in graph for value in node.outputs if value not in graph.outputs]
     for number, value in enumerate(dict.fromkeys([*results, *constants])):
@@ -86,10 +87,13 @@ def _shorten_names(graph: ir.Graph) -> None:
         node.name = None
 
 
-def _is_constant(value: ir.Value) -> bool:
-    node = value.producer()
-    inputs = node.inputs if node is not None else ()
-    return value.is_initializer() or (bool(inputs) and all(_is_constant(i) for i in inputs if i is not None))
+def _folded(graph: ir.Graph) -> set[ir.Value]:
+    """Constants, and what is computed from nothing else, of a graph in topological order."""
+    known = set(graph.initializers.values())
+    for node in graph:
+        if node.inputs and known.issuperset(value for value in node.inputs if value is not None):
+            known.update(node.outputs)
+    return known
 
 
 def _is_converted(value: ir.Value) -> bool:
