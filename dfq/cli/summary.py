@@ -93,7 +93,7 @@ def _show_widths(mixed: dict | None) -> None:
 
 def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
     stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES if stage in spent)
-    steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "nothing trained end to end"
+    steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "no training end to end"
     console.fact("Made from", f"{images} synthetic images; {steps}")
     console.fact("Time", f"{seconds(spent['total'])}: {stages}")
 
