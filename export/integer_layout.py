@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from dfq.export.constants import numbers_of
 from dfq.export.packed_biases import pack_biases
 from dfq.export.packed_weights import pack_weights
 from dfq.export.weights import IntegerWeights
@@ -54,7 +55,7 @@ def _drop_zero_points(graph: ir.Graph) -> None:
     Without its zero point a Gemm would run in floating point.
     """
     for node in [_producer(layer, 1) for layer in graph if layer.op_type == "Conv"]:
-        if node is not None and len(node.inputs) == 3 and not _numbers(node.inputs[2]).any():
+        if node is not None and len(node.inputs) == 3 and not numbers_of(node.inputs[2]).any():
             node.resize_inputs(2)
 
 
@@ -121,14 +122,9 @@ def _producer(node: ir.Node, index: int = 0) -> ir.Node | None:
     return None if source is None else source.producer()
 
 
-def _numbers(value: ir.Value | None) -> np.ndarray:
-    assert value is not None and value.const_value is not None
-    return value.const_value.numpy()
-
-
 def _same_grid(dequantize: ir.Node, quantize: ir.Node) -> bool:
     pairs = zip(dequantize.inputs[1:], quantize.inputs[1:], strict=True)
-    return all(a is b or np.array_equal(_numbers(a), _numbers(b)) for a, b in pairs)
+    return all(a is b or np.array_equal(numbers_of(a), numbers_of(b)) for a, b in pairs)
 
 
 def _rewire(graph: ir.Graph, dequantize: ir.Node, moves: list[ir.Node], quantize: ir.Node) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from dfq.export.constants import numbers_of
 from dfq.export.emit import INTEGERS
 
 INT16 = np.iinfo(np.int16)
@@ -44,7 +45,7 @@ def _multiply_scales(graph: ir.Graph, layer: ir.Node, dequantize: ir.Node) -> No
     sources = [_producer(layer, index) for index in (0, 1)]
     factors = [source.inputs[1] for source in sources if source is not None]
     if len(factors) < 2 or not np.array_equal(
-        _numbers(factors[0]) * _numbers(factors[1]), _numbers(dequantize.inputs[1])
+        numbers_of(factors[0]) * numbers_of(factors[1]), numbers_of(dequantize.inputs[1])
     ):
         return
     product = ir.node("Mul", factors)
@@ -53,7 +54,7 @@ def _multiply_scales(graph: ir.Graph, layer: ir.Node, dequantize: ir.Node) -> No
 
 
 def _narrow(graph: ir.Graph, integers: ir.Value) -> None:
-    values = _numbers(integers)
+    values = numbers_of(integers)
     if values.min() < INT16.min or values.max() > INT16.max:
         return
     # torch's exporter merges a bias that is all zeros with its zero point, which then gives the name.
@@ -64,8 +65,3 @@ def _narrow(graph: ir.Graph, integers: ir.Value) -> None:
     cast = ir.node("Cast", [small], attributes={"to": int(ir.DataType.INT32)})
     graph.insert_before(graph[0], cast)
     integers.replace_all_uses_with(cast.outputs[0])
-
-
-def _numbers(value: ir.Value | None) -> np.ndarray:
-    assert value is not None and value.const_value is not None
-    return value.const_value.numpy()

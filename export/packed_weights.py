@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from dfq.export.constants import numbers_of
 from dfq.export.weights import IntegerWeights
 from dfq.targets import Target
 
@@ -38,7 +39,7 @@ def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dty
     With a zero point also Sub, with a refinement also Mul, in int32; all are folded. No zero point is needed where the
     centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
     """
-    integers, stored = _numbers(initializer) // constants.refinement, constants.stored_zero_point.numpy()
+    integers, stored = numbers_of(initializer) // constants.refinement, constants.stored_zero_point.numpy()
     limits = ml_dtypes.iinfo(dtype)
     if limits.min <= integers.min() and integers.max() <= limits.max:
         stored = np.zeros_like(stored)
@@ -69,10 +70,10 @@ def _fold_when_loaded(graph: ir.Graph, integers: ir.Value) -> None:
     It keeps DequantizeLinear in hope of an integer kernel, and would convert the weights anew in every run.
     """
     for node, _ in list(integers.uses()):
-        if node.op_type != "DequantizeLinear" or _numbers(node.inputs[2]).any():
+        if node.op_type != "DequantizeLinear" or numbers_of(node.inputs[2]).any():
             continue
-        scales = _numbers(node.inputs[1])
-        column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(_numbers(integers).ndim)]
+        scales = numbers_of(node.inputs[1])
+        column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(numbers_of(integers).ndim)]
         scale = _initializer(graph, f"{node.inputs[1].name}.column", ir.Tensor(scales.reshape(column)))
         cast = _cast(integers, ir.DataType.FLOAT, str(integers.name))
         product = ir.node("Mul", [cast.outputs[0], scale], name=f"{integers.name}/Mul")
@@ -94,8 +95,3 @@ def _cast(value: ir.Value, dtype: ir.DataType, layer: str) -> ir.Node:
 def _axis(initializer: ir.Value) -> int:
     (user, _), *_ = initializer.uses()
     return user.attributes["axis"].as_int()
-
-
-def _numbers(value: ir.Value | None) -> np.ndarray:
-    assert value is not None and value.const_value is not None
-    return value.const_value.numpy()
