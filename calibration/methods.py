@@ -171,7 +171,7 @@ METHODS: dict[str, Method] = {
             objective=rgal.DISTILLATION,
             images_large=512,
             synthesis_share_large=0.7,
-            steps_large=0,  # few of them, learned by heart: what training gains there, it loses on held-out ones
+            steps_large=0,  # such training was undone by held-out images each time (benchmarks/DEFAULTS.md)
             zoom=rgal.ZOOM,
             fills_depthwise_inputs=True,
             post_training=(Reconstruct(FitSettings(iterations=3200), share=0.6),),
