@@ -1,24 +1,25 @@
 """`quantize`: from a teacher to its fake-quantized student."""
 
 import re
+from collections.abc import Iterable
 
 from torch import fx, nn
 
 from dfq.fake_quant import FakeQuantize, SharedQuantize
+from dfq.operators import QUANTIZERS, is_quantizer
 from dfq.placement import TensorPlan, plan
 from dfq.quant_layers import quantize_layer
 from dfq.scheme import Scheme
 from dfq.teacher import Teacher
 from dfq.trace import trace
 
-QUANTIZERS = "activation_quantizers"
-
 
 def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
     """A fake-quantized copy of the teacher, to be calibrated before use (`dfq.calibrate.calibrate`).
 
     The student is an fx graph: layers keep the teacher's module names, BatchNorm is folded, weights pass
-    `<layer>.weight_quantizer`, activations pass `activation_quantizers.<node>`.
+    `<layer>.weight_quantizer`, activations pass `activation_quantizers.<node>`, and `….<node>_narrow` where matrix
+    layers read fewer bits than others do.
 
     Raises:
         DfqError: the network does not trace, rejects its input size, or has nothing to quantize.
@@ -38,21 +39,28 @@ def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
 
 def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
     quantizer = FakeQuantize(tensor.spec, scale_limit=tensor.scale_limit)
-    _call_after(student, tensor.node, quantizer)
+    calls = [_call_after(student, tensor.node, quantizer, tensor.node.users)]
     for node in tensor.shared:
-        _call_after(student, node, SharedQuantize(quantizer))
+        calls.append(_call_after(student, node, SharedQuantize(quantizer), node.users))
+    for call in calls:
+        readers = [user for user in call.users if user in tensor.narrow_readers]
+        if tensor.narrow is not None and readers:
+            _call_after(student, call, FakeQuantize(tensor.narrow), readers)
 
 
-def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
-    name = re.sub(r"\W", "_", node.name)
+def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module, users: Iterable[fx.Node]) -> fx.Node:
+    """Puts a call of `module` between `node` and some of its users."""
+    of_quantizer = str(node.target).rpartition(".")[2] + "_narrow"
+    name = of_quantizer if is_quantizer(node) else re.sub(r"\W", "_", node.name)
     path = f"{QUANTIZERS}.{name}"
     student.add_submodule(path, module)
-    users = list(node.users)
+    readers = list(users)
     with student.graph.inserting_after(node):
         call = student.graph.call_module(path, (node,))
     call.meta = dict(node.meta)
-    for user in users:
-        user.replace_input_with(node, call)
+    for reader in readers:
+        reader.replace_input_with(node, call)
+    return call
 
 
 def activation_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:

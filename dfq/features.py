@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, fx
 
-from dfq.operators import Kind, is_tensor, kind_of
+from dfq.operators import Kind, is_quantizer, is_tensor, kind_of
 from dfq.quant_layers import MATRIX_LAYERS
 
 
@@ -71,7 +71,7 @@ def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
     """The last tensor of each resolution above one pixel; quantizers and moved copies do not count."""
     ends: dict[tuple[int, int], fx.Node] = {}
     for node in network.graph.nodes:
-        if node.op == "placeholder" or not is_tensor(node) or _is_quantizer(node):
+        if node.op == "placeholder" or not is_tensor(node) or is_quantizer(node):
             continue
         shape = getattr(node.meta["tensor_meta"], "shape", ())
         if len(shape) == 4 and min(shape[2:]) > 1 and kind_of(node, network) is not Kind.PASS:
@@ -86,9 +86,5 @@ def _classifier_input(network: fx.GraphModule) -> fx.Node:
     return source
 
 
-def _is_quantizer(node: fx.Node) -> bool:
-    return node.op == "call_module" and str(node.target).startswith("activation_quantizers.")
-
-
 def _quantized(node: fx.Node, network: fx.GraphModule) -> fx.Node:
-    return next((user for user in node.users if _is_quantizer(user)), node)
+    return next((user for user in node.users if is_quantizer(user)), node)

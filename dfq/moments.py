@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, fx
 
 from dfq.calibrate import SAMPLES_PER_TENSOR, attach_observers, calibrate_weights, fit_range, quantizers_in_mode
-from dfq.convert import QUANTIZERS, activation_quantizers
+from dfq.convert import activation_quantizers
 from dfq.fold import OUTPUT_MOMENTS
 from dfq.input_spec import InputSpec
 from dfq.layer_outputs import along_channels, is_matrix_layer
+from dfq.operators import QUANTIZERS
 
 PASSES, MAPS = 4, 16  # passes over the network, and maps in each
 BETWEEN_IMAGES = 0.5  # share of a channel's variance that all pixels of an image have in common

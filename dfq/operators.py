@@ -11,6 +11,8 @@ from dfq.channel_relu6 import ChannelReLU6
 from dfq.pooling import GlobalAveragePool
 from dfq.quant_layers import MATRIX_LAYERS
 
+QUANTIZERS = "activation_quantizers"  # where a student keeps them
+
 
 class Kind(Enum):
     MATRIX = "matrix layer: weights and inputs on integer grids"
@@ -79,3 +81,8 @@ def is_relu6(node: fx.Node, graph_module: fx.GraphModule) -> bool:
     if node.op == "call_module":
         return isinstance(graph_module.get_submodule(str(node.target)), nn.ReLU6)
     return node.target is F.relu6
+
+
+def is_quantizer(node: fx.Node) -> bool:
+    """Whether a student's node calls an activation quantizer."""
+    return node.op == "call_module" and str(node.target).startswith(f"{QUANTIZERS}.")

@@ -8,6 +8,9 @@ Placements (`Scheme.placement`), each a rule over tensors:
         the grid of their weight;
     "matrix-inputs": every tensor that a convolution or a linear layer reads;
     "after-relu": every output of ReLU or ReLU6.
+Where additions (or other operators with an integer kernel) read the same tensor as matrix layers of few bits, "edges"
+puts two grids, one behind the other: `Scheme.edge_bits` for the former, so that roundings do not pile up along a
+residual stream, and the narrow one in front of the matrix layers alone.
 A layer's output that only an activation reads is skipped: the quantizer sits behind the activation, where the runtime
 absorbs it. Values that are only moved (max pooling, reshaping) share the grid of the tensor they come from.
 """
@@ -26,12 +29,18 @@ from dfq.scheme import QuantSpec, Scheme
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """One quantizer: the node whose output it rounds, its grid, and the moved copies that share it."""
+    """One quantizer: the node whose output it rounds, its grid, and the moved copies that share it.
+
+    Attributes:
+        narrow: a second grid that `narrow_readers` alone see, of what is already on the first; None: all see the first.
+    """
 
     node: fx.Node
     spec: QuantSpec
     scale_limit: float | None
     shared: tuple[fx.Node, ...]
+    narrow: QuantSpec | None = None
+    narrow_readers: tuple[fx.Node, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,10 +114,15 @@ def _layer_bits(graph: PlacementGraph, scheme: Scheme) -> dict[str, tuple[int, i
 
 def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dict[str, tuple[int, int]]) -> TensorPlan:
     readers = graph.readers(node)
-    wanted = [bits[str(reader.target)][1] for reader in readers if graph.kinds[reader] is Kind.MATRIX]
-    spec = scheme.activation_spec(max(wanted, default=scheme.edge_bits))
+    matrices = tuple(reader for reader in readers if graph.kinds[reader] is Kind.MATRIX)
+    wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
+    others = [reader for reader in readers if reader not in matrices and graph.reads_integers(reader)]
+    is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
+    spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)
     limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
     shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
+    if is_split:
+        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices)
     return TensorPlan(node, spec, limit, shared)
 
 

@@ -78,8 +78,9 @@ class Scheme:
             that a matrix layer reads) or "after-relu" (outputs of ReLU and ReLU6, nothing else).
         weight_bits, activation_bits: of matrix layers and of the tensors that they read.
         first_last_bits: of the first and the last matrix layer's weights and inputs; None: as the rest.
-        edge_bits: of tensors that no matrix layer reads, such as a residual branch before its addition. The
-            runtime holds these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
+        edge_bits: of what other operators read: a residual branch before its addition, and the residual stream, too,
+            where placement is "edges" (matrix layers read that on a second, narrower grid). The runtime holds these
+            in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
         weight_symmetric: zero_point 0 for weights, which integer kernels need; or −1 in a mirrored grid, whose integers
             are shifted to zero_point 0 in the file.
         overrides: layer name → bits of this layer's weight and of the tensor that it reads.

@@ -46,8 +46,8 @@ def test_a_layer_called_twice_is_not_folded_into():
 def test_deploy_places_quantizers_on_every_edge_but_the_logits():
     student = quantize(small_teacher(), make_scheme("deploy", bits=4))
     bits = {name: q.spec.bits for name, q in activation_quantizers(student).items()}
-    # image, stem, block's first ReLU, branch before the addition, sum, pooled features
-    assert list(bits.values()) == [8, 4, 4, 8, 8, 8]
+    # image; stem, for the addition and behind it for a convolution; block's first ReLU, branch, sum, pooled features
+    assert list(bits.values()) == [8, 8, 4, 4, 8, 8, 8]
     weights = {name: q.spec.bits for name, q in weight_quantizers(student).items()}
     assert weights == {"stem": 8, "conv1": 4, "conv2": 4, "head": 8}
 
@@ -73,7 +73,56 @@ def test_bits_are_set_separately_and_per_layer():
     assert {n: q.spec.bits for n, q in weight_quantizers(student).items()} == {
         "stem": 8, "conv1": 3, "conv2": 5, "head": 8
     }  # fmt: skip
-    assert [q.spec.bits for q in activation_quantizers(student).values()] == [8, 6, 5, 8, 8, 8]
+    assert [q.spec.bits for q in activation_quantizers(student).values()] == [8, 8, 6, 5, 8, 8, 8]
+
+
+def readers(student, bits):
+    """The modules that read an activation quantizer of that width, and the functions."""
+    widths = {f"activation_quantizers.{name}": q.spec.bits for name, q in activation_quantizers(student).items()}
+    calls = [node for node in student.graph.nodes if node.op == "call_module" and widths.get(node.target) == bits]
+    return [str(getattr(user.target, "__name__", user.target)) for call in calls for user in call.users]
+
+
+class Stream(nn.Module):
+    """Two inverted residual blocks: additions, and then convolutions, read what no activation stands behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.wide, self.narrow = nn.Conv2d(4, 8, 1), nn.Conv2d(8, 4, 1)
+        self.wide2, self.narrow2 = nn.Conv2d(4, 8, 1), nn.Conv2d(8, 4, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        x = self.stem(images)
+        x = x + self.narrow(torch.relu(self.wide(x)))
+        x = x + self.narrow2(torch.relu(self.wide2(x)))
+        return self.head(x.mean((2, 3)))
+
+
+def test_additions_read_8_bits_where_convolutions_read_fewer():
+    student = quantize(small_teacher(Stream()), make_scheme("deploy", bits=3))
+    assert readers(student, 3) == ["wide", "narrow", "wide2", "narrow2"]
+    assert readers(student, 8).count("add") == 4
+    assert {"stem_narrow", "add_narrow"} < set(activation_quantizers(student))
+
+
+@pytest.mark.parametrize(("scheme", "bits"), [("deploy", 8), ("paper-qat", 3), ("paper-ptq", 3)])
+def test_one_grid_for_all_readers(scheme, bits):
+    student = quantize(small_teacher(Stream()), make_scheme(scheme, bits=bits))
+    assert not [name for name in activation_quantizers(student) if name.endswith("_narrow")]
+
+
+def test_the_narrow_grid_rounds_what_the_wide_one_gives():
+    torch.manual_seed(0)
+    student = calibrated(small_teacher(Stream()), 3)
+    seen = {}
+    for name in ("stem", "stem_narrow"):
+        quantizer = student.get_submodule(f"activation_quantizers.{name}")
+        quantizer.register_forward_hook(lambda _, given, out, name=name: seen.update({name: (given[0], out)}))
+    student(images())
+    assert seen["stem_narrow"][0] is seen["stem"][1]
+    assert len(seen["stem_narrow"][1].unique()) <= 8 < len(seen["stem"][1].unique())
 
 
 def test_unknown_layer_in_overrides():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from dfq.convert import QUANTIZERS
+from dfq.operators import is_quantizer
 from dfq.quant_layers import MATRIX_LAYERS
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -98,17 +98,13 @@ def _is_layer(node: fx.Node, network: fx.GraphModule) -> bool:
     return node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), MATRIX_LAYERS)
 
 
-def _is_quantizer(node: fx.Node) -> bool:
-    return node.op == "call_module" and str(node.target).startswith(f"{QUANTIZERS}.")
-
-
 def _block(
     name: str, student: fx.GraphModule, reference: fx.GraphModule, entry: fx.Node, nodes: list[fx.Node]
 ) -> Block:
     of_reference = {node.name: node for node in reference.graph.nodes}
-    own = [node for node in nodes if not _is_quantizer(node)]
+    own = [node for node in nodes if not is_quantizer(node)]
     layers = tuple(str(node.target) for node in nodes if _is_layer(node, student))
-    quantizers = tuple(str(node.target) for node in nodes if _is_quantizer(node))
+    quantizers = tuple(str(node.target) for node in nodes if is_quantizer(node))
     reference_entry = of_reference[_unquantized(entry).name]
     return Block(
         name,
@@ -120,7 +116,7 @@ def _block(
 
 
 def _unquantized(node: fx.Node) -> fx.Node:
-    while _is_quantizer(node):
+    while is_quantizer(node):
         source = node.args[0]
         assert isinstance(source, fx.Node)
         node = source
