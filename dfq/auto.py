@@ -3,11 +3,14 @@
 from dataclasses import dataclass, replace
 
 from dfq.calibration.methods import AUTO
+from dfq.input_spec import is_large
 from dfq.scheme import EIGHT
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 
 TOO_SHORT = 30.0  # seconds: below, there is no time for images worth learning from
+# Blocks learn fewer large images than these by heart, which costs more than such widths do (benchmarks/DEFAULTS.md).
+FEWEST_LARGE, WIDE = 128, 6
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,19 @@ def resolve(teacher: Teacher, settings: Settings) -> tuple[Settings, str | None]
         return settings, None
     choice = choose(teacher, settings)
     return replace(settings, method=choice.method), f"auto chose {choice.method}: {choice.reason}"
+
+
+def reconsider(teacher: Teacher, settings: Settings, reason: str | None, images: int) -> tuple[Settings, str | None]:
+    """What `resolve` gave, or another choice where a budget allowed too few images; to be asked once they are made.
+
+    Args:
+        reason: of `resolve`; None: a person chose, and that stays.
+        images: how many there are.
+    """
+    is_learned = reason is not None and settings.method == "reconstruct" and teacher.has_batch_norm
+    is_wide = settings.make_scheme().lowest_bits >= WIDE and not settings.is_mixed
+    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < FEWEST_LARGE):
+        return settings, reason
+    method, bits = "instant", settings.make_scheme().lowest_bits
+    said = f"auto took {method} after all: {images} large images are too few to learn {bits} bits from"
+    return replace(settings, method=method), said

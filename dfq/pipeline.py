@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import fx
 
 from dfq import pictures, report
-from dfq.auto import resolve
+from dfq.auto import reconsider, resolve
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.clock import Clock
@@ -77,6 +77,9 @@ def quantize_model(
 
     with clock.stage("synthesis"):
         images = find_images(teacher, settings, batch, run, budget, progress)
+    settings, said = reconsider(teacher, settings, reason, images.count)
+    if said != reason:
+        progress.note(said or "")
     choice = None
     if target is not None:
         with clock.stage("widths"):
@@ -127,7 +130,7 @@ def quantize_model(
         "diversity": diversity.to_dict(),
         "training": tuned.history.to_dict() if tuned.history else None,
         **tuned.sections,
-        "choice": reason,
+        "choice": said,
         "mixed_precision": choice.to_dict() if choice else None,
         "layers": report.layers(student),
         "seed": settings.seed,

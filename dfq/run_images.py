@@ -30,6 +30,11 @@ class RunImages:
     synthesizer: Synthesizer
     notes: list[str]
 
+    @property
+    def count(self) -> int:
+        """Of both, before training adds any."""
+        return len(self.training) + len(self.held_out)
+
 
 def find_images(
     teacher: Teacher,

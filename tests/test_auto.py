@@ -1,13 +1,16 @@
 """Which method `auto` takes, and that a person hears why."""
 
-import pytest
-from small_nets import plain, small_teacher
+from dataclasses import replace
 
-from dfq.auto import resolve
+import pytest
+from small_nets import SPEC, plain, small_teacher
+
+from dfq.auto import FEWEST_LARGE, reconsider, resolve
 from dfq.calibration import METHODS
 from dfq.pipeline import quantize_model
 from dfq.progress import Silent
 from dfq.settings import Settings
+from dfq.teacher import Teacher
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,45 @@ def test_rules(settings, method, reason):
 def test_without_batch_norm_ranges_are_learned():
     resolved, said = resolve(small_teacher(plain()), Settings(bits=8))
     assert resolved.method == "reconstruct" and "BatchNorm" in said
+
+
+def large_teacher():
+    spec = replace(SPEC, size=(3, 72, 72))
+    return Teacher(small_teacher().model, spec)
+
+
+@pytest.mark.parametrize(
+    ("settings", "images", "method"),
+    [
+        ({"bits": 6}, FEWEST_LARGE - 1, "instant"),
+        ({"bits": 6}, FEWEST_LARGE, "reconstruct"),
+        ({"bits": 4}, FEWEST_LARGE - 1, "reconstruct"),
+        ({"bits": "mixed", "average_bits": 6.0}, 16, "reconstruct"),
+        ({"bits": 6, "method": "reconstruct"}, 16, "reconstruct"),
+    ],
+)
+def test_few_large_images_are_not_learned_from_where_bits_are_many(settings, images, method):
+    teacher = large_teacher()
+    resolved, reason = resolve(teacher, Settings(**settings))
+    chosen, said = reconsider(teacher, resolved, reason, images)
+    assert chosen == replace(resolved, method=method)
+    assert (said == reason) is (method == "reconstruct") and (
+        said is None or f"{images} large" in said or said == reason
+    )
+
+
+def test_few_small_images_are_learned_from():
+    resolved, reason = resolve(small_teacher(), Settings(bits=6))
+    assert reconsider(small_teacher(), resolved, reason, 16) == (resolved, reason)
+
+
+def test_the_second_choice_is_said_reported_and_kept_on_resuming(tmp_path):
+    settings = Settings(bits=6, images=16)
+    first = quantize_model(large_teacher(), tmp_path / "run", settings).report
+    assert first["settings"]["method"] == "instant" and "16 large images are too few" in first["choice"]
+    assert first["training"] is None
+    again = quantize_model(large_teacher(), tmp_path / "run", settings, resume=True).report
+    assert again["choice"] == first["choice"] and again["agreement"] == first["agreement"]
 
 
 def test_a_chosen_method_stays():
