@@ -88,7 +88,7 @@ class TestSuccess:
         before = model_file.read_bytes()
         text = succeed("inspect", model_file, "--bits", "4")
         assert list(tmp_path.iterdir()) == [] and model_file.read_bytes() == before
-        for part in ("conv1", "32×1×3×3", "9,248", "4 layers with statistics", "1x8x8", "4 at 8 bits"):
+        for part in ("conv1", "32×1×3×3", "9,248", "4 layers with statistics", "1x8x8", "5 at 8 bits"):
             assert part in text
         assert max(map(len, text.splitlines())) <= 80
 
