@@ -78,8 +78,8 @@ def quantize_model(
     with clock.stage("synthesis"):
         images = find_images(teacher, settings, batch, run, budget, progress)
     settings, said = reconsider(teacher, settings, reason, images.count)
-    if said != reason:
-        progress.note(said or "")
+    if said is not None and said != reason:
+        progress.note(said)
     choice = None
     if target is not None:
         with clock.stage("widths"):

@@ -23,6 +23,8 @@ from dfq.teacher import Teacher
 
 FORMAT = 1
 
+MOST_OF_A_REASON = 200  # characters: torch lists every name
+
 
 class RunFolder:
     """Names of the files of one run, and the way in and out of each.
@@ -143,7 +145,11 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         student.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise DfqError(f"'{run.student}' does not fit the network: {reason}", "the run's own architecture") from error
+        raise DfqError(
+            f"'{run.student}' does not fit the network: {reason[:MOST_OF_A_REASON]}",
+            "the run's own architecture, and quantizers where this version of dfq puts them",
+            "check --arch; a run of an earlier version: quantize again, its model.onnx stays valid",
+        ) from error
     return student.eval().requires_grad_(False)
 
 
