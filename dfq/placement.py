@@ -11,6 +11,7 @@ Placements (`Scheme.placement`), each a rule over tensors:
 Where additions (or other operators with an integer kernel) read the same tensor as matrix layers of few bits, "edges"
 puts two grids, one behind the other: `Scheme.edge_bits` for the former, so that roundings do not pile up along a
 residual stream, and the narrow one in front of the matrix layers alone.
+Where the first layer has bits of its own, so has what it puts out, whoever reads that.
 A layer's output that only an activation reads is skipped: the quantizer sits behind the activation, where the runtime
 absorbs it. Values that are only moved (max pooling, reshaping) share the grid of the tensor they come from.
 """
@@ -116,6 +117,8 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
     readers = graph.readers(node)
     matrices = tuple(reader for reader in readers if graph.kinds[reader] is Kind.MATRIX)
     wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
+    if scheme.first_last_bits is not None and graph.is_first_output(node):
+        wanted = max(wanted, bits[graph.layers[0]][1])
     others = [reader for reader in readers if reader not in matrices and graph.reads_integers(reader)]
     is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
     spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)

@@ -96,5 +96,14 @@ class PlacementGraph:
     def reads_integers(self, node: fx.Node) -> bool:
         return self.kinds[node] is Kind.MATRIX or (self.kinds[node] in ON_INTEGERS and self.integer[node])
 
+    def is_first_output(self, node: fx.Node) -> bool:
+        """Whether it is what the first layer puts out, or an activation of that."""
+        while str(node.target) not in self.layers:
+            sources = [source for source in node.all_input_nodes if is_tensor(source)]
+            if [source.meta["tensor_meta"].shape for source in sources] != [node.meta["tensor_meta"].shape]:
+                return False
+            node = sources[0]
+        return str(node.target) == self.layers[0]
+
     def is_logits(self, node: fx.Node) -> bool:
         return all(reader.op == "output" for reader in self.readers(node))

@@ -77,7 +77,8 @@ class Scheme:
         placement: "edges" (every tensor that an integer kernel reads or writes), "matrix-inputs" (every tensor
             that a matrix layer reads) or "after-relu" (outputs of ReLU and ReLU6, nothing else).
         weight_bits, activation_bits: of matrix layers and of the tensors that they read.
-        first_last_bits: of the first and the last matrix layer's weights and inputs; None: as the rest.
+        first_last_bits: of the first and the last matrix layer's weights and inputs, and at least of what the first
+            one puts out; None: as the rest.
         edge_bits: of what other operators read: a residual branch before its addition, and the residual stream, too,
             where placement is "edges" (matrix layers read that on a second, narrower grid). The runtime holds these
             in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_nets import SPEC, PreActivation, Residual, lived_in, plain, small_teacher
 from torch import nn
+from torch.nn import functional as F
 
 from dfq.calibrate import calibrate, input_quantizer, quantizers_in_mode, snap_biases
 from dfq.convert import activation_quantizers, quantize, weight_quantizers
@@ -46,8 +47,8 @@ def test_a_layer_called_twice_is_not_folded_into():
 def test_deploy_places_quantizers_on_every_edge_but_the_logits():
     student = quantize(small_teacher(), make_scheme("deploy", bits=4))
     bits = {name: q.spec.bits for name, q in activation_quantizers(student).items()}
-    # image; stem, for the addition and behind it for a convolution; block's first ReLU, branch, sum, pooled features
-    assert list(bits.values()) == [8, 8, 4, 4, 8, 8, 8]
+    # image, stem, block's first ReLU, branch, sum, pooled features
+    assert list(bits.values()) == [8, 8, 4, 8, 8, 8]
     weights = {name: q.spec.bits for name, q in weight_quantizers(student).items()}
     assert weights == {"stem": 8, "conv1": 4, "conv2": 4, "head": 8}
 
@@ -65,15 +66,6 @@ def test_paper_ptq_touches_inputs_of_matrix_layers():
     matrix = [n for n in student.graph.nodes if n.op == "call_module" and n.target in weight_quantizers(student)]
     assert all(input_quantizer(node, modules) is not None for node in matrix)
     assert len(activation_quantizers(student)) == 4
-
-
-def test_bits_are_set_separately_and_per_layer():
-    scheme = make_scheme("deploy", weight_bits=3, activation_bits=6, overrides={"conv2": 5})
-    student = quantize(small_teacher(), scheme)
-    assert {n: q.spec.bits for n, q in weight_quantizers(student).items()} == {
-        "stem": 8, "conv1": 3, "conv2": 5, "head": 8
-    }  # fmt: skip
-    assert [q.spec.bits for q in activation_quantizers(student).values()] == [8, 8, 6, 5, 8, 8, 8]
 
 
 def readers(student, bits):
@@ -100,11 +92,21 @@ class Stream(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def test_bits_are_set_separately_and_per_layer():
+    scheme = make_scheme("deploy", weight_bits=3, activation_bits=6, overrides={"narrow2": 5})
+    student = quantize(small_teacher(Stream()), scheme)
+    assert {n: q.spec.bits for n, q in weight_quantizers(student).items()} == {
+        "stem": 8, "wide": 3, "narrow": 3, "wide2": 3, "narrow2": 5, "head": 8
+    }  # fmt: skip
+    assert readers(student, 6) == ["narrow", "wide2"]
+    assert readers(student, 5) == ["narrow2"]
+
+
 def test_additions_read_8_bits_where_convolutions_read_fewer():
     student = quantize(small_teacher(Stream()), make_scheme("deploy", bits=3))
-    assert readers(student, 3) == ["wide", "narrow", "wide2", "narrow2"]
+    assert readers(student, 3) == ["narrow", "wide2", "narrow2"]
     assert readers(student, 8).count("add") == 4
-    assert {"stem_narrow", "add_narrow"} < set(activation_quantizers(student))
+    assert [name for name in activation_quantizers(student) if name.endswith("_narrow")] == ["add_narrow"]
 
 
 @pytest.mark.parametrize(("scheme", "bits"), [("deploy", 8), ("paper-qat", 3), ("paper-ptq", 3)])
@@ -117,12 +119,35 @@ def test_the_narrow_grid_rounds_what_the_wide_one_gives():
     torch.manual_seed(0)
     student = calibrated(small_teacher(Stream()), 3)
     seen = {}
-    for name in ("stem", "stem_narrow"):
+    for name in ("add", "add_narrow"):
         quantizer = student.get_submodule(f"activation_quantizers.{name}")
         quantizer.register_forward_hook(lambda _, given, out, name=name: seen.update({name: (given[0], out)}))
     student(images())
-    assert seen["stem_narrow"][0] is seen["stem"][1]
-    assert len(seen["stem_narrow"][1].unique()) <= 8 < len(seen["stem"][1].unique())
+    assert seen["add_narrow"][0] is seen["add"][1]
+    assert len(seen["add_narrow"][1].unique()) <= 8 < len(seen["add"][1].unique())
+
+
+@pytest.mark.parametrize("activation", [torch.relu, F.hardswish, lambda x: F.max_pool2d(torch.relu(x), 2)])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_the_first_layer_puts_out_has_its_bits(scheme, activation):
+    class Two(Stream):
+        def forward(self, images):
+            x = activation(self.stem(images))
+            return self.head(torch.relu(self.narrow(torch.relu(self.wide(x)))).mean((2, 3)))
+
+    student = quantize(small_teacher(Two()), make_scheme(scheme, bits=4))
+    assert "narrow" in readers(student, 4)
+    read = next(node for node in student.graph.nodes if node.target == "wide")
+    quantizer = input_quantizer(read, dict(student.named_modules()))
+    if scheme != "paper-qat":
+        assert quantizer.spec.bits == 8
+    elif activation is not F.hardswish:
+        assert quantizer.spec.bits == 4
+
+
+def test_a_first_layer_of_few_bits_puts_out_few():
+    student = quantize(small_teacher(), make_scheme("deploy", bits=4, overrides={"stem": 4}))
+    assert "conv1" in readers(student, 4)
 
 
 def test_unknown_layer_in_overrides():
@@ -159,7 +184,7 @@ def test_conversion_leaves_the_teacher_alone():
 def test_relu6_bounds_the_grid_behind_it():
     student = quantize(small_teacher(plain()), make_scheme("deploy", bits=4))
     limits = [q.scale_limit for q in activation_quantizers(student).values()]
-    assert limits[1:3] == [pytest.approx(6 / 15), pytest.approx(6 / 255)]  # what the last layer reads has 8 bits
+    assert limits[1:3] == [pytest.approx(6 / 255)] * 2  # what the first layer writes and the last one reads: 8 bits
 
 
 def test_snapped_biases_lie_on_the_integer_grid():

@@ -23,28 +23,30 @@ RELU6_MODULE = nn.ReLU6()  # one module, called at two places
 
 
 class Separable(nn.Module):
-    """A convolution, a depthwise and a pointwise one, with an activation behind each; what either puts out is small."""
+    """Two convolutions, a depthwise and a pointwise one, with an activation behind each; their outputs are small."""
 
     def __init__(self, activation=RELU6_MODULE):
         super().__init__()
         self.activation = activation
-        self.stem, self.stem_norm = nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16)
+        self.stem = nn.Conv2d(3, 12, 1)
+        self.wide, self.wide_norm = nn.Conv2d(12, 16, 3, bias=False), nn.BatchNorm2d(16)
         self.depthwise, self.norm = nn.Conv2d(16, 16, 3, groups=16, bias=False), nn.BatchNorm2d(16)
         self.pointwise, self.head = nn.Conv2d(16, 8, 1), nn.Linear(8, 5)
 
     def forward(self, images):
-        x = self.activation(self.stem_norm(self.stem(images)))
+        x = self.activation(self.stem(images))
+        x = self.activation(self.wide_norm(self.wide(x)))
         x = self.activation(self.norm(self.depthwise(x)))
         return self.head(self.activation(self.pointwise(x)).mean((2, 3)))
 
 
 def unequal(activation=RELU6_MODULE) -> Teacher:
-    """Its stem's channels differ in width by a factor of up to 25; the widest exceed 6 now and then."""
+    """Its second layer's channels differ in width by a factor of up to 25; the widest exceed 6 now and then."""
     torch.manual_seed(0)
     model = small_teacher(Separable(activation)).model
     with torch.no_grad():
         factors = torch.logspace(-1, 0.4, 16)
-        for parameter in (model.stem_norm.weight, model.stem_norm.bias):
+        for parameter in (model.wide_norm.weight, model.wide_norm.bias):
             parameter.mul_(factors)
         model.depthwise.weight.div_(factors.view(-1, 1, 1, 1))
     return Teacher(model, SPEC)
@@ -59,8 +61,8 @@ def test_teacher_computes_the_same(activation):
     images = 5 * smooth()  # far beyond what is expected, and beyond 6
     torch.testing.assert_close(other(images), teacher(images), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other.features(images).logits, teacher(images), atol=1e-4, rtol=1e-4)
-    assert not torch.equal(other.traced.stem.weight, teacher.traced.stem.weight)
-    torch.testing.assert_close(other.traced.stem.weight, student.stem.weight)
+    assert not torch.equal(other.traced.wide.weight, teacher.traced.wide.weight)
+    torch.testing.assert_close(other.traced.wide.weight, student.wide.weight)
     torch.testing.assert_close(other.traced.depthwise.weight, student.depthwise.weight)
     assert torch.equal(teacher.traced.pointwise.weight, student.pointwise.weight), "only depthwise layers' inputs"
 
@@ -69,9 +71,9 @@ def test_teacher_computes_the_same(activation):
 def test_channels_are_widened_to_the_ceiling_and_never_narrowed():
     teacher = unequal()
     student = quantize(teacher, make_scheme("deploy", bits=4))
-    before = expected_ranges(teacher.traced)["stem"]
+    before = expected_ranges(teacher.traced)["wide"]
     other = fill_depthwise_inputs(student, teacher)
-    after = expected_ranges(other.traced)["stem"]
+    after = expected_ranges(other.traced)["wide"]
     assert (after >= before * 0.999).all() and after.max() <= 6
     reachable = before > 6 / LARGEST_FACTOR
     torch.testing.assert_close(after[reachable], torch.full_like(after[reachable], 6.0))
@@ -114,7 +116,7 @@ def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
     assert METHODS["reconstruct"].fills_depthwise_inputs
     settings = Settings(bits=4, method="reconstruct", images=32, steps=2)
     result = quantize_model(teacher := unequal(), tmp_path / "run", settings)
-    assert not torch.equal(result.student.stem.weight, quantize(teacher, make_scheme()).stem.weight)
+    assert not torch.equal(result.student.wide.weight, quantize(teacher, make_scheme()).wide.weight)
     assert result.report["agreement"]["onnx_student"]["synthetic"] == 1.0
     again = load_run(tmp_path / "run", model=teacher.model)
     assert torch.equal(again(smooth()), result.student(smooth()))
