@@ -4,8 +4,9 @@
 
 Students of very different quality: widths × schemes × how they were made (ranges only; SQuant rounding, with bias
 correction; a short reconstruction, unless --untrained). A finished cell is never run again. Each network is predicted
-by a fit over the other ones, so that the error is that of a network which the fit has not seen; `--show` prints the
-constants over all, which stand in `dfq/estimate.py`.
+by a fit over the other ones, so that the error is that of a network which the fit has not seen; drops are fitted as
+shares of the teacher's accuracy, and shown in points. `--show` prints the constants over all, which stand in
+`dfq/estimate.py`.
 """
 
 import json
@@ -24,7 +25,7 @@ from rich.table import Table
 from dfq.budget import Budget
 from dfq.calibrate import calibrate
 from dfq.convert import quantize
-from dfq.estimate import Evidence, Jury, fit_estimate
+from dfq.estimate import Estimate, Evidence, Jury, fit_estimate
 from dfq.pictures import BLUE, FAINT, ORANGE, dress, save
 from dfq.post_training import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
 from dfq.progress import Silent
@@ -75,6 +76,7 @@ class Judged:
         return {
             "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
             "evidence": self.jury.evidence(student).to_dict(),
+            "teacher_accuracy": self.accuracy,
             "drop": self.accuracy - accuracy(student, self.teacher, self.labelled),
         }  # fmt: skip
 
@@ -90,15 +92,19 @@ def accuracy(network, teacher: Teacher, labelled) -> float:
 
 
 def predictions(rows: list[dict]) -> np.ndarray:
-    """Of each row's drop, by a fit over the other networks' rows; (N,)."""
+    """Of each row's drop, a fraction of all images, by a fit over the other networks' rows; (N,)."""
     found = np.zeros(len(rows))
     for net in {row["net"] for row in rows}:
         others = [row for row in rows if row["net"] != net] or rows
-        estimate = fit_estimate([(Evidence(**r["evidence"]), r["drop"]) for r in others])
+        estimate = fit(others)
         for index, row in enumerate(rows):
             if row["net"] == net:
-                found[index] = estimate.drop(Evidence(**row["evidence"]))
+                found[index] = estimate.drop(Evidence(**row["evidence"])) * row["teacher_accuracy"]
     return found
+
+
+def fit(rows: list[dict]) -> Estimate:
+    return fit_estimate([(Evidence(**row["evidence"]), row["drop"] / row["teacher_accuracy"]) for row in rows])
 
 
 def picture(rows: list[dict], path: Path) -> None:
@@ -135,7 +141,7 @@ def errors(rows: list[dict]) -> Table:
 
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
-@click.option("--nets", default="resnet20,resnet56,mobilenet_v1_0.25", show_default=True)
+@click.option("--nets", default="resnet20,resnet56,mobilenet_v1_0.25,mobilenet_v2", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/estimate.json"))
 @click.option("--untrained", is_flag=True, help="leave the reconstructed students out: seconds instead of minutes each")
 @click.option("--show", is_flag=True, help="print the fit and stop")
@@ -155,12 +161,10 @@ def main(data: Path, nets: str, out: Path, untrained: bool, show: bool, threads:
             row = judged.run(*cell)
             environment = {"versions": versions(), "hardware": hardware(judged.teacher.device)}
             write_json(out, {"rows": [*read_rows(out), row], **environment})  # read again: others may have added cells
-            console.print(
-                f"{net} {cell}: mixed agreement {row['evidence']['mixed_agreement']:.3f}, drop {row['drop']:.3f}"
-            )
+            console.print(f"{net} {cell}: far agreement {row['evidence']['far_agreement']:.3f}, drop {row['drop']:.3f}")
     rows = read_rows(out)
     console.print(errors(rows))
-    console.print(fit_estimate([(Evidence(**row["evidence"]), row["drop"]) for row in rows]))
+    console.print(fit(rows))
     picture(rows, out.with_suffix(".png"))
 
 

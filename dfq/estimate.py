@@ -1,7 +1,8 @@
 """What a student may have lost, told without any real image: how it differs from its teacher on held-out images.
 
-Agreement on synthetic images says little: the teacher is sure of them, and so is a bad student. Mixtures of two
-images lie between classes, where networks part first.
+Agreement on synthetic images says little: the teacher is sure of them, and so is a bad student, the more so on images
+of the recipe that it was fitted to. Mixtures of two lie between classes, where networks part first. Images that look
+like nothing at all (`dfq.far_images`) tell most: no recipe flatters a student there.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from math import exp, inf, log
 import torch
 from torch import Tensor, nn
 
+from dfq.far_images import far_images
 from dfq.input_spec import is_large
 from dfq.losses import knowledge_distillation
 from dfq.mix import Mix
@@ -30,22 +32,24 @@ class Evidence:
         divergence: τ²·KL(teacher ‖ student) at τ = 4 on the images, in nats.
         mixed_agreement: top-1 agreement on mixtures of them, in [0, 1].
         mixed_divergence: the divergence on the mixtures.
+        far_agreement: top-1 agreement on images made of them that look like nothing, in [0, 1].
     """
 
     divergence: float
     mixed_agreement: float
     mixed_divergence: float
+    far_agreement: float
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
 class Jury:
-    """Held-out synthetic images and mixtures of them, with the teacher's answers: judges any number of students.
+    """Held-out synthetic images and what is made of them, with the teacher's answers: judges any number of students.
 
     Args:
         held_out: synthetic images that no student is trained on, (N, C, H, W).
-        mixtures: how many, at least; None: 1024, of images beyond 64×64 pixels 128.
+        mixtures: how many, at least, and as many far images; None: 1024, of images beyond 64×64 pixels 128.
     """
 
     @torch.no_grad()
@@ -54,17 +58,20 @@ class Jury:
         wanted = mixtures or (ENOUGH_LARGE if is_large(held_out.shape) else ENOUGH)
         rounds = -(-wanted // len(held_out))
         self.images, self.mixtures = held_out, torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
-        self.targets, self.mixed_targets = _answers(teacher, self.images), _answers(teacher, self.mixtures)
+        self.far = far_images(held_out, len(self.mixtures), generator)
+        self.targets, self.mixed_targets, self.far_targets = (
+            _answers(teacher, images) for images in (self.images, self.mixtures, self.far)
+        )
 
     @torch.no_grad()
     def evidence(self, student: nn.Module) -> Evidence:
         """How the student, in evaluation mode, differs from the teacher."""
         answers, mixed_answers = _answers(student, self.images), _answers(student, self.mixtures)
-        same = (mixed_answers.argmax(1) == self.mixed_targets.argmax(1)).float().mean()
         return Evidence(
             divergence=float(knowledge_distillation(answers, self.targets, TEMPERATURE)),
-            mixed_agreement=float(same),
+            mixed_agreement=_same(mixed_answers, self.mixed_targets),
             mixed_divergence=float(knowledge_distillation(mixed_answers, self.mixed_targets, TEMPERATURE)),
+            far_agreement=_same(_answers(student, self.far), self.far_targets),
         )
 
 
@@ -78,12 +85,19 @@ def _answers(network: nn.Module | Teacher, images: Tensor) -> Tensor:
     return torch.cat([network(batch) for batch in images.split(64)])
 
 
+def _same(answers: Tensor, others: Tensor) -> float:
+    return float((answers.argmax(1) == others.argmax(1)).float().mean())
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """Predicts a drop of accuracy from evidence: drop = exp(offset) · (1 − mixed agreement)^power, at most 1.
+    """Predicts a drop of accuracy from evidence: drop = exp(offset) · (1 − far agreement)^power, at most 1.
+
+    A drop is the share of the teacher's accuracy that is lost, so that networks of different accuracy can be compared:
+    0.02 of a teacher with 80 % are 1.6 percentage points.
 
     Attributes:
-        error: mean absolute error over the students that it was fitted to, as a fraction.
+        error: mean absolute error over the students that it was fitted to.
     """
 
     offset: float
@@ -91,13 +105,9 @@ class Estimate:
     error: float
 
     def drop(self, evidence: Evidence) -> float:
-        """Fraction of images; 0.02 is two percentage points."""
-        return min(exp(self.offset + self.power * log(max(1 - evidence.mixed_agreement, LEAST))), 1.0)
+        return min(exp(self.offset + self.power * log(max(1 - evidence.far_agreement, LEAST))), 1.0)
 
 
-# Of 32 students of a CIFAR-10 ResNet-20, 6 to 2 bits: `benchmarks/estimate.py`. Other networks are not in it: predicted
-# by a fit that has not seen them, 3 students of a ResNet-56 are 0.7 points off on average, 7 of a MobileNetV1-0.25 8.6,
-# one of them with a drop of 10 points where 3 are predicted.
 FITTED = Estimate(offset=-0.123, power=2.05, error=0.017)
 
 
@@ -106,7 +116,7 @@ LIKE_TRAINING_DATA = 0.1
 
 
 def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:
-    """The expected drop of accuracy, a fraction; None where the images are too unlike the training data to tell.
+    """The share of the teacher's accuracy that is likely lost; None where images are too unlike the training data.
 
     Args:
         batch_norm_deviation: of the images, each layer's (`dfq.diversity.Diversity`); None without BatchNorm.
@@ -117,8 +127,11 @@ def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | N
 
 
 def fit_estimate(students: Sequence[tuple[Evidence, float]]) -> Estimate:
-    """The estimate that fits (evidence, true drop) of many students best, by least squares of the drops themselves."""
-    known = [(log(max(1 - evidence.mixed_agreement, LEAST)), drop) for evidence, drop in students]
+    """The estimate that fits (evidence, true drop) of many students best.
+
+    Least squares of the drops themselves for each power, and the power of the least mean absolute error.
+    """
+    known = [(log(max(1 - evidence.far_agreement, LEAST)), drop) for evidence, drop in students]
     logs, drops = torch.tensor(known, dtype=torch.float64).T
     best = Estimate(0.0, 1.0, inf)
     for power in torch.linspace(0.5, 4.0, 71).tolist():

@@ -170,4 +170,5 @@ def _table(content: dict, columns: list[str]) -> Table:
 def _cell(row: dict, content: dict) -> str:
     """Up to four lines: the figure; difference and time; the predicted difference; what is missing."""
     below = " ".join(part for part in (difference(row, content), seconds(row)) if part)
-    return "\n".join(part for part in (value(row, content["measure"]), below, prediction(row), missing(row)) if part)
+    lines = (value(row, content["measure"]), below, prediction(row, content), missing(row))
+    return "\n".join(line for line in lines if line)

@@ -31,8 +31,8 @@ def finished_row(cell: Cell, report: dict) -> dict:
     """The figures of a cell's `report.json`.
 
     accuracy: top-1 of the ONNX file on `--data`, a fraction, or None; teacher_accuracy: the teacher's.
-    predicted_drop: of accuracy, told from synthetic images alone (`dfq.estimate`), a fraction; None where the report
-        has none: images unlike the training data, or a distillation.
+    predicted_drop: share of the teacher's accuracy lost, told from synthetic images alone (`dfq.estimate`); None where
+        the report has none: images unlike the training data, or a distillation.
     choice: what `auto` chose and why, in one line; None for other methods.
     agreement: top-1 of student and teacher on the cell's own held-out synthetic images, a fraction.
     common_agreement: the same on images that all cells share; None until all have run.

@@ -37,7 +37,8 @@ def explained(content: dict) -> str:
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     below = "; in brackets the difference from the teacher in points" if content["measure"] == "accuracy" else ""
     predicted = any(row["predicted_drop"]["mean"] is not None for row in content["summary"])
-    told = "; predicted: that difference as synthetic images alone tell it" if predicted else ""
+    of_what = "that difference" if _reference(content) is not None else "the change of accuracy, in % of the teacher's,"
+    told = f"; predicted: {of_what} as synthetic images alone tell it" if predicted else ""
     return f"{spread}{below}{told}; seconds are means."
 
 
@@ -56,16 +57,21 @@ def value(row: dict, measure: str) -> str:
 
 def difference(row: dict, content: dict) -> str:
     """ "(-0.52)", points from the teacher; empty where it is unknown or not an accuracy."""
-    mean, reference = row["accuracy"]["mean"], content["teacher"]["accuracy"]
-    if content["measure"] != "accuracy" or mean is None or reference is None:
+    mean, reference = row["accuracy"]["mean"], _reference(content)
+    return "" if mean is None or reference is None else f"({100 * (mean - reference):+.2f})"
+
+
+def prediction(row: dict, content: dict) -> str:
+    """ "predicted -0.40", points from the teacher, or "-0.40 %" of its unknown accuracy; empty where nothing is."""
+    mean, reference = row["predicted_drop"]["mean"], _reference(content)
+    if mean is None:
         return ""
-    return f"({100 * (mean - reference):+.2f})"
+    return f"predicted {-100 * mean:+.2f} %" if reference is None else f"predicted {-100 * mean * reference:+.2f}"
 
 
-def prediction(row: dict) -> str:
-    """ "predicted -0.40", points from the teacher; empty where nothing is predicted."""
-    mean = row["predicted_drop"]["mean"]
-    return "" if mean is None else f"predicted {-100 * mean:+.2f}"
+def _reference(content: dict) -> float | None:
+    """The teacher's accuracy, where accuracies are compared."""
+    return content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
 
 
 def seconds(row: dict) -> str:
@@ -143,7 +149,7 @@ def title_of(row: dict) -> str:
 
 def _markdown_cell(row: dict, content: dict) -> str:
     figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
-    return ", ".join(part for part in (figures, prediction(row), seconds(row), missing(row)) if part)
+    return ", ".join(part for part in (figures, prediction(row, content), seconds(row), missing(row)) if part)
 
 
 def _head(columns: list[str]) -> list[str]:
