@@ -39,7 +39,7 @@ MADE: dict[str, tuple[PostTraining, ...]] = {
     "ranges": (),
     "SQuant": (RoundWeights(),),
     "SQuant, corrected": (RoundWeights(), CorrectBiases()),
-    "reconstruction": (Reconstruct(FitSettings(iterations=40)),),
+    "reconstruction": (Reconstruct(FitSettings(iterations=40), large=FitSettings(iterations=20)),),
 }
 SCHEMES = ("deploy", "paper-qat")
 SMALL = tuple((scheme, bits) for scheme in SCHEMES for bits in (6, 4, 3, 2))

@@ -79,6 +79,7 @@ class Arm:
 ARMS = {
     "reconstruct": Arm(),
     "− dropping": Arm(fit=replace(FIT, drop=0.0)),
+    "half of the dropping": Arm(fit=replace(FIT, drop=0.25)),
     "− weight scales learned in blocks": Arm(fit=replace(FIT, scale_rate=0.0)),
     "− activation steps learned in blocks": Arm(fit=replace(FIT, step_rate=0.0)),
     "− compensation": Arm(fit=replace(FIT, compensated=False)),

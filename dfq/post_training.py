@@ -1,7 +1,7 @@
 """What is done to a calibrated student before, or instead of, training it end to end: one class per step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, fx
@@ -86,19 +86,19 @@ class CorrectBiases:
 
 @dataclass(frozen=True)
 class Reconstruct:
-    """Block reconstruction; of large images, for which an iteration costs more, half as many iterations.
+    """Block reconstruction.
 
     Attributes:
+        large: the settings for images of more than 64 pixels a side, where they are others.
         share: of a time budget that is left, where training follows; else all of it.
     """
 
     settings: FitSettings
+    large: FitSettings | None = None
     share: float = 1.0
 
     def __call__(self, bench: Bench) -> dict:
-        settings = self.settings
-        if is_large(bench.images.shape):
-            settings = replace(settings, iterations=settings.iterations // 2)
+        settings = self.large if self.large and is_large(bench.images.shape) else self.settings
         history = reconstruct(
             bench.student, bench.teacher, bench.images, settings,
             budget=bench.budget.part(self.share if bench.trained_next else 1.0), progress=bench.progress,

@@ -11,15 +11,19 @@ from test_synthesis import quick
 
 from dfq.batch import Batch
 from dfq.budget import Budget
+from dfq.calibrate import calibrate
 from dfq.calibration import METHODS, Method
+from dfq.convert import quantize
 from dfq.distillation import DistillSettings
 from dfq.image_source import FreshImages
 from dfq.objectives import KnowledgeDistillation
 from dfq.pipeline import quantize_model
-from dfq.post_training import Reconstruct
+from dfq.post_training import Bench, Reconstruct
+from dfq.progress import Silent
 from dfq.reconstruction import FitSettings
 from dfq.run_folder import RunFolder
 from dfq.run_images import held_out_count
+from dfq.scheme import make_scheme
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.trace import trace_in_place
@@ -154,3 +158,12 @@ def test_reconstruction_takes_all_of_the_budget_where_no_training_follows(tmp_pa
     row = replace(row, post_training=(Step(fast),), synthesizer=METHODS["instant"].synthesizer)
     quantize_model(small_teacher(), tmp_path / "run", Settings(bits=4, method=row, images=16, steps=steps))
     assert fractions[0] == (0.6 if steps else 1.0)
+
+
+@pytest.mark.parametrize(("side", "iterations"), [(16, 4), (72, 2)])
+def test_large_images_are_reconstructed_with_settings_of_their_own(side, iterations):
+    teacher, images = small_teacher(), torch.randn(8, 3, side, side)
+    student = calibrate(quantize(teacher, make_scheme(bits=4)), images)
+    step = Reconstruct(FitSettings(iterations=4), large=FitSettings(iterations=2))
+    report = step(Bench(student, teacher, images, Budget(), Silent(), 0, None))
+    assert {block["iterations"] for block in report["reconstruction"]["blocks"]} == {iterations}
