@@ -19,7 +19,7 @@ from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
 from dfq.progress import Progress, Silent
 from dfq.report_page import write_report_page
-from dfq.run_folder import RunFolder, write_json
+from dfq.run_folder import FORMAT, RunFolder, write_json
 from dfq.run_images import find_images
 from dfq.settings import Settings
 from dfq.teacher import Teacher
@@ -148,7 +148,7 @@ def quantize_model(
 
 def _config(teacher: Teacher, settings: Settings, arch: str | None) -> dict:
     return {
-        "format": 1,
+        "format": FORMAT,
         "arch": arch,
         "num_classes": teacher.num_classes,
         "input_spec": teacher.input_spec.to_dict(),

@@ -21,7 +21,7 @@ from dfq.scheme import Scheme
 from dfq.targets import DEFAULT_TARGET
 from dfq.teacher import Teacher
 
-FORMAT = 1
+FORMAT = 2  # 1: quantizers stood elsewhere, so that some of its tensors would fit and mean another student
 
 MOST_OF_A_REASON = 200  # characters: torch lists every name
 
@@ -134,6 +134,12 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
             "a folder of `dfq quantize`",
             f"{run.path}/student.pt is an ordinary checkpoint: dfq quantize {run.path}/student.pt",
         )
+    if config.get("format") != FORMAT:
+        raise DfqError(
+            f"'{run.path}' is a run folder of format {config.get('format')}",
+            f"format {FORMAT}, which this version of dfq reads and writes",
+            "quantize again; the folder's model.onnx stays valid",
+        )
     network = model if model is not None else _build(config, arch)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
     student = quantize(teacher, Scheme(**config["scheme"]))
@@ -147,8 +153,8 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         reason = str(error).splitlines()[-1].strip()
         raise DfqError(
             f"'{run.student}' does not fit the network: {reason[:MOST_OF_A_REASON]}",
-            "the run's own architecture, and quantizers where this version of dfq puts them",
-            "check --arch; a run of an earlier version: quantize again, its model.onnx stays valid",
+            "the run's own architecture",
+            "check --arch",
         ) from error
     return student.eval().requires_grad_(False)
 

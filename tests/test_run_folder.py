@@ -142,6 +142,15 @@ def test_damaged_run_folders(tmp_path, finished, name):
         dfq.load(tmp_path)
 
 
+def test_a_folder_of_another_format_is_refused(tmp_path, finished):
+    for path in finished.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "format": 1}))
+    with pytest.raises(DfqError, match=r"(?s)of format 1\n.*format 2.*quantize again"):
+        dfq.load(tmp_path)
+
+
 def test_a_run_folder_cannot_name_code_to_execute(tmp_path, finished):
     marker = tmp_path / "ran"
     code = tmp_path / "net.py"
