@@ -1,4 +1,4 @@
-"""The default method with each ingredient removed once, or added once: ResNet-20, several seeds.
+"""The default method with each ingredient removed once, or added once: ResNet-20 (or --net resnet56), several seeds.
 
     python benchmarks/ingredients.py --data ../shared/data [--only ARM] [--formats paper-qat-2,deploy-4] [--show]
 
@@ -45,7 +45,6 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import Trainer
 
-NET = "resnet20"
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
 ROW = METHODS["reconstruct"]
 FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
@@ -87,6 +86,7 @@ ARMS = {
     "− compensation and learned biases": Arm(fit=replace(FIT, compensated=False, bias_rate=0.0)),
     "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
     "− polish": Arm(polish=None),
+    "polish at a third of the usual rate": Arm(polish=1 / 3),
     "polish at the usual rate": Arm(polish=1.0),
     "free pixels": Arm(images=replace(zeroq.IMPROVED, canvas=FreePixels)),
     "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
@@ -117,18 +117,18 @@ class Work:
     jury: int = 128
 
 
-def key_of(arm: str, form: str, seed: int, work: Work) -> dict:
+def key_of(net: str, arm: str, form: str, seed: int, work: Work) -> dict:
     """What a cell is; one that ran with another recipe of that name, or other work, does not count as finished."""
-    return {"arm": arm, "format": form, "seed": seed, "work": work.__dict__, "recipe": repr(ARMS[arm])}
+    return {"net": net, "arm": arm, "format": form, "seed": seed, "work": work.__dict__, "recipe": repr(ARMS[arm])}
 
 
 class Ingredients:
     """Teacher, jury and real images, each made once; one student per cell."""
 
-    def __init__(self, data: Path, work: Work):
-        self.data, self.work = Data(data), work
-        self.teacher: Teacher = self.data.teacher(NET)
-        jury = [image_set(self.teacher, NET, work.jury, seed=seed, method=method) for seed, method in JURY]
+    def __init__(self, data: Path, net: str, work: Work):
+        self.data, self.net, self.work = Data(data), net, work
+        self.teacher: Teacher = self.data.teacher(net)
+        jury = [image_set(self.teacher, self.net, work.jury, seed=seed, method=method) for seed, method in JURY]
         self.jury = Jury(self.teacher, torch.cat([batch.images for batch in jury]))
 
     def run(self, arm: Arm, form: str, seed: int) -> dict:
@@ -145,38 +145,38 @@ class Ingredients:
             trainer.fit(source, held_out)
         return {
             "evidence": self.jury.evidence(student.eval()).to_dict(),
-            "real_agreement": self.data.agreement(NET, self.teacher, student),
+            "real_agreement": self.data.agreement(self.net, self.teacher, student),
         }
 
     def _images(self, arm: Arm, settings: Settings, form: str) -> Batch:
         count, seed = self.work.images, settings.seed
         if not arm.against_student:
-            return image_set(self.teacher, NET, count, seed=seed, method=arm.method)
-        first = image_set(self.teacher, NET, count, seed=seed, method=ARMS["reconstruct"].method)
+            return image_set(self.teacher, self.net, count, seed=seed, method=arm.method)
+        first = image_set(self.teacher, self.net, count, seed=seed, method=ARMS["reconstruct"].method)
         first = first.split(len(first) // 2)[0]
         student = calibrate(quantize(self.teacher, settings.make_scheme()), first.images[:256]).eval()
         second = image_set(
-            self.teacher, NET, count // 2, seed=seed + 1000, method=arm.method, against=(form, student)
+            self.teacher, self.net, count // 2, seed=seed + 1000, method=arm.method, against=(form, student)
         )  # fmt: skip
         return second.joined(first)  # the last ones are held out: by the recipe of the other arms
 
     def _reconstruct(self, student: fx.GraphModule, arm: Arm, training: Batch, where: str) -> None:
         """With a checkpoint that arms share whose blocks are fitted in the same way on the same images."""
         fit = replace(arm.fit, iterations=self.work.iterations)
-        recipe = hashlib.sha256(f"{where} {arm.images} {fit} {self.work}".encode()).hexdigest()[:16]
+        recipe = hashlib.sha256(f"{self.net} {where} {arm.images} {fit} {self.work}".encode()).hexdigest()[:16]
         WORK.mkdir(parents=True, exist_ok=True)
         checkpoint = WORK / f"reconstruction-{recipe}.pt"
         seed = int(where.split()[-1])
         Reconstruct(fit)(Bench(student.eval(), self.teacher, training.images, Budget(), Silent(), seed, checkpoint))
 
 
-def table(rows: list[dict], form: str, work: Work) -> Table:
-    title = f"{NET} {form}: {work.images} images, {work.iterations} iterations a block, {work.steps} steps"
+def table(rows: list[dict], net: str, form: str, work: Work) -> Table:
+    title = f"{net} {form}: {work.images} images, {work.iterations} iterations a block, {work.steps} steps"
     view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %"):
         view.add_column(column, justify="left" if column == "arm" else "right")
     for arm in ARMS:
-        group = [r for r in rows if {k: r[k] for k in key_of(arm, form, 0, work)} == key_of(arm, form, r["seed"], work)]
+        group = [row for row in rows if is_of(row, key_of(net, arm, form, row["seed"], work))]
         if group:
             mixed = spread([100 * row["evidence"]["mixed_agreement"] for row in group], 2)
             divergence = spread([row["evidence"]["divergence"] for row in group], 3)
@@ -190,6 +190,10 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
+def is_of(row: dict, key: dict) -> bool:
+    return all(row.get(name) == value for name, value in key.items())
+
+
 def read_rows(out: Path) -> list[dict]:
     return json.loads(out.read_text()) if out.exists() else []
 
@@ -197,6 +201,7 @@ def read_rows(out: Path) -> list[dict]:
 @click.command()
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="the shared data folder")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/ingredients.json"))
+@click.option("--net", type=click.Choice(["resnet20", "resnet56"]), default="resnet20", show_default=True)
 @click.option("--formats", default=",".join(FORMATS), show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--only", multiple=True, help="run the arm of this name; may be given more than once")
@@ -206,22 +211,32 @@ def read_rows(out: Path) -> list[dict]:
 @click.option("--jury", default=Work.jury, show_default=True, help="images of each of its two parametrizations")
 @click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
 @click.option("--threads", default=2, show_default=True)
-def main(data: Path, out: Path, formats: str, seeds: int, only: tuple[str, ...], show: bool, threads: int, **amounts):
+def main(
+    data: Path,
+    out: Path,
+    net: str,
+    formats: str,
+    seeds: int,
+    only: tuple[str, ...],
+    show: bool,
+    threads: int,
+    **amounts,
+):
     torch.set_num_threads(threads)
     console, work = Console(), Work(**amounts)
-    ingredients = None if show else Ingredients(data, work)
+    ingredients = None if show else Ingredients(data, net, work)
     for seed in range(seeds) if ingredients else ():
         for form in formats.split(","):
             for name in only or ARMS:
-                key = key_of(name, form, seed, work)
-                if any({k: row[k] for k in key} == key for row in read_rows(out)):
+                key = key_of(net, name, form, seed, work)
+                if any(is_of(row, key) for row in read_rows(out)):
                     continue
                 figures = ingredients.run(ARMS[name], form, seed)
                 environment = {"versions": versions(), "hardware": hardware(ingredients.teacher.device)}
                 write_json(out, [*read_rows(out), {**key, **figures, **environment}])  # others may have added cells
                 console.print(f"{name}, {form}, seed {seed}: {figures['evidence']}", soft_wrap=True)
     for form in formats.split(","):
-        console.print(table(read_rows(out), form, work))
+        console.print(table(read_rows(out), net, form, work))
 
 
 if __name__ == "__main__":

@@ -98,12 +98,19 @@ def nodes_of(path: Path, op: str) -> list[onnx.NodeProto]:
 
 @torch.no_grad()
 def assert_agree(student: nn.Module, path: Path, steps: float = 1.0) -> None:
-    """Within that many steps of each image's logits, as the student gives them in float32 or in float64.
-
-    A tie on a grid of 8 bits, rounded the other way, can be a whole step on a grid of few bits behind it. So images lie
-    on the grid of the input, and ties further in are those on which the student disagrees with itself.
-    """
+    # On the grid of the input: a tie there, rounded the other way, is a whole step behind a grid of few bits.
     x = next(iter(activation_quantizers(student).values()))(images())
-    file, opinions = Engine(path).run(x), (student(x).numpy(), deepcopy(student).double()(x.double()).numpy())
-    errors = [np.abs(file - opinion).max(1, keepdims=True) for opinion in opinions]
-    assert error_in_steps(file, np.where(errors[0] <= errors[1], *opinions))["max"] <= steps
+    logits = Engine(path).run(x)
+    assert error_in_steps(logits, nearest_answers(student, x, logits))["max"] <= steps
+
+
+@torch.no_grad()
+def nearest_answers(student: nn.Module, x: Tensor, logits: np.ndarray) -> np.ndarray:
+    """The student's logits in float32 or in float64, whichever are nearer, image by image.
+
+    A tie within the network, too, can become a whole step behind a grid of few bits: on those images the student
+    disagrees with itself.
+    """
+    answers = student(x).numpy(), deepcopy(student).double()(x.double()).numpy()
+    errors = [np.abs(logits - answer).max(1, keepdims=True) for answer in answers]
+    return np.where(errors[0] <= errors[1], *answers)

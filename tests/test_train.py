@@ -203,7 +203,7 @@ def test_a_generator_that_moved_away_from_the_held_out_images_keeps_its_last_stu
 
     def train(later):
         student = student_of(teacher)
-        trainer = Trainer(teacher, student, KnowledgeDistillation(), replace(SETTINGS, learning_rate=3e-3))
+        trainer = Trainer(teacher, student, KnowledgeDistillation(), replace(SETTINGS, learning_rate=2e-3))
         return trainer.fit(MovesAway(teacher, training, later), stale)
 
     undone = train(None)
