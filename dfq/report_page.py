@@ -68,7 +68,10 @@ def _tiles(report: dict) -> list[tuple[str, str]]:
     """The figures that decide whether a person takes the file."""
     expected = report["evidence"]["predicted_drop"]
     if report["accuracy"]["onnx"] is None and expected is not None:
-        return [("of the teacher's accuracy, expected (an estimate)", f"{1 - expected:.1%}"), *file_tiles(report)]
+        return [
+            ("of the teacher's accuracy, expected (an estimate)", f"{100 * (1 - expected):.1f} %"),
+            *file_tiles(report),
+        ]
     return file_tiles(report)
 
 

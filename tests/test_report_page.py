@@ -4,6 +4,8 @@ import json
 import re
 from base64 import b64decode
 
+from dfq.cli.console import stdout
+from dfq.cli.summary import show_run
 from dfq.report_page import write_report_page
 from dfq.run_folder import RunFolder
 
@@ -45,3 +47,18 @@ def test_blocks_of_a_reconstruction_are_listed(run_folder, tmp_path):
     assert "Reconstruction" not in page_of(report, tmp_path, run_folder)
     page = page_of({**report, "reconstruction": {"blocks": [block]}}, tmp_path, run_folder)
     assert "Reconstruction" in page and "<td>0.5</td><td>0.25</td><td>yes</td><td>7</td>" in page
+
+
+def test_without_labels_page_and_terminal_say_what_to_expect(run_folder, tmp_path):
+    report = json.loads((run_folder / "report.json").read_text())
+    assert "Expected" not in shown(report, run_folder), "accuracy was measured"
+    report["accuracy"] = dict.fromkeys(report["accuracy"])
+    report["evidence"]["predicted_drop"] = 0.015
+    assert "98.5 %" in page_of(report, tmp_path, run_folder)
+    assert "98.5 % of the teacher's accuracy" in shown(report, run_folder)
+
+
+def shown(report: dict, folder) -> str:
+    with stdout.capture() as captured:
+        show_run(report, folder, "net.pt")
+    return captured.get()

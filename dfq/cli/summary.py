@@ -80,7 +80,9 @@ def _show_expectation(report: dict) -> None:
     """Where nobody measured the accuracy: what the evidence on synthetic images lets expect."""
     expected = report["evidence"]["predicted_drop"]
     if report["accuracy"]["teacher"] is None and expected is not None:
-        console.fact("Expected", f"{1 - expected:.1%} of the teacher's accuracy, estimated without any real image")
+        console.fact(
+            "Expected", f"{100 * (1 - expected):.1f} % of the teacher's accuracy, estimated without real images"
+        )
 
 
 def _show_widths(mixed: dict | None) -> None:
