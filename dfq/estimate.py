@@ -2,7 +2,7 @@
 
 Agreement on synthetic images says little: the teacher is sure of them, and so is a bad student, the more so on images
 of the recipe that it was fitted to. Mixtures of two lie between classes, where networks part first. Images that look
-like nothing at all (`dfq.far_images`) tell most: no recipe flatters a student there.
+like nothing at all (`dfq.far_images`) tell most: students are fitted to none of their kind.
 """
 
 from collections.abc import Sequence
