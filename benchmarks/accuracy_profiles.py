@@ -72,7 +72,13 @@ PROFILES: dict[str, Profile] = {
         seeds=3,
     ),
     "auto-60s": Profile((("resnet20", "deploy", 4, "auto"),), seeds=3, settings={"budget": 60.0}),
-    "auto-resnet56": Profile(tuple(("resnet56", *form, "auto") for form in FORMS), seeds=1),
+    "auto-resnet56": Profile(
+        (
+            *(("resnet56", *form, "auto") for form in FORMS),
+            ("resnet56", "paper-qat", 3, "real-1024-reconstruct"),
+        ),
+        seeds=1,
+    ),
     "auto-mobilenet": Profile(
         (
             *(("mobilenet_v2", "deploy", bits, "auto") for bits in (4, 6, 8)),

@@ -9,7 +9,6 @@ by them.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +19,13 @@ import torch
 from cells import read_rows, run_cells, stop_after
 from distill_picture import accuracy_over_time
 from distill_table import steadiness, table
-from nets import DIGITS, Data
+from nets import DIGITS, Data, accuracy_on
 from rich.console import Console
-from torch import Tensor, nn
 
 from dfq.calibration import METHODS, Method
 from dfq.calibration.rdskd import RDSKD, RDSKDConfig
 from dfq.distillation import DistillSettings, distill_model
-from dfq.labelled import Labelled
 from dfq.report import hardware, versions
-from dfq.teacher import Teacher
 
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
 ALL = ("rgal", "zeroq-kd", "gdfq", "adadfkd", "rdskd", "retain")
@@ -120,7 +116,7 @@ class Bench:
         resumed = folder.exists()
         report = distill_model(
             teacher, profile.student, folder, DistillSettings(method=method, seed=cell.seed, **profile.settings),
-            arch=profile.teacher, labelled=labelled, resume=resumed, accuracy=measured(teacher, labelled),
+            arch=profile.teacher, labelled=labelled, resume=resumed, accuracy=accuracy_on(labelled, teacher),
         ).report  # fmt: skip
         kept = (
             "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",
@@ -133,23 +129,6 @@ class Bench:
         }  # fmt: skip
         rmtree(folder)
         return row
-
-
-def measured(teacher: Teacher, labelled: Labelled) -> Callable[[nn.Module], float]:
-    """Accuracy of a network on those images."""
-    images, labels = as_input(teacher, labelled), torch.from_numpy(labelled.labels).to(teacher.device)
-
-    def accuracy(network: nn.Module) -> float:
-        with torch.no_grad():
-            answers = torch.cat([network(part).argmax(1) for part in images.split(250)])
-        return float((answers == labels).float().mean())
-
-    return accuracy
-
-
-def as_input(teacher: Teacher, labelled: Labelled) -> Tensor:
-    pixels = torch.from_numpy(labelled.images).permute(0, 3, 1, 2).float().to(teacher.device) / 255
-    return teacher.input_spec.normalize(pixels)
 
 
 @click.command()

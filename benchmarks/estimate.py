@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from image_sets import image_set
 from matplotlib.figure import Figure
-from nets import NETS, Data
+from nets import NETS, Data, accuracy_on
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +33,6 @@ from dfq.reconstruction import FitSettings
 from dfq.report import hardware, versions
 from dfq.run_folder import write_json
 from dfq.settings import Settings
-from dfq.teacher import Teacher
 
 MADE: dict[str, tuple[PostTraining, ...]] = {
     "ranges": (),
@@ -63,8 +62,8 @@ class Judged:
         images = image_set(self.teacher, net, CELLS[net][1])
         self.fitted, held_out = images.split(min(HELD_OUT, len(images) // 2))
         self.jury = Jury(self.teacher, held_out.images)
-        self.labelled = data.labelled(net, self.teacher)
-        self.accuracy = accuracy(self.teacher, self.teacher, self.labelled)
+        self.accuracy_of = accuracy_on(data.labelled(net, self.teacher), self.teacher)
+        self.accuracy = self.accuracy_of(self.teacher)
 
     def run(self, scheme: str, bits: int, made: str) -> dict:
         """One student: what synthetic images say, and what is true."""
@@ -77,18 +76,8 @@ class Judged:
             "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
             "evidence": self.jury.evidence(student).to_dict(),
             "teacher_accuracy": self.accuracy,
-            "drop": self.accuracy - accuracy(student, self.teacher, self.labelled),
+            "drop": self.accuracy - self.accuracy_of(student),
         }  # fmt: skip
-
-
-@torch.no_grad()
-def accuracy(network, teacher: Teacher, labelled) -> float:
-    right = 0
-    for start in range(0, len(labelled.images), 250):
-        pixels = torch.from_numpy(labelled.images[start : start + 250]).permute(0, 3, 1, 2).float() / 255
-        answers = network(teacher.input_spec.normalize(pixels.to(teacher.device))).argmax(1).cpu().numpy()
-        right += int((answers == labelled.labels[start : start + 250]).sum())
-    return right / len(labelled.images)
 
 
 def predictions(rows: list[dict]) -> np.ndarray:

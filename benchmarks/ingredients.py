@@ -5,21 +5,22 @@
 Arms share the images of a seed wherever their recipe is the same, and arms that differ in the polish alone share the
 reconstruction. A finished cell is never run again; a killed one goes on behind its last block. What chooses is the
 evidence of a jury: held-out *synthetic* images by two parametrizations and of other seeds, which belong to no arm.
-Agreement on 10,000 real images is measured to report. Units of single layers are missing: within a residual block no
-tensor alone carries everything, so there is nothing smaller to cut (`dfq.reconstruction.blocks`).
+Agreement on 10,000 real images and accuracy on 1000 labelled ones are measured to report. Two arms are no ingredients
+but the ceiling: the same on real images, with and without the polish. Units of single layers are missing: within a
+residual block no tensor alone carries everything, so there is nothing smaller to cut (`dfq.reconstruction.blocks`).
 """
 
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from image_sets import WORK, image_set
-from nets import Data
+from ingredients_arms import ARMS, ROW, Arm
+from nets import Data, accuracy_on
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -28,16 +29,12 @@ from torch import fx
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibrate import calibrate
-from dfq.calibration import METHODS, Method, rgal, zeroq
-from dfq.calibration.canvas import FreePixels
-from dfq.calibration.inversion import Inversion, InversionConfig
-from dfq.calibration.matching import Matching
+from dfq.calibration import METHODS
 from dfq.convert import quantize
 from dfq.estimate import Jury
 from dfq.image_source import FixedImages
 from dfq.post_training import Bench, Reconstruct
 from dfq.progress import Silent
-from dfq.reconstruction import FitSettings
 from dfq.report import hardware, versions
 from dfq.run_folder import write_json
 from dfq.run_images import held_out_count
@@ -46,58 +43,7 @@ from dfq.teacher import Teacher
 from dfq.train import Trainer
 
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
-ROW = METHODS["reconstruct"]
-FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
 JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # (seed, parametrization)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """`reconstruct` with one thing changed.
-
-    Attributes:
-        images: how they are made, batch by batch in turn.
-        against_student: half of them are made against the calibrated student, as RGAL does.
-        fit: of the blocks; its iterations are set by the work.
-        polish: part of the usual learning rate in end-to-end training; None: no training.
-        polished_scales: that training learns scales too.
-    """
-
-    images: InversionConfig | tuple[InversionConfig, ...] = zeroq.IMPROVED
-    against_student: bool = False
-    fit: FitSettings = FIT
-    polish: float | None = ROW.rate
-    polished_scales: bool = True
-
-    @property
-    def method(self) -> Method:
-        training = {**ROW.training, "learn_scales": self.polished_scales}
-        return replace(ROW, synthesizer=partial(Inversion, self.images), rate=self.polish or 1.0, training=training)
-
-
-ARMS = {
-    "reconstruct": Arm(),
-    "− dropping": Arm(fit=replace(FIT, drop=0.0)),
-    "half of the dropping": Arm(fit=replace(FIT, drop=0.25)),
-    "− weight scales learned in blocks": Arm(fit=replace(FIT, scale_rate=0.0)),
-    "− activation steps learned in blocks": Arm(fit=replace(FIT, step_rate=0.0)),
-    "− compensation": Arm(fit=replace(FIT, compensated=False)),
-    "− learned biases": Arm(fit=replace(FIT, bias_rate=0.0)),
-    "− compensation and learned biases": Arm(fit=replace(FIT, compensated=False, bias_rate=0.0)),
-    "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
-    "− polish": Arm(polish=None),
-    "polish at a third of the usual rate": Arm(polish=1 / 3),
-    "polish at the usual rate": Arm(polish=1.0),
-    "free pixels": Arm(images=replace(zeroq.IMPROVED, canvas=FreePixels)),
-    "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
-    "generated": Arm(images=zeroq.GENERATED),
-    "+ generated": Arm(images=zeroq.BOTH),
-    "+ slack": Arm(images=replace(zeroq.IMPROVED, matching=Matching(slack=0.1))),
-    "+ aggregated statistics": Arm(images=replace(zeroq.IMPROVED, matching=Matching(aggregated=True))),
-    "+ swing": Arm(images=replace(zeroq.IMPROVED, matching=Matching(swing=True))),
-    "+ low-pass": Arm(images=replace(zeroq.IMPROVED, cutoff=0.5)),
-    "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
-}
 
 
 @dataclass(frozen=True)
@@ -130,6 +76,7 @@ class Ingredients:
         self.teacher: Teacher = self.data.teacher(net)
         jury = [image_set(self.teacher, self.net, work.jury, seed=seed, method=method) for seed, method in JURY]
         self.jury = Jury(self.teacher, torch.cat([batch.images for batch in jury]))
+        self.accuracy_of = accuracy_on(self.data.labelled(net, self.teacher), self.teacher)
 
     def run(self, arm: Arm, form: str, seed: int) -> dict:
         """A row's figures."""
@@ -146,10 +93,13 @@ class Ingredients:
         return {
             "evidence": self.jury.evidence(student.eval()).to_dict(),
             "real_agreement": self.data.agreement(self.net, self.teacher, student),
+            "accuracy": {"teacher": self.accuracy_of(self.teacher), "student": self.accuracy_of(student)},
         }
 
     def _images(self, arm: Arm, settings: Settings, form: str) -> Batch:
         count, seed = self.work.images, settings.seed
+        if arm.real:
+            return self.data.real(self.net, self.teacher, count)
         if not arm.against_student:
             return image_set(self.teacher, self.net, count, seed=seed, method=arm.method)
         first = image_set(self.teacher, self.net, count, seed=seed, method=ARMS["reconstruct"].method)
@@ -163,7 +113,8 @@ class Ingredients:
     def _reconstruct(self, student: fx.GraphModule, arm: Arm, training: Batch, where: str) -> None:
         """With a checkpoint that arms share whose blocks are fitted in the same way on the same images."""
         fit = replace(arm.fit, iterations=self.work.iterations)
-        recipe = hashlib.sha256(f"{self.net} {where} {arm.images} {fit} {self.work}".encode()).hexdigest()[:16]
+        images = "real" if arm.real else arm.images
+        recipe = hashlib.sha256(f"{self.net} {where} {images} {fit} {self.work}".encode()).hexdigest()[:16]
         WORK.mkdir(parents=True, exist_ok=True)
         checkpoint = WORK / f"reconstruction-{recipe}.pt"
         seed = int(where.split()[-1])
@@ -173,7 +124,7 @@ class Ingredients:
 def table(rows: list[dict], net: str, form: str, work: Work) -> Table:
     title = f"{net} {form}: {work.images} images, {work.iterations} iterations a block, {work.steps} steps"
     view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %"):
+    for column in ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %", "accuracy"):
         view.add_column(column, justify="left" if column == "arm" else "right")
     for arm in ARMS:
         group = [row for row in rows if is_of(row, key_of(net, arm, form, row["seed"], work))]
@@ -181,7 +132,9 @@ def table(rows: list[dict], net: str, form: str, work: Work) -> Table:
             mixed = spread([100 * row["evidence"]["mixed_agreement"] for row in group], 2)
             divergence = spread([row["evidence"]["divergence"] for row in group], 3)
             real = spread([100 * row["real_agreement"] for row in group], 2)
-            view.add_row(arm, str(len(group)), mixed, divergence, real)
+            known = [100 * row["accuracy"]["student"] for row in group if "accuracy" in row]
+            accuracy = spread(known, 1) if known else ""
+            view.add_row(arm, str(len(group)), mixed, divergence, real, accuracy)
     return view
 
 

@@ -1,11 +1,13 @@
 """The checkpoints that the benchmarks measure on: one row per network, and digits, which need no data folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from dfq.batch import Batch
 from dfq.checkpoint import load_checkpoint
@@ -89,15 +91,31 @@ class Data:
         else:
             file = NETS[net].train or NETS[net].test
             pixels = np.load(self.folder / file, allow_pickle=False)["images"][:count]
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
-        return Batch(teacher.input_spec.normalize(images).contiguous(memory_format=torch.channels_last))
+        return Batch(_normalized(teacher, pixels).contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
-    def agreement(self, net: str, teacher: Teacher, student: torch.nn.Module) -> float:
+    def agreement(self, net: str, teacher: Teacher, student: nn.Module) -> float:
         """Top-1 agreement of student and teacher on those images: small error bars, no labels."""
         batches = self.real(net, teacher).images.split(250)
         same = sum(int((student(b).argmax(1) == teacher(b).argmax(1)).sum()) for b in batches)
         return same / sum(len(b) for b in batches)
+
+
+def accuracy_on(labelled: Labelled, teacher: Teacher) -> Callable[[nn.Module], float]:
+    """Measures a network on those images, as the teacher expects them."""
+    images, labels = _normalized(teacher, labelled.images), torch.from_numpy(labelled.labels).to(teacher.device)
+
+    def accuracy(network: nn.Module) -> float:
+        with torch.no_grad():
+            answers = torch.cat([network(part).argmax(1) for part in images.split(250)])
+        return float((answers == labels).float().mean())
+
+    return accuracy
+
+
+def _normalized(teacher: Teacher, pixels: np.ndarray) -> Tensor:
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
+    return teacher.input_spec.normalize(images)
 
 
 def _digits_checkpoint() -> Path:

@@ -1,0 +1,66 @@
+"""The arms of `ingredients.py`: the default method with one thing changed each."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from dfq.calibration import METHODS, Method, rgal, zeroq
+from dfq.calibration.canvas import FreePixels
+from dfq.calibration.inversion import Inversion, InversionConfig
+from dfq.calibration.matching import Matching
+from dfq.reconstruction import FitSettings
+
+ROW = METHODS["reconstruct"]
+FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """`reconstruct` with one thing changed.
+
+    Attributes:
+        images: how they are made, batch by batch in turn.
+        against_student: half of them are made against the calibrated student, as RGAL does.
+        fit: of the blocks; its iterations are set by the work.
+        polish: part of the usual learning rate in end-to-end training; None: no training.
+        polished_scales: that training learns scales too.
+        real: on real images instead, as many.
+    """
+
+    images: InversionConfig | tuple[InversionConfig, ...] = zeroq.IMPROVED
+    against_student: bool = False
+    fit: FitSettings = FIT
+    polish: float | None = ROW.rate
+    polished_scales: bool = True
+    real: bool = False
+
+    @property
+    def method(self) -> Method:
+        training = {**ROW.training, "learn_scales": self.polished_scales}
+        return replace(ROW, synthesizer=partial(Inversion, self.images), rate=self.polish or 1.0, training=training)
+
+
+ARMS = {
+    "reconstruct": Arm(),
+    "− dropping": Arm(fit=replace(FIT, drop=0.0)),
+    "half of the dropping": Arm(fit=replace(FIT, drop=0.25)),
+    "− weight scales learned in blocks": Arm(fit=replace(FIT, scale_rate=0.0)),
+    "− activation steps learned in blocks": Arm(fit=replace(FIT, step_rate=0.0)),
+    "− compensation": Arm(fit=replace(FIT, compensated=False)),
+    "− learned biases": Arm(fit=replace(FIT, bias_rate=0.0)),
+    "− compensation and learned biases": Arm(fit=replace(FIT, compensated=False, bias_rate=0.0)),
+    "− all learned scales": Arm(fit=replace(FIT, scale_rate=0.0, step_rate=0.0), polished_scales=False),
+    "− polish": Arm(polish=None),
+    "polish at a third of the usual rate": Arm(polish=1 / 3),
+    "polish at the usual rate": Arm(polish=1.0),
+    "free pixels": Arm(images=replace(zeroq.IMPROVED, canvas=FreePixels)),
+    "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
+    "generated": Arm(images=zeroq.GENERATED),
+    "+ generated": Arm(images=zeroq.BOTH),
+    "+ slack": Arm(images=replace(zeroq.IMPROVED, matching=Matching(slack=0.1))),
+    "+ aggregated statistics": Arm(images=replace(zeroq.IMPROVED, matching=Matching(aggregated=True))),
+    "+ swing": Arm(images=replace(zeroq.IMPROVED, matching=Matching(swing=True))),
+    "+ low-pass": Arm(images=replace(zeroq.IMPROVED, cutoff=0.5)),
+    "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
+    "real images": Arm(real=True),
+    "real images, − polish": Arm(real=True, polish=None),
+}
