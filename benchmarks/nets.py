@@ -108,7 +108,7 @@ def accuracy_on(labelled: Labelled, teacher: Teacher) -> Callable[[nn.Module], f
     def accuracy(network: nn.Module) -> float:
         with torch.no_grad():
             answers = torch.cat([network(part).argmax(1) for part in images.split(250)])
-        return float((answers == labels).float().mean())
+        return int((answers == labels).sum()) / len(labels)
 
     return accuracy
 
