@@ -18,6 +18,7 @@ from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
 from dfq.post_training import CorrectFromMoments, PostTraining, RangesFromMoments, Reconstruct, RoundWeights
+from dfq.preparation import Preparation, fill_as_expected, fill_as_seen, turn_streams
 from dfq.reconstruction import FitSettings
 from dfq.retention import RetainingDistillation
 from dfq.self_paced import SelfPacedDistillation
@@ -65,7 +66,7 @@ class Method:
         synthesis_share_large: of a time budget, for such images.
         steps_large: training steps on such images, unless a person says; None: as on others.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
-        fills_depthwise_inputs: channels that depthwise layers read are rescaled before (`dfq.depthwise_inputs`).
+        preparations: how student and teacher are rewritten before that (`dfq.preparation`), in order.
         zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
         rate: part of the usual learning rate; small where training only polishes what `post_training` found.
@@ -87,7 +88,7 @@ class Method:
     synthesis_share_large: float = SYNTHESIS_SHARE
     steps_large: int | None = None
     ranges: str = "mse"
-    fills_depthwise_inputs: bool = False
+    preparations: tuple[Preparation, ...] = ()
     zoom: float = 1.0
     post_training: tuple[PostTraining, ...] = ()
     rate: float = 1.0
@@ -160,7 +161,7 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.SKETCHES),
             objective=None,
             images=32,
-            fills_depthwise_inputs=True,
+            preparations=(fill_as_expected,),
             post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments()),
         ),
         Method(
@@ -173,7 +174,7 @@ METHODS: dict[str, Method] = {
             synthesis_share_large=0.7,
             steps_large=0,  # such training was undone by held-out images each time (benchmarks/DEFAULTS.md)
             zoom=rgal.ZOOM,
-            fills_depthwise_inputs=True,
+            preparations=(fill_as_seen, turn_streams),
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),

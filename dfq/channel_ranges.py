@@ -1,8 +1,10 @@
 """How wide each channel is that a layer hands to the next: measured on images, or expected from BatchNorm alone.
 
-Both give layer name → largest magnitude (C,) behind the layer's ReLU, for the first layers of `find_pairs`: what
+All give layer name → a magnitude (C,) behind the layer's ReLU, for first layers of `find_pairs`: what
 `dfq.equalize.equalize` takes.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, fx
@@ -10,7 +12,10 @@ from torch import Tensor, fx
 from dfq.fold import OUTPUT_MOMENTS
 from dfq.layer_outputs import LayerVisitor, largest_values, matrix_calls
 from dfq.layer_pairs import Pair, find_pairs
+from dfq.ranges import RANGES
+from dfq.scheme import QuantSpec
 
+SAMPLES = 2**12  # values of a channel that its range is fitted to
 DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
 
 
@@ -22,14 +27,55 @@ def measured_ranges(reference: fx.GraphModule, images: Tensor, *, batch_size: in
 
     def widen(name: str, output: Tensor) -> Tensor:
         if name in pairs:
-            seen = output.clamp(0, pairs[name].ceiling) if pairs[name].rectified else output.abs()
-            largest = largest_values(seen, reference.get_submodule(name))
+            largest = largest_values(_as_read(output, pairs[name]), reference.get_submodule(name))
             ranges[name] = torch.maximum(ranges.get(name, largest), largest)
         return output
 
     for batch in images.split(batch_size):
         LayerVisitor(reference, widen).run(batch)
     return ranges
+
+
+def _as_read(output: Tensor, pair: Pair) -> Tensor:
+    """Magnitudes of what the second layer of a pair reads, from what the first one computes."""
+    return output.clamp(0, pair.ceiling) if pair.rectified else output.abs()
+
+
+@torch.no_grad()
+def fitted_ranges(
+    reference: fx.GraphModule,
+    specs: Mapping[Pair, QuantSpec],
+    images: Tensor,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Where each channel's own grid of that spec would end so that it loses least (`dfq.ranges`, "mse").
+
+    Args:
+        specs: pairs of `find_pairs` whose first layer is a convolution → the grid of the map between.
+        images: normalised, (N, C, H, W).
+    """
+    pairs = {pair.first: pair for pair in specs}
+    samples: dict[str, list[Tensor]] = {name: [] for name in pairs}
+    generator = torch.Generator().manual_seed(seed)
+    batches = images.split(batch_size)
+
+    def keep(name: str, output: Tensor) -> Tensor:
+        if name in pairs:
+            channels = _as_read(output, pairs[name]).float().transpose(0, 1).flatten(1)
+            index = torch.randint(channels.shape[1], (-(-SAMPLES // len(batches)),), generator=generator)
+            samples[name].append(channels[:, index.to(channels.device)])
+        return output
+
+    for batch in batches:
+        LayerVisitor(reference, keep).run(batch)
+    return {pair.first: _end_of_grid(torch.cat(samples[pair.first], 1), spec) for pair, spec in specs.items()}
+
+
+def _end_of_grid(values: Tensor, spec: QuantSpec) -> Tensor:
+    scale, zero_point = RANGES["mse"](values, spec)
+    return torch.where(values.amax(1) > 0, scale * (spec.q_max - zero_point), 0.0)
 
 
 def expected_ranges(reference: fx.GraphModule) -> dict[str, Tensor]:

@@ -5,8 +5,10 @@ front. So a channel may be divided by any factor where it is made and multiplied
 rounded more coarsely, and the map's one grid suits all channels: ranges per channel at no cost (cross-layer
 equalization, Nagel et al., ICCV 2019, arXiv 1906.04721, of the pairs where it costs nothing).
 
-Deviation: the paper replaces ReLU6 by ReLU. Here the student keeps it, which clips each channel at what it is expected
-to reach: ReLU6(x / s) = ReLU6(x) / s as long as x ≤ 6 s. The teacher, rescaled alike, clips where it did.
+Deviation: the paper replaces ReLU6 by ReLU. Here the student keeps it, which clips each channel where its grid is to
+end: ReLU6(x / s) = ReLU6(x) / s as long as x ≤ 6 s. The teacher, rescaled alike, clips where it did. Where that is,
+images say, or BatchNorm alone: in late blocks channels are silent mostly and loud now and then, which two moments do
+not tell.
 """
 
 import copy
@@ -16,13 +18,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from dfq.calibrate import input_quantizer
-from dfq.channel_ranges import expected_range
+from dfq.channel_ranges import expected_range, fitted_ranges
 from dfq.channel_relu6 import ChannelReLU6
 from dfq.equalize import divide_rows, equalizing_factors, multiply_columns
 from dfq.layer_outputs import matrix_calls
 from dfq.layer_pairs import Pair, find_pairs, path_from
 from dfq.operators import Kind, is_relu6, kind_of
-from dfq.scheme import EIGHT
+from dfq.scheme import EIGHT, QuantSpec
 from dfq.teacher import Teacher
 
 LARGEST_FACTOR = 16.0
@@ -32,37 +34,54 @@ FEWEST_DEVIATIONS = 3
 
 
 @torch.no_grad()
-def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher) -> Teacher:
+def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher, images: Tensor | None = None) -> Teacher:
     """Rescales the student in place; returns the teacher with the same factors, or as it is where there are none.
 
     The teacher computes the same as before. To be run before ranges are calibrated.
 
     Args:
         student: of `dfq.convert.quantize`.
+        images: normalised, (N, C, H, W): a channel ends where a grid of its own would lose least on them; None: where
+            BatchNorm lets expect.
     """
     reference = copy.deepcopy(teacher.traced)
     pairs = [pair for pair in find_pairs(reference) if _is_depthwise(reference.get_submodule(pair.second))]
-    for pair in pairs:
-        width = expected_range(reference, pair, max(_bits(student, pair) - 1, FEWEST_DEVIATIONS))
-        if width is None:
-            continue
+    widths = _expected(student, reference, pairs) if images is None else _fitted(student, reference, pairs, images)
+    for pair, width in widths.items():
         factors = _factors(pair, width, reference.get_submodule(pair.second))
         _raise_ceiling(reference, pair, factors)
         for network in (student, reference):
             divide_rows(network, pair.first, factors)
             multiply_columns(network.get_submodule(pair.second), factors)
     reference.recompile()
-    return teacher.rewritten(reference) if pairs else teacher
+    return teacher.rewritten(reference) if widths else teacher
+
+
+def _expected(student: fx.GraphModule, reference: fx.GraphModule, pairs: list[Pair]) -> dict[Pair, Tensor]:
+    widths = {}
+    for pair in pairs:
+        spec = _spec(student, pair)
+        bits = EIGHT if spec is None else spec.bits
+        widths[pair] = expected_range(reference, pair, max(bits - 1, FEWEST_DEVIATIONS))
+    return {pair: width for pair, width in widths.items() if width is not None}
+
+
+def _fitted(
+    student: fx.GraphModule, reference: fx.GraphModule, pairs: list[Pair], images: Tensor
+) -> dict[Pair, Tensor]:
+    specs = {pair: spec for pair in pairs if (spec := _spec(student, pair)) is not None}
+    ranges = fitted_ranges(reference, specs, images) if specs else {}
+    return {pair: ranges[pair.first] for pair in specs}
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
 
 
-def _bits(student: fx.GraphModule, pair: Pair) -> int:
-    """Of the map between the two layers; 8 where it stays in floating point."""
+def _spec(student: fx.GraphModule, pair: Pair) -> QuantSpec | None:
+    """Of the map between the two layers; None where it stays in floating point."""
     quantizer = input_quantizer(matrix_calls(student)[pair.second], dict(student.named_modules()))
-    return quantizer.spec.bits if quantizer is not None else EIGHT
+    return None if quantizer is None else quantizer.spec
 
 
 def _factors(pair: Pair, width: Tensor, second: nn.Module) -> Tensor:

@@ -6,7 +6,6 @@ from torch import fx
 
 from dfq.budget import Budget
 from dfq.calibrate import calibrate, snap_biases
-from dfq.depthwise_inputs import fill_depthwise_inputs
 from dfq.image_source import ImageSource
 from dfq.post_training import Bench
 from dfq.progress import Progress
@@ -48,8 +47,8 @@ def tune(
     """Calibrates and tunes `student` in place as the settings' method says, and stores it."""
     method = settings.chosen_method
     first = images.training.images
-    if method.fills_depthwise_inputs:
-        teacher = fill_depthwise_inputs(student, teacher)
+    for prepare in method.preparations:
+        teacher = prepare(student, teacher, first)
     calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
     limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
     training = settings.training(teacher.input_spec, scheme)

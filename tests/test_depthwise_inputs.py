@@ -1,5 +1,7 @@
 """Channels in front of depthwise layers: the teacher computes the same, and few bits lose less."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from instant_nets import smooth
@@ -9,10 +11,13 @@ from torch.nn import functional as F
 
 from dfq.calibrate import calibrate, quantizers_in_mode
 from dfq.calibration import METHODS
-from dfq.channel_ranges import expected_ranges
+from dfq.channel_ranges import expected_ranges, fitted_ranges
 from dfq.convert import quantize
 from dfq.depthwise_inputs import LARGEST_FACTOR, fill_depthwise_inputs
+from dfq.layer_pairs import find_pairs
 from dfq.pipeline import quantize_model
+from dfq.post_training import Reconstruct
+from dfq.preparation import fill_as_seen
 from dfq.reconstruction import FitSettings, reconstruct
 from dfq.run_folder import load_run
 from dfq.scheme import make_scheme
@@ -52,12 +57,13 @@ def unequal(activation=RELU6_MODULE) -> Teacher:
     return Teacher(model, SPEC)
 
 
+@pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("activation", [RELU6_MODULE, F.relu6, F.relu])
 @torch.no_grad()
-def test_teacher_computes_the_same(activation):
+def test_teacher_computes_the_same(activation, seen):
     teacher = unequal(activation)
     student = quantize(teacher, make_scheme("deploy", bits=4))
-    other = fill_depthwise_inputs(student, teacher)
+    other = fill_depthwise_inputs(student, teacher, smooth(seed=3) if seen else None)
     images = 5 * smooth()  # far beyond what is expected, and beyond 6
     torch.testing.assert_close(other(images), teacher(images), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(other.features(images).logits, teacher(images), atol=1e-4, rtol=1e-4)
@@ -94,6 +100,28 @@ def test_student_loses_nothing_without_quantization_and_less_with_it():
     assert errors[1] < 0.5 * errors[0]
 
 
+@torch.no_grad()
+def test_images_say_where_a_channel_ends_that_two_moments_do_not():
+    """Channels that are silent mostly and loud now and then, as in late blocks."""
+    model = unequal().model
+    model.wide_norm.bias.sub_(2.5 * model.wide_norm.weight)  # what passes the activation is rare
+    reference = Teacher(model, SPEC).traced
+    pair = next(pair for pair in find_pairs(reference) if pair.second == "depthwise")
+    spec = make_scheme("deploy", bits=4).activation_spec(4)
+    fitted = fitted_ranges(reference, {pair: spec}, smooth(seed=3))["wide"]
+    images = smooth(seed=5)
+    values = F.relu6(reference.wide(F.relu6(reference.stem(images)))).transpose(0, 1).flatten(1)
+
+    def error(end):
+        step = (end / spec.q_max).clamp(min=1e-8)[:, None]
+        return ((values / step).round().clamp(0, spec.q_max) * step - values).square().sum(1)
+
+    loud = values.amax(1) > 0.1
+    assert loud.sum() > 8
+    better, expected = error(fitted)[loud], error(expected_ranges(reference)["wide"])[loud]
+    assert better.sum() < 0.8 * expected.sum()
+
+
 def test_network_without_depthwise_layers_stays_as_it_is():
     teacher = small_teacher(Residual())
     student = quantize(teacher, make_scheme("deploy", bits=4))
@@ -113,8 +141,9 @@ def test_blocks_of_both_networks_still_correspond():
 
 
 def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
-    assert METHODS["reconstruct"].fills_depthwise_inputs
-    settings = Settings(bits=4, method="reconstruct", images=32, steps=2)
+    assert fill_as_seen in METHODS["reconstruct"].preparations
+    quick = replace(METHODS["reconstruct"], post_training=(Reconstruct(FitSettings(iterations=20)),))
+    settings = Settings(bits=4, method=quick, images=32, steps=2)
     result = quantize_model(teacher := unequal(), tmp_path / "run", settings)
     assert not torch.equal(result.student.wide.weight, quantize(teacher, make_scheme()).wide.weight)
     assert result.report["agreement"]["onnx_student"]["synthetic"] == 1.0
