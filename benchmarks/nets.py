@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfq.allocator import keep_freed_memory
 from dfq.batch import Batch
 from dfq.checkpoint import load_checkpoint
 from dfq.demo import digits, save_teacher
@@ -58,6 +59,7 @@ class Data:
 
     def __init__(self, folder: Path | None, device: str = "cpu"):
         self._folder, self.device = folder, device
+        keep_freed_memory()  # as the command line does
 
     @property
     def folder(self) -> Path:

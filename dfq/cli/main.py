@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dfq.allocator import keep_freed_memory
 from dfq.cli import console
 from dfq.cli.compare import compare
 from dfq.cli.demo import demo
@@ -69,6 +70,7 @@ def main() -> None:
       dfq quantize model.pt --bits 8 --out run/    the main job
       dfq COMMAND --help                           options and worked examples
     """
+    keep_freed_memory()
 
 
 for command in (quantize, distill, increment, compare, inspect, synthesize, export, validate, methods, demo):

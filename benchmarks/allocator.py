@@ -1,0 +1,83 @@
+"""What keeping freed memory in the process brings (`dfq.allocator`): the same synthesis with and without it.
+
+    python benchmarks/allocator.py [--out benchmarks/results/allocator.json]
+
+A process for each run, in turns, on one thread: time of the processor per image and iteration, the part of it that the
+kernel takes, and peak memory.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import click
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dfq.allocator import keep_freed_memory
+from dfq.calibration import zeroq
+from dfq.calibration.inversion import Inversion
+from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.models.registry import build
+from dfq.report import hardware, versions
+from dfq.run_folder import write_json
+from dfq.teacher import Teacher
+
+NET, COUNT, ITERATIONS = "torchvision/mobilenet_v2", 32, 12  # random weights: their values do not matter here
+ARMS = {"as the C library does": False, "kept (dfq)": True}
+
+
+def work(kept: bool) -> dict:
+    """One batch of images; figures of this process."""
+    if kept and not keep_freed_memory():
+        raise click.ClickException("found no glibc; needed: Linux with glibc")
+    torch.set_num_threads(1)
+    spec = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    teacher = Teacher(build(NET), spec)
+    synthesizer = Inversion(replace(zeroq.IMPROVED, iterations_large=ITERATIONS), teacher, batch_size=COUNT)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    synthesizer.sample(COUNT)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    per = 1000 / (COUNT * ITERATIONS)
+    user, system = (after.ru_utime - before.ru_utime) * per, (after.ru_stime - before.ru_stime) * per
+    return {"ms": user + system, "kernel_ms": system, "peak_mb": after.ru_maxrss / 1024}
+
+
+def measure(kept: bool) -> dict:
+    command = [sys.executable, __file__, "--work", "kept" if kept else "plain"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/allocator.json"))
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--work", "one", type=click.Choice(["kept", "plain"]), hidden=True)
+def main(out: Path, rounds: int, one: str | None) -> None:
+    if one:
+        print(json.dumps(work(one == "kept")))
+        return
+    runs: dict[str, list[dict]] = {name: [] for name in ARMS}
+    for _ in range(rounds):
+        for name, kept in ARMS.items():
+            runs[name].append(measure(kept))
+    rows = [
+        {"arm": name, "runs": found, **{key: median(run[key] for run in found) for key in found[0]}}
+        for name, found in runs.items()
+    ]
+    write_json(out, {"net": NET, "rows": rows, "versions": versions(), "hardware": hardware(torch.device("cpu"))})
+    table = Table(title=f"{NET}: synthesis, per image and iteration", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("freed memory", "core ms", "of these in the kernel", "peak MB"):
+        table.add_column(column, justify="left" if column == "freed memory" else "right")
+    for row in rows:
+        table.add_row(row["arm"], f"{row['ms']:.1f}", f"{row['kernel_ms']:.1f}", f"{row['peak_mb']:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
