@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv2d, interpolate
 
 from dfq.input_spec import is_large
 
@@ -48,8 +48,7 @@ class PixelGrids(nn.Module):
             total = total + interpolate(grid, (self.height, self.width), mode="bilinear", align_corners=False)
         if self.colours is None:
             return total
-        mixed = torch.einsum("nchw, dc -> ndhw", total, self.colours)
-        return mixed.contiguous(memory_format=torch.channels_last)
+        return conv2d(total, self.colours[:, :, None, None])
 
     def to_pixels(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits)
