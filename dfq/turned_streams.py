@@ -50,7 +50,8 @@ def turn_linear_streams(student: fx.GraphModule, teacher: Teacher, images: Tenso
     turned = False
     for stream in streams:
         rows = {name: samples.rows(node) for name, node in stream.readers.items()}
-        turn = equalizing_turn(sum(_moments(samples.rows(node)) for node in set(stream.readers.values())))
+        moments = [_moments(samples.rows(node)) for node in dict.fromkeys(stream.readers.values())]
+        turn = equalizing_turn(torch.stack(moments).sum(0))
         if _loses_less(turn, stream, rows, student):
             turned = True
             for network in (student, reference):
