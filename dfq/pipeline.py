@@ -14,7 +14,7 @@ from dfq.convert import quantize
 from dfq.diversity import measure_diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.estimate import measure_evidence, predicted_drop
-from dfq.export import export_float_onnx, export_onnx, validate
+from dfq.export import doubts_about_processor, export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
 from dfq.progress import Progress, Silent
@@ -119,6 +119,7 @@ def quantize_model(
         *(tuned.history.notes if tuned.history else []),
         *(choice.doubts(agreement["size_bytes"]["onnx"]) if choice else []),
         *_doubts(agreement),
+        *doubts_about_processor(),
     ]
     content = {
         "arch": arch,
