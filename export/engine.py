@@ -11,8 +11,8 @@ from dfq.export.runner import Runner, first_line
 
 CPU = ("CPUExecutionProvider",)
 ERRORS_ONLY = 3  # of ONNX Runtime's log levels
-# x86 processors without VNNI add pairs of products in 16 bits, where those of 8-bit weights overflow. With this entry the
-# runtime takes slower, exact kernels there; on other processors it changes nothing.
+# x86 processors without VNNI add pairs of products in 16 bits, where those of 8-bit weights overflow. With this entry
+# the runtime takes slower, exact kernels there; on other processors it changes nothing.
 EXACT_SUMS = ("session.x64quantprecision", "1")
 CPU_FLAGS = Path("/proc/cpuinfo")
 
