@@ -1,7 +1,7 @@
 """Keeps freed memory in the process: a training step frees and asks again for the same hundreds of megabytes.
 
 glibc gives every large block back to the kernel when it is freed. The next step's block then arrives as pages that do
-not exist yet, each of which costs a fault and is filled with zeros: a quarter of the time of synthesis on MobileNetV2
+not exist yet, each of which costs a fault and is filled with zeros: a fifth of the time of synthesis on MobileNetV2
 (`benchmarks/allocator.py`).
 """
 
