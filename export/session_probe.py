@@ -47,7 +47,6 @@ def memory(which: str) -> int | None:
 def open_session(path: str, batch: int, threads: int, trace: str = "") -> tuple:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as `dfq.export.engine` does
     if trace:
         options.enable_profiling, options.profile_file_prefix = True, trace
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

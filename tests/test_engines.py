@@ -8,17 +8,13 @@ import pytest
 import torch
 from command_line import fail, succeed
 from export_cases import NETWORKS, images, nearest_answers
-from small_nets import SPEC, plain
+from small_nets import SPEC
 
-from dfq.calibrate import calibrate, snap_biases
-from dfq.convert import quantize
 from dfq.errors import DfqError
 from dfq.export import ENGINES, doubts_about_processor, engine, export_onnx, validate
 from dfq.export.engines import MAIN, open_engines
 from dfq.export.opinions import error_in_steps, form_opinion
 from dfq.export.reference_engine import ReferenceEngine, too_large
-from dfq.scheme import make_scheme
-from dfq.teacher import Teacher
 
 
 def open_one(name: str, path):
@@ -141,21 +137,6 @@ def test_command(run_folder, labelled_file, tmp_path):
     assert "did you mean openvino" in fail("validate", run_folder, "--engine", "openvin")
 
 
-@torch.no_grad()
-def test_sums_of_the_largest_products_are_exact(tmp_path):
-    """Two products of 255 · 127 overflow 16 bits, in which processors without VNNI add them unless told otherwise."""
-    network = plain()
-    for layer in (network[0], network[3]):
-        layer.weight.abs_().clamp_(min=0.9 * float(layer.weight.abs().max()))
-    bright = SPEC.normalize(torch.ones(8, *SPEC.size) * torch.linspace(0.5, 1, 8).view(-1, 1, 1, 1))
-    teacher = Teacher(network, SPEC)
-    student = calibrate(quantize(teacher, make_scheme("deploy", bits=8)), bright, ranges="minmax").eval()
-    snap_biases(student)
-    export_onnx(student, tmp_path / "model.onnx", SPEC)
-    logits = open_one(MAIN, tmp_path / "model.onnx").run(bright)
-    assert error_in_steps(logits, student(bright).numpy())["max"] <= 2.0
-
-
 @pytest.mark.parametrize(("flags", "expected"), [("sse avx2 fma", 1), ("avx2 avx512_vnni", 0), ("asimd", 0), (None, 0)])
 def test_processor_whose_sums_overflow_is_named(tmp_path, monkeypatch, flags, expected):
     path = tmp_path / "cpuinfo"
@@ -164,3 +145,17 @@ def test_processor_whose_sums_overflow_is_named(tmp_path, monkeypatch, flags, ex
     monkeypatch.setattr(engine, "CPU_FLAGS", path)
     found = doubts_about_processor()
     assert len(found) == expected and all("session.x64quantprecision" in doubt for doubt in found)
+
+
+@torch.no_grad()
+def test_exact_sums_are_tried_and_given_up_where_the_runtime_fails(exported, tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    path.write_text("flags : avx2\n")
+    monkeypatch.setattr(engine, "CPU_FLAGS", path)
+    student, file = exported("residual", 8)
+    expected = student(images()).numpy()
+    for entry in (engine.EXACT_SUMS, ("", "an entry that fails")):
+        monkeypatch.setattr(engine, "EXACT_SUMS", entry)
+        logits = engine.Engine(file).run(images())
+        assert (logits.argmax(1) == expected.argmax(1)).mean() >= 0.95
+        assert error_in_steps(logits, expected)["max"] <= 4.0
