@@ -65,7 +65,7 @@ def distilled(teacher_file, architectures, tmp_path_factory):
 class TestRun:
     def test_the_student_learns_what_the_teacher_knows(self, distilled):
         records = distilled.report["training"]["records"]
-        assert records[-1]["held_out"] < 0.5 * records[0]["held_out"]  # processors differ: 0.25 to 0.34
+        assert records[-1]["held_out"] < 0.5 * records[0]["held_out"]  # 0.34 on one processor, below 0.3 on others
         held_out = digits("held-out")
         with torch.no_grad():
             answers = distilled.student(normalized(held_out)).argmax(1)
