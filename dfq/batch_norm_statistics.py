@@ -6,11 +6,13 @@ their gradient to the one that flows through the network anyway.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
 Moments = list[tuple[Tensor, Tensor] | None]  # (mean, biased variance) per layer; None: the layer did not run
+EPS = 2.0**-16  # exact beside 1
 SMALLEST_VARIANCE = 1e-3  # of a layer's mean variance; a channel below it is dead, and would dominate the loss
 
 
@@ -49,8 +51,9 @@ class _Moments(torch.autograd.Function):
         # ∂mean/∂x = 1/n and ∂variance/∂x = 2 (x − mean)/n: together an affine map of x per channel.
         factor = gradient_variance * (2 / count)
         offset = gradient_mean / count - factor * mean
+        variance = torch.full_like(mean, 1 - EPS)  # torch 2.11 refuses to do without eps
         affine = torch.nn.functional.batch_norm(  # the native kernel is the fastest affine map per channel
-            features, torch.zeros_like(mean), torch.ones_like(mean), factor, offset, False, 0.0, 0.0
+            features, torch.zeros_like(mean), variance, factor, offset, eps=EPS
         )
         return affine.add_(gradient)
 
@@ -60,7 +63,7 @@ class BatchNormStatistics:
 
     def __init__(self, model: nn.Module):
         self.layers = normalization_layers(model)
-        self._references = [_Reference(layer) for layer in self.layers]
+        self._references = [_Reference.of(layer) for layer in self.layers]
         self._moments: Moments = [None] * len(self.layers)
         self._handles = [layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)]
 
@@ -91,8 +94,12 @@ class BatchNormStatistics:
         Args:
             slack: part of each channel's standard deviation up to which a difference counts as none.
         """
-        pairs = [(r, m) for r, m in zip(self._references, moments, strict=True) if m is not None]
-        return torch.stack([reference.deviation(*of_layer, slack) for reference, of_layer in pairs])
+        ran = [(r, m) for r, m in zip(self._references, moments, strict=True) if m is not None]
+        channels = [len(reference.mean) for reference, _ in ran]
+        reference = _Reference.joined([reference for reference, _ in ran])
+        of_channels = reference.deviation(*_joined([of_layer for _, of_layer in ran]), slack)
+        layer = torch.arange(len(ran)).repeat_interleave(torch.tensor(channels)).to(of_channels.device)
+        return of_channels.new_zeros(len(ran)).index_add(0, layer, of_channels)
 
     def loss(self) -> Tensor:
         """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
@@ -111,34 +118,66 @@ class BatchNormStatistics:
 
 def pool_moments(parts: Sequence[Moments], counts: Sequence[int]) -> Moments:
     """The moments of several batches as if they had been one; `counts`: images of each batch."""
-    share = torch.tensor(counts, dtype=torch.float64) / sum(counts)
-    return [None if None in of_layer else _pooled(of_layer, share) for of_layer in zip(*parts, strict=True)]
-
-
-def _pooled(of_batches: Sequence[tuple[Tensor, Tensor]], share: Tensor) -> tuple[Tensor, Tensor]:
-    means, variances = (torch.stack(moment).double() for moment in zip(*of_batches, strict=True))
-    share = share.to(means.device)
+    layers = list(zip(*parts, strict=True))
+    ran = [index for index, of_batches in enumerate(layers) if None not in of_batches]
+    pooled: Moments = [None] * len(layers)
+    if not ran:
+        return pooled
+    joined = [_joined([part[index] for index in ran]) for part in parts]
+    means, variances = (torch.stack(moment).double() for moment in zip(*joined, strict=True))
+    share = (torch.tensor(counts, dtype=torch.float64) / sum(counts)).to(means.device)
     mean = share @ means
     variance = share @ (variances + (means - mean).square())  # within the batches and between them
-    return mean.float(), variance.float()
+    channels = [len(layers[index][0][0]) for index in ran]
+    for index, *of_layer in zip(ran, mean.float().split(channels), variance.float().split(channels), strict=True):
+        pooled[index] = tuple(of_layer)
+    return pooled
 
 
+def _joined(moments: Sequence) -> tuple[Tensor, Tensor]:
+    """Means and variances of the channels of all layers, so that one operation does for them all.
+
+    A network has hundreds of layers' statistics; on a GPU, small operations on each take longer than the network.
+    """
+    mean, variance = (torch.cat(parts) for parts in zip(*moments, strict=True))
+    return mean, variance
+
+
+@dataclass(frozen=True)
 class _Reference:
-    """What one BatchNorm layer remembers: mean, standard deviation, and which channels count."""
+    """What BatchNorm layers remember of their channels, (C,) each.
 
-    def __init__(self, layer: nn.Module):
-        self.mean = layer.running_mean.detach().float()
-        variance = self.variance = layer.running_var.detach().float()
-        self.deviation_ = (variance + layer.eps).sqrt()
+    Attributes:
+        mean, variance: the running statistics.
+        deviation_: square root of the variance with `eps`.
+        weight: 1 / channels of the layer that are alive; 0 for dead ones.
+        eps: of the layer.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    deviation_: Tensor
+    weight: Tensor
+    eps: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "_Reference":
+        mean, variance = layer.running_mean.detach().float(), layer.running_var.detach().float()
         alive = (variance > SMALLEST_VARIANCE * variance.mean()).float()
-        self.weight = alive / alive.sum().clamp(min=1)
-        self.eps = layer.eps
+        weight, eps = alive / alive.sum().clamp(min=1), torch.full_like(mean, layer.eps)
+        return cls(mean, variance, (variance + layer.eps).sqrt(), weight, eps)
+
+    @classmethod
+    def joined(cls, references: Sequence["_Reference"]) -> "_Reference":
+        """Of all these layers, one after the other."""
+        return cls(*(torch.cat([getattr(r, part.name) for r in references]) for part in fields(cls)))
 
     def deviation(self, mean: Tensor, variance: Tensor, slack: float) -> Tensor:
+        """Of each channel, weighted."""
         of_mean = (mean - self.mean) / self.deviation_
         of_spread = (variance + self.eps).sqrt() / self.deviation_ - 1
         beyond = [(difference.abs() - slack).clamp(min=0) for difference in (of_mean, of_spread)]
-        return ((beyond[0].square() + beyond[1].square()) * self.weight).sum()
+        return (beyond[0].square() + beyond[1].square()) * self.weight
 
     def squared_difference(self, mean: Tensor, variance: Tensor) -> Tensor:
         return (mean - self.mean).square().mean() + (variance - self.variance).square().mean()
