@@ -15,7 +15,7 @@ def median_latencies(
     engines: Mapping[str, Runner], images: Tensor | np.ndarray, *, rounds: int = 50, seconds: float = 5.0
 ) -> dict[str, float]:
     """Median milliseconds per run of `images` (N, C, H, W) by engine: at most `rounds` turns or about `seconds`."""
-    array = np.asarray(images, np.float32)
+    array = np.asarray(images.cpu() if isinstance(images, Tensor) else images, np.float32)
     times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(WARM_UPS):
         for engine in engines.values():
