@@ -17,6 +17,7 @@ from dfq.estimate import measure_evidence, predicted_drop
 from dfq.export import doubts_about_processor, export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
+from dfq.precision import exact_float32
 from dfq.progress import Progress, Silent
 from dfq.report_page import write_report_page
 from dfq.run_folder import FORMAT, RunFolder, write_json
@@ -40,6 +41,7 @@ class Result:
     history: History | None
 
 
+@exact_float32()
 def quantize_model(
     teacher: Teacher,
     out: str | Path,

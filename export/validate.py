@@ -16,6 +16,7 @@ from dfq.export.latency import median_latencies
 from dfq.export.opinions import Opinion, error_in_steps, form_opinion, same_class
 from dfq.export.rounding_ties import agreement_with_itself
 from dfq.labelled import Labelled
+from dfq.precision import exact_float32
 from dfq.progress import Progress, Silent
 from dfq.teacher import Teacher
 
@@ -57,6 +58,7 @@ class Agreement:
         return asdict(self)
 
 
+@exact_float32()
 def validate(
     path: str | Path,
     student: nn.Module,
