@@ -24,14 +24,8 @@ def normalization_layers(model: nn.Module) -> list[nn.Module]:
 
 def channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """(mean, biased variance), float32 of shape (C,), of features (N, C, …)."""
-    if features.device.type == "cpu":
-        channels = features.shape[1]  # float32 running statistics make the kernel answer in float32
-        return torch.ops.aten.batch_norm_update_stats(
-            features.detach(), torch.zeros(channels), torch.ones(channels), 0.0
-        )
-    dims = [d for d in range(features.dim()) if d != 1]
-    variance, mean = torch.var_mean(features.detach().float(), dims, correction=0)
-    return mean, variance
+    running = torch.zeros(features.shape[1], device=features.device)  # in float32, so that the kernel answers in it
+    return torch.ops.aten.batch_norm_update_stats(features.detach(), running, running.clone(), 0.0)
 
 
 class _Moments(torch.autograd.Function):
