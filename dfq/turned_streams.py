@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dfq.calibrate import input_quantizer
+from dfq.calibrate import SAMPLES_PER_TENSOR, input_quantizer
 from dfq.fake_quant import quantize_to_integers
 from dfq.fold import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
@@ -128,7 +128,8 @@ def _columns(layer: nn.Module) -> Tensor:
 
 def _lost(values: Tensor, columns: Tensor, spec: QuantSpec) -> float:
     """Squared error of columns · values once values (M, C) are on one grid, of the variance."""
-    scale, zero_point = RANGES["mse"](values.flatten()[None], spec)
+    some = values[:: max(values.numel() // SAMPLES_PER_TENSOR, 1)]
+    scale, zero_point = RANGES["mse"](some.flatten()[None], spec)
     error = (quantize_to_integers(values, scale, zero_point, spec) - zero_point) * scale - values
     variance = (values @ columns.T).var(0).sum()
     return float((error @ columns.T).square().mean(0).sum() / variance.clamp(min=1e-30))
