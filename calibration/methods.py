@@ -178,7 +178,8 @@ METHODS: dict[str, Method] = {
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),
-                    large=FitSettings(iterations=1600, drop=0.25),  # decided by benchmarks/DEFAULTS.md, "Less dropping"
+                    # decided by benchmarks/DEFAULTS.md, "Less dropping" and "Copies of images"
+                    large=FitSettings(iterations=1600, drop=0.25, copies=3),
                     share=0.6,
                 ),
             ),

@@ -18,7 +18,8 @@ from dfq.teacher import Teacher
 from dfq.train import LEARNING_RATES, TrainSettings
 
 MIXED = "mixed"
-MOST_IMAGES = 1024
+MOST_IMAGES, MOST_LARGE = 1024, 2048
+LARGE_BATCHES = {"cpu": 32, "cuda": 128}  # images of more than 64 pixels made together; a GPU idles at fewer
 STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
 OTHER_STEPS = 400
 MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
@@ -42,7 +43,7 @@ class Settings:
         flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
         images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
             else as the method says: 512 for `reconstruct`, 128 for others, and within a budget as many as its share of
-            the time allows, up to 1024.
+            the time allows, up to 2048.
         steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; above 64×64 pixels `reconstruct`
             trains only where steps are given.
         budget: seconds for synthesis, training, export and validation together; None: no limit.
@@ -128,7 +129,7 @@ class Settings:
         if (own := self.images or self.chosen_method.images) is not None:
             return own
         if is_large(input_spec.size):
-            return MOST_IMAGES if self.budget is not None else self.chosen_method.images_large
+            return MOST_LARGE if self.budget is not None else self.chosen_method.images_large
         return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MOST_IMAGES
 
     def synthesis_share(self, input_spec: InputSpec) -> float:
@@ -144,7 +145,7 @@ class Settings:
         height = teacher.input_spec.size[1]
         return self.chosen_method.synthesizer(
             teacher,
-            batch_size=32 if is_large(teacher.input_spec.size) else 256,
+            batch_size=LARGE_BATCHES[teacher.device.type] if is_large(teacher.input_spec.size) else 256,
             augment=Augment(flip=self.flip, shift=max(height // 16, 1)),
             seed=self.seed,
             budget=budget,

@@ -146,8 +146,8 @@ def test_elements_that_share_a_draw_are_dropped_independently():
 
 def test_a_mapped_file_holds_the_same_outputs():
     network, inputs = nn.Conv2d(3, 4, 3), images(10)
-    in_memory = store_outputs(network, inputs, 4)
-    mapped = store_outputs(network, inputs, 4, limit=0)
+    in_memory = store_outputs(network, inputs, batch_size=4)
+    mapped = store_outputs(network, inputs, batch_size=4, limit=0)
     assert torch.equal(in_memory, mapped)
     torch.testing.assert_close(mapped.float(), network(inputs).detach(), atol=2e-3, rtol=2e-3)
 
@@ -226,15 +226,16 @@ class KillsAtSecondBlock(Silent):
         return Counting()
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
-    path = tmp_path / "reconstruction.ckpt"
+@pytest.mark.parametrize("copies", [0, 2])
+def test_a_killed_run_goes_on_where_it_was(tmp_path, copies):
+    path, fit = tmp_path / "reconstruction.ckpt", replace(FEW, copies=copies)
     teacher, whole = pair(Residual)
-    reconstruct(whole, teacher, images(), FEW)
+    reconstruct(whole, teacher, images(), fit)
     _, student = pair(Residual)
     with pytest.raises(Killed):
-        reconstruct(student, teacher, images(), FEW, checkpoint=path, progress=KillsAtSecondBlock())
+        reconstruct(student, teacher, images(), fit, checkpoint=path, progress=KillsAtSecondBlock())
     _, resumed = pair(Residual)
-    history = reconstruct(resumed, teacher, images(), FEW, checkpoint=path)
+    history = reconstruct(resumed, teacher, images(), fit, checkpoint=path)
     assert len(history.blocks) == len(cut_into_blocks(resumed, trace(teacher.model, SPEC)))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, isfinite, pi
 
 import torch
@@ -31,7 +31,8 @@ class FitSettings:
         iterations: per block; published: 20,000 on a GPU.
         batch_size: images per iteration, at most.
         positions: of a block's largest map, per iteration, at most, but one image at least: each is an example of its
-            own and costs as much as any: 8 images up to 16×16, 4 of 32×32, 1 from 64×64 on. Published: 32 images.
+            own and costs as much as any: 8 images up to 16×16, 4 of 32×32, 1 from 64×64 on. Published: 32 images,
+            which is what a GPU gets (`on`).
         rounding_rate: of Adam for v at the published iterations. Fewer iterations, by setting or because time runs
             out, take proportionally larger steps, at most 30 times as large: v must travel the same way.
         scale_rate: of Adam for the weights' scales, relative to each scale, falling to 0 by a cosine; 0: they stay.
@@ -45,6 +46,7 @@ class FitSettings:
         compensated: a block's weights and biases are first fitted to its quantized inputs (`compensate`).
         bias_rate: of Adam for biases, relative to their mean size in the layer, falling to 0; 0: they stay.
         drop: probability that an element of an activation, or of the block's input, is left unquantized.
+        copies: changed copies of each image that blocks are fitted to as well (`dfq.reconstruction.copies`).
     """
 
     iterations: int = 1000
@@ -59,6 +61,13 @@ class FitSettings:
     compensated: bool = True
     bias_rate: float = 0.02
     drop: float = 0.5
+    copies: int = 0
+
+    def on(self, device: torch.device) -> "FitSettings":
+        """The same on `device`: a GPU starts operations no faster on a few images than on as many as published."""
+        if device.type != "cuda":
+            return self
+        return replace(self, batch_size=max(self.batch_size, 32), positions=max(self.positions, 2**17))
 
     def haste(self, iterations: float) -> float:
         """How much larger than published the steps of v are if a block gets that many iterations."""
@@ -88,7 +97,8 @@ def fit_block(
     batch_size = images_per_iteration(block, settings)
     with _learning(block, settings.drop) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # for what is dropped
-        optimizer = torch.optim.Adam(_groups(block, roundings, quantizers, settings))
+        is_fused = data.targets.is_cuda  # else a GPU waits for a dozen small operations on each parameter
+        optimizer = torch.optim.Adam(_groups(block, roundings, quantizers, settings), fused=is_fused)
         first_rates = [group["lr"] for group in optimizer.param_groups]
         weight = settings.rounding_weight * _cost_of_rounding(block, data, roundings, settings, generator)
         step = 0

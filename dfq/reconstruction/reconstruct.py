@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
+from dfq.augment import Augment
 from dfq.bias_correction import give_bias
 from dfq.budget import Budget
 from dfq.files import replacing
@@ -14,8 +15,9 @@ from dfq.progress import Progress, Silent
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.reconstruction.blocks import Block, cut_into_blocks
 from dfq.reconstruction.compensate import compensate
+from dfq.reconstruction.copies import with_copies
 from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration
-from dfq.reconstruction.store import store_outputs, take
+from dfq.reconstruction.store import BATCH_SIZE, store_outputs, take
 from dfq.teacher import Teacher
 
 HELD_OUT = 8  # one image in eight is never fitted on: it tells whether a block got better
@@ -52,6 +54,7 @@ def reconstruct(
     budget: Budget | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    augment: Augment | None = None,
     seed: int = 0,
 ) -> ReconstructionHistory:
     """Fits the rounding of each weight and all scales of `student`, in place (Li et al., BRECQ, ICLR 2021).
@@ -64,6 +67,7 @@ def reconstruct(
         student: calibrated (`dfq.calibrate.calibrate`).
         images: synthetic, normalised, (N, C, H, W), N ≥ 2.
         checkpoint: a file that is rewritten after each block and read at the start where it exists.
+        augment: how the settings' `copies` of images are made; None: mirrored and shifted.
     """
     budget, progress = budget or Budget(), progress or Silent()
     student.eval()
@@ -71,7 +75,7 @@ def reconstruct(
         if isinstance(layer, MATRIX_LAYERS):
             give_bias(layer)  # to take shifts back; before any state is kept
     blocks = cut_into_blocks(student, teacher.traced)
-    run = _Run(student, images, settings, checkpoint, seed)
+    run = _Run(student, images, settings, checkpoint, augment or Augment(), seed)
     history = run.resume()
     with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
@@ -107,15 +111,24 @@ def _cost(block: Block) -> float:
 class _Run:
     """The state that walks from block to block: the inputs of the next one, quantized and exact."""
 
-    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, seed: int):
+    def __init__(
+        self,
+        student: fx.GraphModule,
+        images: Tensor,
+        settings: FitSettings,
+        path: Path | None,
+        augment: Augment,
+        seed: int,
+    ):
         self.student, self.settings, self.path, self.seed = student, settings, path, seed
         self.generator = torch.Generator().manual_seed(seed)
-        self.quantized = self.exact = images
-        self.fitted = len(images) - max(len(images) // HELD_OUT, 1)
+        own = len(images) - max(len(images) // HELD_OUT, 1)
+        stored, self.fitted = with_copies(images, own, settings.copies, augment, seed=seed)
+        self.quantized = self.exact = stored
 
     def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
         start = time.monotonic()
-        targets = store_outputs(block.teacher, self.exact, self.settings.batch_size)
+        targets = store_outputs(block.teacher, self.exact)
         data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
         before_state = _state(block)
         before = self._error(block, targets)
@@ -130,10 +143,10 @@ class _Run:
 
     def pass_by(self, block: Block) -> None:
         """For a block that an earlier, killed run fitted."""
-        self._advance(block, store_outputs(block.teacher, self.exact, self.settings.batch_size))
+        self._advance(block, store_outputs(block.teacher, self.exact))
 
     def _advance(self, block: Block, targets: Tensor) -> None:
-        self.quantized = store_outputs(block.student, self.quantized, self.settings.batch_size)
+        self.quantized = store_outputs(block.student, self.quantized)
         self.exact = targets
 
     @torch.no_grad()
@@ -142,9 +155,7 @@ class _Run:
         squared, count = 0.0, 0
         held_out = torch.arange(self.fitted, len(targets))
         wanted = take(targets, held_out)
-        for index, target in zip(
-            held_out.split(self.settings.batch_size), wanted.split(self.settings.batch_size), strict=True
-        ):
+        for index, target in zip(held_out.split(BATCH_SIZE), wanted.split(BATCH_SIZE), strict=True):
             squared += float((block.student(take(self.quantized, index)) - target).square().sum())
             count += target.numel()
         return squared / count / max(float(wanted.var()), 1e-12)

@@ -8,16 +8,29 @@ import torch
 from torch import Tensor
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of one store that may stay in memory
+GPU_SHARE = 0.2  # of a GPU's free memory, for one store: four of them and a fitted block are there at once
 DTYPE = torch.float16  # its error is far below that of the grids
+BATCH_SIZE = 32
 
 
-def empty_store(shape: tuple[int, ...], *, limit: int = MEMORY_LIMIT, device: torch.device | None = None) -> Tensor:
+def memory_limit(device: torch.device) -> int:
+    """Bytes of one store that may stay in the memory of `device`."""
+    if device.type != "cuda":
+        return MEMORY_LIMIT
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * GPU_SHARE)
+
+
+def empty_store(shape: tuple[int, ...], *, limit: int | None = None, device: torch.device | None = None) -> Tensor:
     """An uninitialised float16 tensor of `shape`; above `limit` bytes it lies in a temporary file.
 
     The file has no name: it is gone as soon as the tensor is.
+
+    Args:
+        limit: None: `memory_limit`.
     """
     size = prod(shape)
-    if size * DTYPE.itemsize <= limit:
+    if size * DTYPE.itemsize <= (memory_limit(device or torch.device("cpu")) if limit is None else limit):
         return torch.empty(shape, dtype=DTYPE, device=device)
     with tempfile.TemporaryDirectory() as folder:  # removed while mapped: the mapping keeps the bytes alive
         path = Path(folder) / "activations"
@@ -25,7 +38,7 @@ def empty_store(shape: tuple[int, ...], *, limit: int = MEMORY_LIMIT, device: to
 
 
 @torch.no_grad()
-def store_outputs(network, inputs: Tensor, batch_size: int, *, limit: int = MEMORY_LIMIT) -> Tensor:
+def store_outputs(network, inputs: Tensor, *, batch_size: int = BATCH_SIZE, limit: int | None = None) -> Tensor:
     """`network`'s outputs of all inputs (N, …), computed `batch_size` at a time."""
     stored: Tensor | None = None
     for start in range(0, len(inputs), batch_size):
