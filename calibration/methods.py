@@ -178,8 +178,7 @@ METHODS: dict[str, Method] = {
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),
-                    # decided by benchmarks/DEFAULTS.md, "Less dropping" and "Copies of images"
-                    large=FitSettings(iterations=1600, drop=0.25, copies=3),
+                    large=FitSettings(iterations=1600, drop=0.25),  # decided by benchmarks/DEFAULTS.md, "Less dropping"
                     share=0.6,
                 ),
             ),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from torch import Tensor, fx
 
-from dfq.augment import Augment
 from dfq.bias_correction import correct_biases
 from dfq.budget import Budget
 from dfq.input_spec import is_large
@@ -27,7 +26,6 @@ class Bench:
         images: synthetic, normalised, (N, C, H, W).
         checkpoint: where a step may keep its unfinished work, so that a killed run goes on.
         trained_next: whether training follows and needs a part of the budget.
-        augment: changes that keep what an image shows; None: mirrored and shifted.
     """
 
     student: fx.GraphModule
@@ -38,7 +36,6 @@ class Bench:
     seed: int
     checkpoint: Path | None
     trained_next: bool = True
-    augment: Augment | None = None
 
 
 PostTraining = Callable[[Bench], dict]
@@ -105,6 +102,6 @@ class Reconstruct:
         history = reconstruct(
             bench.student, bench.teacher, bench.images, settings.on(bench.images.device),
             budget=bench.budget.part(self.share if bench.trained_next else 1.0), progress=bench.progress,
-            checkpoint=bench.checkpoint, augment=bench.augment, seed=bench.seed,
+            checkpoint=bench.checkpoint, seed=bench.seed,
         )  # fmt: skip
         return {"reconstruction": history.to_dict()}

@@ -53,9 +53,7 @@ def tune(
     limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
-    bench = Bench(
-        student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains, training.augment
-    )
+    bench = Bench(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
     sections: dict = {}
     for step in method.post_training:
         sections |= step(bench)

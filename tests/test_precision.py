@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dfq.precision import Float32Depthwise
+from dfq.precision import Float32Depthwise, exact_float32
 
 
 def output_and_gradient(layer, images):
@@ -35,3 +35,11 @@ def test_other_convolutions_compute_in_bfloat16(layer):
         with Float32Depthwise():
             found = output_and_gradient(layer, images)
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_convolutions_keep_all_bits_within_and_what_was_set_before_behind():
+    before = torch.backends.cudnn.allow_tf32
+    with pytest.raises(KeyError), exact_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        raise KeyError
+    assert torch.backends.cudnn.allow_tf32 == before

@@ -50,6 +50,13 @@ def test_large_maps_take_fewer_images_per_iteration(side, expected):
     assert images_per_iteration(first, FitSettings(batch_size=2)) == min(expected, 2)
 
 
+def test_a_gpu_is_given_as_many_images_as_published():
+    on_gpu = FitSettings(iterations=7).on(torch.device("cuda"))
+    assert (on_gpu.batch_size, on_gpu.iterations) == (32, 7)
+    assert FitSettings(batch_size=64).on(torch.device("cuda")).batch_size == 64
+    assert FitSettings().on(torch.device("cpu")) == FitSettings()
+
+
 def test_a_residual_block_stays_whole():
     teacher, student = pair(Residual)
     blocks = cut_into_blocks(student, trace(teacher.model, SPEC))
@@ -226,16 +233,15 @@ class KillsAtSecondBlock(Silent):
         return Counting()
 
 
-@pytest.mark.parametrize("copies", [0, 2])
-def test_a_killed_run_goes_on_where_it_was(tmp_path, copies):
-    path, fit = tmp_path / "reconstruction.ckpt", replace(FEW, copies=copies)
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "reconstruction.ckpt"
     teacher, whole = pair(Residual)
-    reconstruct(whole, teacher, images(), fit)
+    reconstruct(whole, teacher, images(), FEW)
     _, student = pair(Residual)
     with pytest.raises(Killed):
-        reconstruct(student, teacher, images(), fit, checkpoint=path, progress=KillsAtSecondBlock())
+        reconstruct(student, teacher, images(), FEW, checkpoint=path, progress=KillsAtSecondBlock())
     _, resumed = pair(Residual)
-    history = reconstruct(resumed, teacher, images(), fit, checkpoint=path)
+    history = reconstruct(resumed, teacher, images(), FEW, checkpoint=path)
     assert len(history.blocks) == len(cut_into_blocks(resumed, trace(teacher.model, SPEC)))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor)

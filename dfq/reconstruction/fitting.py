@@ -46,7 +46,6 @@ class FitSettings:
         compensated: a block's weights and biases are first fitted to its quantized inputs (`compensate`).
         bias_rate: of Adam for biases, relative to their mean size in the layer, falling to 0; 0: they stay.
         drop: probability that an element of an activation, or of the block's input, is left unquantized.
-        copies: changed copies of each image that blocks are fitted to as well (`dfq.reconstruction.copies`).
     """
 
     iterations: int = 1000
@@ -61,7 +60,6 @@ class FitSettings:
     compensated: bool = True
     bias_rate: float = 0.02
     drop: float = 0.5
-    copies: int = 0
 
     def on(self, device: torch.device) -> "FitSettings":
         """The same on `device`: a GPU starts operations no faster on a few images than on as many as published."""

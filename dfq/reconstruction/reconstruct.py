@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx
 
-from dfq.augment import Augment
 from dfq.bias_correction import give_bias
 from dfq.budget import Budget
 from dfq.files import replacing
@@ -15,7 +14,6 @@ from dfq.progress import Progress, Silent
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.reconstruction.blocks import Block, cut_into_blocks
 from dfq.reconstruction.compensate import compensate
-from dfq.reconstruction.copies import with_copies
 from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration
 from dfq.reconstruction.store import BATCH_SIZE, store_outputs, take
 from dfq.teacher import Teacher
@@ -54,7 +52,6 @@ def reconstruct(
     budget: Budget | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
-    augment: Augment | None = None,
     seed: int = 0,
 ) -> ReconstructionHistory:
     """Fits the rounding of each weight and all scales of `student`, in place (Li et al., BRECQ, ICLR 2021).
@@ -67,7 +64,6 @@ def reconstruct(
         student: calibrated (`dfq.calibrate.calibrate`).
         images: synthetic, normalised, (N, C, H, W), N ≥ 2.
         checkpoint: a file that is rewritten after each block and read at the start where it exists.
-        augment: how the settings' `copies` of images are made; None: mirrored and shifted.
     """
     budget, progress = budget or Budget(), progress or Silent()
     student.eval()
@@ -75,7 +71,7 @@ def reconstruct(
         if isinstance(layer, MATRIX_LAYERS):
             give_bias(layer)  # to take shifts back; before any state is kept
     blocks = cut_into_blocks(student, teacher.traced)
-    run = _Run(student, images, settings, checkpoint, augment or Augment(), seed)
+    run = _Run(student, images, settings, checkpoint, seed)
     history = run.resume()
     with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
@@ -111,20 +107,11 @@ def _cost(block: Block) -> float:
 class _Run:
     """The state that walks from block to block: the inputs of the next one, quantized and exact."""
 
-    def __init__(
-        self,
-        student: fx.GraphModule,
-        images: Tensor,
-        settings: FitSettings,
-        path: Path | None,
-        augment: Augment,
-        seed: int,
-    ):
+    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, seed: int):
         self.student, self.settings, self.path, self.seed = student, settings, path, seed
         self.generator = torch.Generator().manual_seed(seed)
-        own = len(images) - max(len(images) // HELD_OUT, 1)
-        stored, self.fitted = with_copies(images, own, settings.copies, augment, seed=seed)
-        self.quantized = self.exact = stored
+        self.quantized = self.exact = images
+        self.fitted = len(images) - max(len(images) // HELD_OUT, 1)
 
     def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
         start = time.monotonic()
