@@ -15,9 +15,9 @@ from dfq.teacher import Teacher
 SPEC = InputSpec(size=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
-def residual_teacher() -> Teacher:
+def residual_teacher(arch: str = "dfq/resnet56") -> Teacher:
     torch.manual_seed(0)
-    return Teacher(build("dfq/resnet56", 10), SPEC)
+    return Teacher(build(arch, 10), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,8 @@ def test_other_classes_than_the_teacher_s_layers_have():
 
 class TestStart:
     def test_it_decides_and_the_report_says_so(self, tmp_path):
-        teacher, settings = residual_teacher(), {"method": "zeroq-kd", "images": 16, "steps": 0}
+        teacher = residual_teacher("dfq/resnet32")
+        settings = {"method": "zeroq-kd", "images": 16, "steps": 0, "budget": 1.0}
         for start in ("teacher", "random"):
             report = distill_model(
                 teacher, "dfq/resnet20", tmp_path / start, DistillSettings(start=start, **settings)
