@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch.nn.functional import interpolate
 
 from dfq.batch import Batch
@@ -96,6 +96,8 @@ def learning_curve(records: Sequence[Mapping[str, float]], path: str | Path, cho
     dress(held_out, "divergence from the teacher, held-out synthetic images", "step", "nats")
     logarithmic(held_out)
     _mark_chosen(held_out, records, chosen_step)
+    for axes in (training, held_out):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     save(figure, path)
 
 
