@@ -19,7 +19,7 @@ from dfq.train import LEARNING_RATES, TrainSettings
 
 MIXED = "mixed"
 MOST_IMAGES, MOST_LARGE = 1024, 2048
-LARGE_BATCHES = {"cpu": 32, "cuda": 128}  # images of more than 64 pixels made together; a GPU idles at fewer
+LARGE_BATCH, LARGE_BATCH_ON_GPU = 32, 128  # images of more than 64 pixels made together (RESULTS.md, "On a GPU")
 STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
 OTHER_STEPS = 400
 MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
@@ -143,9 +143,10 @@ class Settings:
     def make_synthesizer(self, teacher: Teacher, budget: Budget | None, progress: Progress | None) -> Synthesizer:
         """The method's, for images of the teacher's size: large ones in smaller batches."""
         height = teacher.input_spec.size[1]
+        large = LARGE_BATCH_ON_GPU if teacher.device.type == "cuda" else LARGE_BATCH
         return self.chosen_method.synthesizer(
             teacher,
-            batch_size=LARGE_BATCHES[teacher.device.type] if is_large(teacher.input_spec.size) else 256,
+            batch_size=large if is_large(teacher.input_spec.size) else 256,
             augment=Augment(flip=self.flip, shift=max(height // 16, 1)),
             seed=self.seed,
             budget=budget,
