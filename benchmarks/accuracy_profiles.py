@@ -71,6 +71,10 @@ PROFILES: dict[str, Profile] = {
         ),
         seeds=3,
     ),
+    "auto-parts": Profile(  # beside `auto` and `5m`; blocks without the polish are an arm of `ingredients.py`
+        tuple(("resnet20", "paper-qat", bits, "instant") for bits in (4, 3, 2)),
+        seeds=3,
+    ),
     "auto-60s": Profile((("resnet20", "deploy", 4, "auto"),), seeds=3, settings={"budget": 60.0}),
     "auto-resnet56": Profile(
         (

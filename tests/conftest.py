@@ -12,6 +12,7 @@ from export_cases import make_student
 from incremental_cases import OLD, part
 from small_nets import SPEC
 from torch import nn
+from torch.onnx._internal.exporter import _registration
 
 from dfq.checkpoint import load_checkpoint, save_checkpoint
 from dfq.demo import BATCH_SIZE, normalized
@@ -20,6 +21,15 @@ from dfq.models.registry import DIGITS_INPUT, build
 from dfq.teacher import Teacher
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out, and other processes may want a core
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_translations():
+    """torch's exporter compiles its table of translations anew for each file, nearly half of what a small one takes."""
+    table = _registration.ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "from_torchlib", staticmethod(cache(table.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")
