@@ -1,5 +1,7 @@
 """Compensation: what quantized inputs do to a block is taken back by its weights and biases."""
 
+import copy
+
 import pytest
 import torch
 from reconstruction_cases import images, pair
@@ -8,7 +10,7 @@ from torch import nn
 
 from dfq.calibrate import quantizers_in_mode
 from dfq.reconstruction.blocks import cut_into_blocks
-from dfq.reconstruction.compensate import compensate, input_rows, output_rows
+from dfq.reconstruction.compensate import _fit, compensate, input_rows, output_rows
 from dfq.reconstruction.store import store_outputs
 from dfq.trace import trace
 
@@ -40,6 +42,24 @@ def test_compensation_leaves_what_is_right():
     with quantizers_in_mode(block.student, "off"):
         compensate(block, exact, exact)
         torch.testing.assert_close(block.student(exact), block.teacher(exact), atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_fewer_examples_than_inputs_move_the_bias_alone():
+    """Of a classifier's noisy features, few examples fit themselves: on others, the layer as it was errs less."""
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    layer, exact = nn.Linear(64, 10), torch.randn(400, 64, generator=generator)
+    wanted = layer(exact)
+    noisy = exact + 0.5 * torch.randn(exact.shape, generator=generator) + 0.3
+    errors = {}
+    for count in (32, 200):
+        fitted = copy.deepcopy(layer)
+        _fit(fitted, noisy[None, :count], wanted[None, :count])
+        errors[count] = (fitted(noisy[200:]) - wanted[200:]).square().mean()
+        assert torch.equal(fitted.weight, layer.weight) == (count < 64)
+    assert errors[32] < 0.9 * (layer(noisy[200:]) - wanted[200:]).square().mean()
+    assert errors[200] < errors[32]
 
 
 LAYERS = {
