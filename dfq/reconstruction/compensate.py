@@ -67,7 +67,7 @@ class _Compensating(fx.Interpreter):
 def _fit(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
     """Least squares, with a ridge that holds the weight where it is; from fewer examples than inputs, the bias alone.
 
-    (A classifier sees one example per image: weights that fit these 200 of its 1280 inputs fit no others.)
+    (A classifier sees one example per image; of 1280 inputs, weights that fit 200 examples fit no others.)
 
     Args:
         inputs: (groups, M, inputs of one output).
