@@ -38,7 +38,6 @@ from dfq.report import hardware, versions
 from dfq.run_folder import write_json
 from dfq.scheme import make_scheme
 from dfq.squant import round_weights
-from dfq.trace import trace
 
 IMAGES = {"resnet20": 128, "resnet56": 128, "mobilenet_v1_0.25": 64, "mobilenet_v2": 64}
 SKETCHES = 32
@@ -160,7 +159,7 @@ class Bench:
     def _calibrated(self, bits: int, equalized: bool, ranges: str, activations: str):
         """(student, the reference that its layers are corrected to); shared by the variants that begin like this."""
         student = quantize(self.teacher, make_scheme("deploy", bits=bits)).eval()
-        reference = trace(self.teacher.model, self.teacher.input_spec).to(self.teacher.device)
+        reference = copy.deepcopy(self.teacher.traced)
         if equalized:
             equalize(student, reference, expected_ranges(reference))
         if activations == "images":

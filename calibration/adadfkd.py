@@ -23,7 +23,6 @@ from dfq.features import FeatureExtractor, Features, features_of
 from dfq.losses import class_balance, disagreement, input_prior, one_hot
 from dfq.precision import fast_autocast
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ class AdaDFKD(GeneratorSynthesizer):
         super().__init__(config, teacher, **common)
         self.config, self.done = config, 0.0
         # Not the folded trace: one forward pass gives features and, by the hooks on its layers, BatchNorm statistics.
-        self.look = FeatureExtractor(trace_in_place(teacher.model, teacher.input_spec))
+        self.look = FeatureExtractor(teacher.model)
         self.queue = Fifo(config.queue)
 
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:

@@ -15,7 +15,6 @@ from dfq.features import FeatureExtractor
 from dfq.losses import class_balance, one_hot
 from dfq.precision import fast_autocast
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class DAFL(GeneratorSynthesizer):
     def __init__(self, config: DAFLConfig, teacher: Teacher, **common):
         super().__init__(config, teacher, **common)
         self.config = config
-        self.look = FeatureExtractor(trace_in_place(teacher.model, teacher.input_spec))
+        self.look = FeatureExtractor(teacher.model)
 
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:
         """One step of the generator."""

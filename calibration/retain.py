@@ -25,7 +25,6 @@ from dfq.features import FeatureExtractor
 from dfq.losses import class_balance, jensen_shannon, one_hot
 from dfq.precision import fast_autocast
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Retain(GeneratorSynthesizer):
     def __init__(self, config: RetainConfig, teacher: Teacher, **common):
         super().__init__(config, teacher, **common)
         self.config = config
-        self.look = FeatureExtractor(trace_in_place(teacher.model, teacher.input_spec))
+        self.look = FeatureExtractor(teacher.model)
         self.memory = Fifo(config.memory_batches * self.batch_size)
 
     def draw(self) -> Tensor:

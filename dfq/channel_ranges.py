@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, fx
 
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import LayerVisitor, largest_values, matrix_calls
 from dfq.layer_pairs import Pair, find_pairs
 from dfq.ranges import RANGES

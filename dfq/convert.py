@@ -1,5 +1,6 @@
 """`quantize`: from a teacher to its fake-quantized student."""
 
+import copy
 import re
 from collections.abc import Iterable
 
@@ -11,7 +12,6 @@ from dfq.placement import TensorPlan, plan
 from dfq.quant_layers import quantize_layer
 from dfq.scheme import Scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
@@ -22,13 +22,12 @@ def quantize(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
     layers read fewer bits than others do.
 
     Raises:
-        DfqError: the network does not trace, rejects its input size, or has nothing to quantize.
+        DfqError: the network has nothing to quantize.
     """
-    student = trace(teacher.model, teacher.input_spec).to(teacher.device)
-    student.requires_grad_(True)
+    student = copy.deepcopy(teacher.traced).requires_grad_(True)
     planned = plan(student, scheme)
     for layer, spec in planned.weights.items():
-        quantize_layer(student.get_submodule(layer), spec, runs_in_float=layer in planned.float_layers)
+        quantize_layer(student.get_submodule(layer), spec, planned.float_layers.get(layer))
     student.add_submodule(QUANTIZERS, nn.ModuleDict())
     for tensor in planned.tensors:
         _insert(student, tensor)

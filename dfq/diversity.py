@@ -12,9 +12,7 @@ from torch.nn.functional import normalize
 from dfq.batch import Batch
 from dfq.batch_norm_statistics import pool_moments
 from dfq.errors import DfqError
-from dfq.features import FeatureExtractor
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 MOST_IMAGES = 1024  # half a million pairs
 DISTANCE_BINS, ENTROPY_BINS, MOST_CLASS_BINS = 40, 28, 100
@@ -88,7 +86,7 @@ def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -
     """Measures up to 1024 of the images, taken evenly from all labels, in passes of `batch_size`.
 
     Raises:
-        DfqError: there is no image, or the teacher does not trace.
+        DfqError: there is no image.
     """
     if not len(batch):
         raise DfqError("a batch of 0 images", "at least one image to measure")
@@ -111,7 +109,7 @@ def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -
 
 def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor, tuple[float, ...] | None]:
     """(logits (N, C), unit penultimate features (N, D), deviation of each BatchNorm layer), on the CPU."""
-    extract = FeatureExtractor(trace(teacher.model, teacher.input_spec))
+    extract = teacher.features
     logits, features, moments, parts = [], [], [], images.split(batch_size)
     with teacher.bn_statistics() as statistics:
         for part in parts:

@@ -19,7 +19,7 @@ from math import inf
 import torch
 from torch import Tensor, fx, nn
 
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
 from dfq.layer_pairs import find_pairs
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from dfq.bias_correction import Moments, correction, joined, scale_and_shift
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.input_spec import InputSpec
 from dfq.layer_outputs import channel_moments, matrix_calls
 from dfq.moments import MomentInterpreter, pixels

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from dfq.calibrate import SAMPLES_PER_TENSOR, attach_observers, calibrate_weights, fit_range, quantizers_in_mode
 from dfq.convert import activation_quantizers
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.input_spec import InputSpec
 from dfq.layer_outputs import along_channels, is_matrix_layer
 from dfq.operators import QUANTIZERS

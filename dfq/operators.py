@@ -25,30 +25,19 @@ class Kind(Enum):
 
 MODULES: dict[type[nn.Module], Kind] = {
     **dict.fromkeys(MATRIX_LAYERS, Kind.MATRIX),
-    **dict.fromkeys((nn.ReLU, nn.ReLU6, ChannelReLU6), Kind.RELU),
-    **dict.fromkeys((GlobalAveragePool, nn.AvgPool2d), Kind.INTEGER),
-    nn.Sigmoid: Kind.GATE,
-    **dict.fromkeys((nn.MaxPool2d, nn.Flatten, nn.ZeroPad2d, nn.ChannelShuffle, nn.PixelShuffle), Kind.PASS),
+    ChannelReLU6: Kind.RELU,
+    GlobalAveragePool: Kind.INTEGER,
 }
+ADDITIONS = (operator.add,)
+PRODUCTS = (operator.mul,)
 FUNCTIONS: dict[object, Kind] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add, torch.cat, torch.concat, F.avg_pool2d), Kind.INTEGER),
-    **dict.fromkeys((operator.mul, operator.imul, torch.mul, torch.sigmoid, F.sigmoid), Kind.GATE),
-    **dict.fromkeys((F.relu, F.relu_, F.relu6, torch.relu, torch.relu_), Kind.RELU),
+    **dict.fromkeys((*ADDITIONS, torch.cat, F.avg_pool2d), Kind.INTEGER),
+    **dict.fromkeys((*PRODUCTS, torch.sigmoid), Kind.GATE),
+    **dict.fromkeys((F.relu, F.relu6), Kind.RELU),
     **dict.fromkeys((torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze), Kind.PASS),
-    **dict.fromkeys((torch.unsqueeze, torch.chunk, torch.split, operator.getitem), Kind.PASS),
-    **dict.fromkeys((F.max_pool2d, torch.max_pool2d, F.pad, F.channel_shuffle), Kind.PASS),
+    **dict.fromkeys((torch.unsqueeze, torch.chunk, torch.split, torch.unbind, operator.getitem), Kind.PASS),
+    **dict.fromkeys((F.max_pool2d, F.pad, F.channel_shuffle, F.pixel_shuffle), Kind.PASS),
 }
-METHODS: dict[str, Kind] = {
-    **dict.fromkeys(("add", "add_"), Kind.INTEGER),
-    **dict.fromkeys(("mul", "mul_", "sigmoid", "sigmoid_"), Kind.GATE),
-    **dict.fromkeys(("relu", "relu_"), Kind.RELU),
-    **dict.fromkeys(("view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze"), Kind.PASS),
-    **dict.fromkeys(("chunk", "split", "contiguous", "unflatten"), Kind.PASS),
-}
-
-
-ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
-PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 
 
 def is_tensor(node: object) -> bool:
@@ -66,8 +55,6 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
         return Kind.FLOAT
     if node.target in (*ADDITIONS, *PRODUCTS) and not all(is_tensor(argument) for argument in node.args[:2]):
         return Kind.FLOAT
-    if node.op == "call_method":
-        return METHODS.get(str(node.target), Kind.FLOAT)
     return FUNCTIONS.get(node.target, Kind.FLOAT) if node.op == "call_function" else Kind.FLOAT
 
 
@@ -78,8 +65,9 @@ def _pads_with_zero(node: fx.Node) -> bool:
 
 
 def is_relu6(node: fx.Node, graph_module: fx.GraphModule) -> bool:
+    """Also of channels that were rescaled (`ChannelReLU6`)."""
     if node.op == "call_module":
-        return isinstance(graph_module.get_submodule(str(node.target)), nn.ReLU6)
+        return isinstance(graph_module.get_submodule(str(node.target)), ChannelReLU6)
     return node.target is F.relu6
 
 

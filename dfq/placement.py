@@ -1,4 +1,4 @@
-"""Where quantizers go: decides, for a traced graph and a scheme, which tensors get which grid.
+"""Where quantizers go: decides, for a graph and a scheme, which tensors get which grid.
 
 Placements (`Scheme.placement`), each a rule over tensors:
     "edges": every tensor that an integer kernel reads or must write, but for the logits. Linear layers may write
@@ -16,8 +16,8 @@ A layer's output that only an activation reads is skipped: the quantizer sits be
 absorbs it. Values that are only moved (max pooling, reshaping) share the grid of the tensor they come from.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import fx
 
@@ -48,12 +48,12 @@ class TensorPlan:
 class Plan:
     """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations.
 
-    `float_layers` have a grid for their weight, but compute in floating point (`PlacementGraph.gains_nothing`).
+    `float_layers` have a grid for their weight, but compute in floating point, for this reason.
     """
 
     weights: dict[str, QuantSpec]
     tensors: list[TensorPlan]
-    float_layers: frozenset[str] = frozenset()
+    float_layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def _on_edges(graph: PlacementGraph, node: fx.Node) -> bool:
@@ -78,7 +78,7 @@ PLACEMENTS: dict[str, Callable[[PlacementGraph, fx.Node], bool]] = {
 
 
 def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
-    """The quantizers that `scheme` puts into a graph from `dfq.trace.trace`.
+    """The quantizers that `scheme` puts into a graph of `dfq.graph.canonical`.
 
     Raises:
         DfqError: no convolution or linear layer, or an override that names no such layer.
@@ -92,7 +92,7 @@ def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
         for node, kind in graph.kinds.items()
         if _is_one_tensor(node) and kind is not Kind.PASS and is_placed(graph, node)
     ]
-    return Plan(weights, tensors, frozenset(graph.float_layers))
+    return Plan(weights, tensors, graph.float_layers)
 
 
 def _is_one_tensor(node: fx.Node) -> bool:
@@ -110,7 +110,7 @@ def _layer_bits(graph: PlacementGraph, scheme: Scheme) -> dict[str, tuple[int, i
         raise DfqError(
             f"bits for {', '.join(unknown)}", f"names of layers, such as {', '.join(layers[:3])}", "see `dfq inspect`"
         )
-    return {layer: scheme.layer_bits(layer, is_end=layer in (layers[0], layers[-1])) for layer in layers}
+    return {layer: scheme.layer_bits(layer, is_end=layer in graph.ends) for layer in layers}
 
 
 def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dict[str, tuple[int, int]]) -> TensorPlan:
@@ -118,7 +118,7 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
     matrices = tuple(reader for reader in readers if graph.kinds[reader] is Kind.MATRIX)
     wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
     if scheme.first_last_bits is not None and graph.is_first_output(node):
-        wanted = max(wanted, bits[graph.layers[0]][1])
+        wanted = max(wanted, *(bits[first][1] for first in graph.first_layers))
     others = [reader for reader in readers if reader not in matrices and graph.reads_integers(reader)]
     is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
     spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)

@@ -1,11 +1,14 @@
-"""What a placement asks of a traced graph: who reads a tensor, which operators run on integers, which gain nothing."""
+"""What a placement asks of a graph: who reads a tensor, which operators run on integers, which gain nothing."""
 
 from torch import fx, nn
 
+from dfq.graph.fold_batch_norm import WAS_NORM
 from dfq.operators import Kind, is_tensor, kind_of
 from dfq.scheme import Scheme
 from dfq.targets import find_target
 
+ONE_POSITION = "by choice: it computes one position from what was pooled in floating point (squeeze-and-excitation)"
+FEW_PRODUCTS = "by choice: few products for each output, and an operator without integer kernel reads them"
 ON_INTEGERS = (Kind.INTEGER, Kind.GATE)  # where all that they read is integer
 ON_FLOATS = (Kind.FLOAT, Kind.GATE)  # worth no conversion for their own sake
 
@@ -18,15 +21,43 @@ class PlacementGraph:
         self.kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
         if not find_target(scheme.target).integer_gates:
             self.kinds = {node: Kind.FLOAT if kind is Kind.GATE else kind for node, kind in self.kinds.items()}
-        self.layers = [str(node.target) for node, kind in self.kinds.items() if kind is Kind.MATRIX]
+        matrices = [node for node, kind in self.kinds.items() if kind is Kind.MATRIX]
+        self.layers = list(dict.fromkeys(str(node.target) for node in matrices))
+        self.first_layers = self._reached(self._readers_of_images(), forward=True)
+        self.last_layers = self._reached([n for n in graph_module.graph.nodes if n.op == "output"], forward=False)
+        self.float_layers: dict[str, str] = {}
         for _ in range(2):  # squeeze-and-excitation asks what the layers in front of it do
-            for node in reversed(list(self.kinds)):
-                if self.gains_nothing(node, scheme):
+            for node in reversed(matrices):
+                reason = self.reason_for_float(node, scheme)
+                if reason is not None:
                     self.kinds[node] = Kind.FLOAT
+                    self.float_layers[str(node.target)] = reason
         self.integer: dict[fx.Node, bool] = {}
         for node in graph_module.graph.nodes:
             self.integer[node] = self._is_integer(node)
-        self.float_layers = {*self.layers} - {str(n.target) for n, kind in self.kinds.items() if kind is Kind.MATRIX}
+
+    @property
+    def ends(self) -> set[str]:
+        """The layers that read the images, and those that write the logits."""
+        return self.first_layers | self.last_layers
+
+    def _readers_of_images(self) -> list[fx.Node]:
+        return [user for node in self.graph_module.graph.nodes if node.op == "placeholder" for user in node.users]
+
+    def _reached(self, start: list[fx.Node], *, forward: bool) -> set[str]:
+        """Names of the layers that are met first; one that was a BatchNorm does not hide what lies behind it."""
+        found, seen, todo = set[str](), set[fx.Node](), list(start)
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            is_layer = self.kinds[node] is Kind.MATRIX
+            if is_layer:
+                found.add(str(node.target))
+            if not is_layer or getattr(self.graph_module.get_submodule(str(node.target)), WAS_NORM, False):
+                todo += [n for n in (node.users if forward else node.all_input_nodes) if is_tensor(n)]
+        return found
 
     def moved(self, node: fx.Node) -> list[fx.Node]:
         """Nodes that only move values of `node`, transitively."""
@@ -46,24 +77,21 @@ class PlacementGraph:
         is_matrix = self.kinds[node] is Kind.MATRIX
         return is_matrix and isinstance(self.graph_module.get_submodule(str(node.target)), nn.Conv2d)
 
-    def gains_nothing(self, node: fx.Node, scheme: Scheme) -> bool:
-        """Whether a convolution is not worth the conversions around it, and not wanted by name.
-
-        One of few products per output before an operator without integer kernel; and one that computes a single
-        position from a pooled tensor in floating point, for such an operator, as in squeeze-and-excitation.
-        """
+    def reason_for_float(self, node: fx.Node, scheme: Scheme) -> str | None:
+        """Why a convolution is not worth the conversions around it, unless it is wanted by name; None where it is."""
         target, name = find_target(scheme.target), str(node.target)
         if scheme.placement != "edges" or name in scheme.overrides or not self._is_convolution(node):
-            return False
+            return None
         readers = [further for user in self.readers(node) for further in self._behind_relu(user)]
         users = [user for user in readers if is_tensor(user) and user.op != "output"]
         convolution = self.graph_module.get_submodule(name)
         assert isinstance(convolution, nn.Conv2d)
-        products = convolution.weight[0].numel()
         if self._has_one_position(node):
             only_floats = len(users) == len(readers) and all(self.kinds[user] in ON_FLOATS for user in users)
-            return only_floats and self._is_pooled_in_float(node) and target.least_products > 0
-        return any(self._needs_floats(user) for user in users) and products < target.least_products
+            gains = not (only_floats and self._is_pooled_in_float(node) and target.least_products > 0)
+            return None if gains else ONE_POSITION
+        meets_floats = any(self._needs_floats(user) for user in users)
+        return FEW_PRODUCTS if meets_floats and convolution.weight[0].numel() < target.least_products else None
 
     def _needs_floats(self, node: fx.Node) -> bool:
         """Whether it has no integer kernel, or reads something in floating point beside."""
@@ -97,13 +125,13 @@ class PlacementGraph:
         return self.kinds[node] is Kind.MATRIX or (self.kinds[node] in ON_INTEGERS and self.integer[node])
 
     def is_first_output(self, node: fx.Node) -> bool:
-        """Whether it is what the first layer puts out, or an activation of that."""
+        """Whether it is what a first layer puts out, or an activation of that."""
         while str(node.target) not in self.layers:
             sources = [source for source in node.all_input_nodes if is_tensor(source)]
             if [source.meta["tensor_meta"].shape for source in sources] != [node.meta["tensor_meta"].shape]:
                 return False
             node = sources[0]
-        return str(node.target) == self.layers[0]
+        return str(node.target) in self.first_layers
 
     def is_logits(self, node: fx.Node) -> bool:
         return all(reader.op == "output" for reader in self.readers(node))

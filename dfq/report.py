@@ -54,7 +54,7 @@ def layers(student: fx.GraphModule) -> list[dict]:
         if node.op != "call_module" or node.target not in weights:
             continue
         layer = modules[node.target]
-        source = None if layer.runs_in_float else input_quantizer(node, modules)
+        source = None if layer.float_reason is not None else input_quantizer(node, modules)
         rows.append(
             {
                 "name": node.target,

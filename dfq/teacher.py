@@ -10,28 +10,55 @@ from torch import Tensor, fx, nn
 
 from dfq.batch_norm_statistics import BatchNormStatistics, normalization_layers
 from dfq.features import FeatureExtractor
+from dfq.graph.canonical import folded
+from dfq.graph.capture import capture
 from dfq.input_spec import InputSpec
-from dfq.trace import trace
+
+
+def output_of(network: fx.GraphModule) -> fx.Node:
+    """The node whose value the network gives back."""
+    return next(node for node in network.graph.nodes if node.op == "output").args[0]  # type: ignore[return-value]
+
+
+def _is_on(model: nn.Module, device: torch.device) -> bool:
+    return all(tensor.device.type == device.type for tensor in (*model.parameters(), *model.buffers()))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; each of its modules is in its own mode again afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 class Teacher:
     """A frozen full-precision network in evaluation mode.
 
     Args:
-        model: maps normalised images (N, C, H, W) to logits (N, classes). It is copied, never changed.
+        model: maps normalised images (N, C, H, W) to logits (N, classes). It is never changed.
         input_spec: size and normalisation of its images.
         device: where the copy lives; synthetic images and students follow it.
 
     Attributes:
+        original: `model`, on the device.
+        model: a copy, captured as a graph of layers (`dfq.graph.capture`).
         num_classes: width of the logits.
+
+    Raises:
+        DfqError: the network cannot be captured.
     """
 
     def __init__(self, model: nn.Module, input_spec: InputSpec, device: str | torch.device = "cpu"):
         self.input_spec, self.device = input_spec, torch.device(device)
-        self.model = copy.deepcopy(model).to(self.device).eval().requires_grad_(False)
-        with torch.no_grad():
-            logits = self.model(torch.zeros(1, *input_spec.size, device=self.device))
-        self.num_classes = logits.shape[-1]
+        self.original = model if _is_on(model, self.device) else copy.deepcopy(model).to(self.device)
+        with evaluating(self.original):
+            self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
+        self.num_classes = output_of(self.model).meta["tensor_meta"].shape[-1]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to the images."""
@@ -43,12 +70,8 @@ class Teacher:
 
     @cached_property
     def traced(self) -> fx.GraphModule:
-        """A traced copy whose BatchNorm is folded (`dfq.trace.trace`), frozen.
-
-        Raises:
-            DfqError: the network does not trace.
-        """
-        return trace(self.model, self.input_spec).to(self.device).requires_grad_(False)
+        """A copy whose BatchNorm is folded (`dfq.graph.canonical`), frozen."""
+        return folded(self.model, self.input_spec).requires_grad_(False)
 
     def rewritten(self, traced: fx.GraphModule) -> "Teacher":
         """The same teacher, computed by a changed copy of `traced`."""
@@ -61,10 +84,7 @@ class Teacher:
     def features(self) -> FeatureExtractor:
         """Images → `Features`: logits, last feature map of each resolution, input of the classifier.
 
-        Computed by a traced copy whose BatchNorm is folded: a student's `FeatureExtractor` gives the same places.
-
-        Raises:
-            DfqError: the network does not trace.
+        Computed by a copy whose BatchNorm is folded: a student's `FeatureExtractor` gives the same places.
         """
         return FeatureExtractor(self.traced)
 

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from dfq.calibrate import SAMPLES_PER_TENSOR, input_quantizer
 from dfq.fake_quant import quantize_to_integers
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
 from dfq.linear_streams import LinearStream, find_linear_streams
 from dfq.ranges import RANGES

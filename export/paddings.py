@@ -13,9 +13,6 @@ from dfq.quant_layers import QuantConv2d
 
 def _zero_padding(node: fx.Node, copied: fx.GraphModule) -> tuple[int, ...] | None:
     """(left, right, top, bottom) where `node` pads images with zeros, else None."""
-    module = module_of(node, copied)
-    if isinstance(module, nn.ZeroPad2d):
-        return tuple(module.padding)
     if node.target is F.pad and kind_of(node, copied) is Kind.PASS:
         pad: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
         return tuple(pad) if len(pad) == 4 and min(pad) >= 0 else None

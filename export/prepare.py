@@ -60,9 +60,7 @@ def prepare(
 
 def _name_silu(copied: fx.GraphModule) -> None:
     for node in list(copied.graph.nodes):
-        if isinstance(module_of(node, copied), nn.SiLU):
-            copied.set_submodule(str(node.target), EmitQuickGelu())
-        elif node.target is F.silu:
+        if node.target is F.silu:
             call_after(copied, node, f"{node.name}_quick_gelu", EmitQuickGelu())
             bypass(node)
 

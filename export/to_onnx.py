@@ -18,9 +18,10 @@ from dfq.export.integer_layout import apply_integer_layout
 from dfq.export.prepare import prepare
 from dfq.export.weights import IntegerWeights
 from dfq.files import replacing
+from dfq.graph.canonical import folded
+from dfq.graph.capture import capture
 from dfq.input_spec import InputSpec
 from dfq.targets import DEFAULT_TARGET, Target, find_target
-from dfq.trace import trace
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -64,10 +65,10 @@ def export_float_onnx(
     """Writes a network in floating point, BatchNorm folded: the twin that sizes and latencies are compared with.
 
     Raises:
-        DfqError: as `export_onnx`, and a network that does not trace.
+        DfqError: as `export_onnx`, and a network that cannot be captured.
     """
     row = find_target(target)
-    copied, weights = prepare(trace(model, input_spec), input_spec, row)
+    copied, weights = prepare(folded(capture(model, input_spec), input_spec), input_spec, row)
     return _write(copied, weights, Path(path), input_spec, batch_size, row)
 
 

@@ -55,7 +55,7 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
     scale, zero_point = quantizer.qparams()
     centred = quantizer.integers(layer.weight) - _column(zero_point, layer.weight).to(torch.int32)
     bias, bias_scale, refinement = None, None, 1
-    if source is not None and layer.bias is not None and not layer.runs_in_float:
+    if source is not None and layer.bias is not None and layer.float_reason is None:
         step, refinement = source.qparams()[0], quantizer.spec.refinement
         centred, scale = _make_room_for_bias(centred, scale, layer.bias.detach() / step * refinement)
         centred, scale = centred * refinement, scale / refinement
@@ -69,7 +69,7 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
         zero_point = torch.zeros_like(zero_point, dtype=torch.int8)
     return IntegerWeights(
         centred.to(torch.int8), scale, zero_point, refinement, stored_zero_point,
-        quantizer.spec.bits, bias, bias_scale, layer.runs_in_float,
+        quantizer.spec.bits, bias, bias_scale, layer.float_reason is not None,
     )  # fmt: skip
 
 

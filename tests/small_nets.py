@@ -1,9 +1,13 @@
 """Networks small enough to test on, each with one difficulty."""
 
+import copy
+
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
+from dfq.graph.canonical import folded
+from dfq.graph.capture import capture
 from dfq.input_spec import InputSpec
 from dfq.teacher import Teacher
 
@@ -67,3 +71,13 @@ def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
 def small_teacher(model: nn.Module | None = None) -> Teacher:
     torch.manual_seed(0)
     return Teacher(lived_in(model if model is not None else Residual()), SPEC)
+
+
+def canonical(model: nn.Module, spec: InputSpec = SPEC) -> fx.GraphModule:
+    """The network as a graph of layers, BatchNorm folded."""
+    return copy.deepcopy(folded(capture(model.eval(), spec), spec))
+
+
+def trainable(model: nn.Module, spec: InputSpec = SPEC) -> fx.GraphModule:
+    """A graph that trains the model itself."""
+    return capture(model, spec, trains=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from export_cases import Mobile, Reflecting, assert_agree
 from instant_nets import Mixed, Normalized, smooth
-from small_nets import SPEC, PreActivation, Residual, plain, small_teacher
+from small_nets import SPEC, PreActivation, Residual, canonical, plain, small_teacher
 
 from dfq import bias_correction
 from dfq.bias_correction import correct_biases, output_moments
@@ -12,7 +12,6 @@ from dfq.calibrate import calibrate, snap_biases
 from dfq.convert import quantize, weight_quantizers
 from dfq.export import export_onnx
 from dfq.scheme import make_scheme
-from dfq.trace import trace
 
 NETWORKS = [Residual, PreActivation, plain, Mobile, Mixed, Normalized]
 
@@ -21,7 +20,7 @@ def student_and_reference(net, bits=3, scheme="deploy"):
     torch.manual_seed(0)
     teacher = small_teacher(net())
     student = quantize(teacher, make_scheme(scheme, bits=bits))
-    return calibrate(student, smooth()), trace(teacher.model, teacher.input_spec)
+    return calibrate(student, smooth()), canonical(teacher.model, teacher.input_spec)
 
 
 def deviations(student, reference, images, moment):

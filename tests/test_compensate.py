@@ -5,21 +5,20 @@ import copy
 import pytest
 import torch
 from reconstruction_cases import images, pair
-from small_nets import SPEC, PreActivation, Residual, plain
+from small_nets import SPEC, PreActivation, Residual, canonical, plain
 from torch import nn
 
 from dfq.calibrate import quantizers_in_mode
 from dfq.reconstruction.blocks import cut_into_blocks
 from dfq.reconstruction.compensate import _fit, compensate, input_rows, output_rows
 from dfq.reconstruction.store import store_outputs
-from dfq.trace import trace
 
 
 def shifting(make=Residual):
     """A student whose first block gets inputs that are shifted and shrunk."""
     teacher, student = pair(make, bits=4)
-    block = cut_into_blocks(student, trace(teacher.model, SPEC))[1]
-    stem = cut_into_blocks(student, trace(teacher.model, SPEC))[0]
+    block = cut_into_blocks(student, canonical(teacher.model, SPEC))[1]
+    stem = cut_into_blocks(student, canonical(teacher.model, SPEC))[0]
     exact = store_outputs(stem.teacher, images(64)).float()
     return block, 0.8 * exact + 0.1, exact
 

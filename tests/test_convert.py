@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_nets import SPEC, PreActivation, Residual, lived_in, plain, small_teacher
+from small_nets import SPEC, PreActivation, Residual, canonical, lived_in, plain, small_teacher
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,7 +11,6 @@ from dfq.convert import activation_quantizers, quantize, weight_quantizers
 from dfq.errors import DfqError
 from dfq.scheme import SCHEMES, make_scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 def images(count=16):
@@ -26,7 +25,7 @@ def calibrated(teacher, bits=8, scheme="deploy", **settings):
 def test_folding_keeps_the_function_and_leaves_no_batch_norm(net):
     torch.manual_seed(0)
     model = lived_in(net())
-    traced = trace(model, SPEC)
+    traced = canonical(model, SPEC)
     assert not [m for m in traced.modules() if isinstance(m, (nn.BatchNorm2d, nn.Dropout))]
     torch.testing.assert_close(traced(images()), model(images()), atol=1e-5, rtol=1e-4)
 
@@ -41,7 +40,7 @@ def test_a_layer_called_twice_is_not_folded_into():
             return self.head(self.norm(self.conv(self.conv(x))).mean((2, 3)))
 
     model = lived_in(Shared())
-    torch.testing.assert_close(trace(model, SPEC)(images()), model(images()), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(canonical(model, SPEC)(images()), model(images()), atol=1e-5, rtol=1e-4)
 
 
 def test_deploy_places_quantizers_on_every_edge_but_the_logits():

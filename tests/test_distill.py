@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from command_line import fail, succeed
-from small_nets import SPEC, Residual, lived_in, small_teacher
+from small_nets import SPEC, Residual, lived_in, small_teacher, trainable
 from test_synthesis import quick
 
 import dfq
@@ -25,7 +25,6 @@ from dfq.errors import DfqError
 from dfq.features import features_of
 from dfq.objectives import KnowledgeDistillation, RelationalDistillation
 from dfq.progress import Silent
-from dfq.trace import trace_in_place
 
 STUDENT = """
 from torch import nn
@@ -225,7 +224,7 @@ class TestStudent:
     def test_features_are_matched_where_shapes_are_alike(self, architectures):
         teacher, images = small_teacher(), torch.randn(6, *SPEC.size)
         other = features_of(make_student(architectures["small"], teacher, 0).graph)(images)
-        same = features_of(trace_in_place(lived_in(Residual(), seed=4), SPEC))(images)
+        same = features_of(trainable(lived_in(Residual(), seed=4), SPEC))(images)
         assert other.stages_alike(teacher.features(images)) == []
         assert len(same.stages_alike(teacher.features(images))) == 2
         objective = RelationalDistillation(pooled_weight=1.0, map_weight=1.0, triplet_weight=0.1)

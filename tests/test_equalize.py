@@ -6,7 +6,7 @@ import pytest
 import torch
 from export_cases import Mobile, Reflecting
 from instant_nets import Mixed, Normalized, fitted_to_noise, noise, smooth
-from small_nets import SPEC, PreActivation, Residual, plain, small_teacher
+from small_nets import SPEC, PreActivation, Residual, canonical, plain, small_teacher
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,12 +14,11 @@ from dfq.calibrate import calibrate, quantizers_in_mode
 from dfq.channel_ranges import expected_ranges, measured_ranges
 from dfq.convert import quantize
 from dfq.equalize import LARGEST_FACTOR, equalize, equalizing_factors
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
 from dfq.layer_pairs import Pair, find_pairs
 from dfq.scheme import make_scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 class Forked(nn.Module):
@@ -64,7 +63,7 @@ PAIRS = {
 def imbalanced(model):
     """Channels of the first layer of each pair scaled by 0.05 to 20, which the second takes back."""
     with torch.no_grad():
-        for pair in find_pairs(trace(model, SPEC)):
+        for pair in find_pairs(canonical(model, SPEC)):
             first, second = model.get_submodule(pair.first), model.get_submodule(pair.second)
             factors = torch.logspace(-1.3, 1.3, first.weight.shape[0])[torch.randperm(first.weight.shape[0])]
             column = factors.repeat_interleave(max(second.weight.shape[1] // len(factors), 1))
@@ -82,7 +81,7 @@ def networks(net, *, bits=4, spread=False):
     torch.manual_seed(0)
     model = net()
     teacher = Teacher(imbalanced(model), SPEC) if spread else small_teacher(model)
-    return teacher, quantize(teacher, make_scheme("deploy", bits=bits)), trace(teacher.model, teacher.input_spec)
+    return teacher, quantize(teacher, make_scheme("deploy", bits=bits)), canonical(teacher.model, teacher.input_spec)
 
 
 @pytest.mark.parametrize(("net", "count"), PAIRS.items())
@@ -143,7 +142,7 @@ def test_moments_follow_the_factors():
 
 def test_expected_ranges_are_about_the_measured_ones():
     torch.manual_seed(0)
-    reference = trace(fitted_to_noise(Normalized()), SPEC)
+    reference = canonical(fitted_to_noise(Normalized()), SPEC)
     expected, measured = expected_ranges(reference), measured_ranges(reference, noise())
     assert expected.keys() == measured.keys() == {"last"}
     assert ((expected["last"] / measured["last"]).log().abs() < 0.7).all()

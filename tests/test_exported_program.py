@@ -13,10 +13,13 @@ from export_cases import NETWORKS, images
 from small_nets import SPEC, Residual, lived_in, small_teacher
 from torch import nn
 
+from dfq.batch_norm_statistics import normalization_layers
 from dfq.calibrate import calibrate
 from dfq.checkpoint import load_checkpoint
 from dfq.convert import activation_quantizers, quantize, weight_quantizers
+from dfq.models import resnet20
 from dfq.models.exported_program import read_exported
+from dfq.reconstruction.blocks import cut_into_blocks
 from dfq.scheme import make_scheme
 from dfq.teacher import Teacher
 
@@ -79,12 +82,30 @@ def test_batch_that_is_built_in_is_refused(tmp_path):
     assert read_exported(save(Viewing(), tmp_path / "any.pt2"))(images(5)).shape == (5, 5)
 
 
-def test_training_mode_and_decompositions_are_refused(tmp_path):
+def test_training_mode_is_refused(tmp_path):
     save(Residual().train(), tmp_path / "train.pt2")
     assert "training mode" in refused(tmp_path / "train.pt2").found
-    program = torch.export.export(lived_in(Residual()), (torch.zeros(2, *SPEC.size),)).run_decompositions()
+
+
+def test_decomposed_program_gets_its_layers_back(tmp_path):
+    network = lived_in(Residual())
+    batch = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(network, (torch.zeros(2, *SPEC.size),), dynamic_shapes=batch).run_decompositions()
     torch.export.save(program, tmp_path / "core.pt2")
-    assert "run_decompositions" in refused(tmp_path / "core.pt2").found
+    read = read_exported(tmp_path / "core.pt2")
+    layers = [name for name, module in read.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    assert layers == ["stem", "conv1", "conv2", "head"]
+    assert len(normalization_layers(read)) == 3
+
+
+def test_blocks_have_the_modules_of_the_network(tmp_path):
+    network = lived_in(resnet20())
+    read = read_exported(save(network, tmp_path / "net.pt2"))
+    names = []
+    for teacher in (Teacher(network, SPEC), Teacher(read, SPEC)):
+        student = quantize(teacher, make_scheme("deploy", bits=4))
+        names.append([block.name for block in cut_into_blocks(student, teacher.traced)])
+    assert names[0] == names[1] and "layer2.1" in names[0]
 
 
 def test_unnamed_normalisation_is_asked_for(file):

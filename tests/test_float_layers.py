@@ -56,7 +56,7 @@ def make(network: nn.Module, bits: int = 8, **options):
 
 
 def in_float(student: nn.Module) -> set[str]:
-    return {name for name in weight_quantizers(student) if student.get_submodule(name).runs_in_float}
+    return {name for name in weight_quantizers(student) if student.get_submodule(name).float_reason}
 
 
 def test_convolutions_that_gain_nothing_stay_in_float_but_for_their_weights():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_nets import SPEC, Residual, small_teacher
+from small_nets import SPEC, Residual, small_teacher, trainable
 from test_synthesis import quick
 
 from dfq.batch import Batch
@@ -26,7 +26,6 @@ from dfq.run_images import held_out_count
 from dfq.scheme import make_scheme
 from dfq.settings import Settings
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 FEW = {"bits": 3, "scheme": "paper-qat", "images": 32, "steps": 8}
 
@@ -56,7 +55,7 @@ def test_no_row_mixes_images_whose_drawn_labels_it_reads(name):
     unlabelled = Batch(torch.randn(8, *SPEC.size))
     for objective, training in ((row.objective, row.training), (distillation.objective, distillation.training)):
         if training.get("mix"):
-            assert objective(trace_in_place(Residual(5), SPEC), unlabelled, teacher)
+            assert objective(trainable(Residual(5), SPEC), unlabelled, teacher)
 
 
 @pytest.mark.parametrize("name", ["rgal-zeroq", "gdfq"])

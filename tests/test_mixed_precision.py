@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_nets import SPEC, PreActivation, Residual, small_teacher
+from small_nets import SPEC, PreActivation, Residual, canonical, small_teacher
 from torch import nn
 
 from dfq.budget import Budget
@@ -28,7 +28,6 @@ from dfq.mixed_precision import (
 )
 from dfq.ranges import RANGES
 from dfq.scheme import Scheme, make_scheme
-from dfq.trace import trace
 
 WIDTHS = range(2, 9)
 
@@ -114,7 +113,7 @@ class InPlace(nn.Module):
 
 def by_definition(teacher, scheme, layer: str, bits: int, inputs) -> float:
     """τ² · KL with one weight replaced, one forward pass of the whole network."""
-    network = trace(teacher.model, SPEC).requires_grad_(False)
+    network = canonical(teacher.model, SPEC).requires_grad_(False)
     target, weight, spec = network(inputs), network.get_submodule(layer).weight, scheme.weight_spec(bits)
     scale, zero_point = RANGES["mse"](weight.detach().flatten(1), spec)
     steps = weight.detach().flatten(1) / scale[:, None]

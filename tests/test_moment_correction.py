@@ -6,7 +6,7 @@ import pytest
 import torch
 from export_cases import Mobile
 from instant_nets import Mixed, Normalized, fitted_to_noise, smooth
-from small_nets import SPEC, Residual, small_teacher
+from small_nets import SPEC, Residual, canonical, small_teacher
 from torch import nn
 
 from dfq.budget import Budget
@@ -19,7 +19,6 @@ from dfq.post_training import Bench
 from dfq.progress import Silent
 from dfq.scheme import make_scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 def seeded(net) -> nn.Module:
@@ -31,7 +30,7 @@ def student_and_reference(net, bits=3):
     teacher = Teacher(fitted_to_noise(seeded(net)), SPEC)
     student = calibrate(quantize(teacher, make_scheme("deploy", bits=bits)), smooth())
     calibrate_from_moments(student, SPEC)
-    return student.eval(), trace(teacher.model, SPEC).requires_grad_(False)
+    return student.eval(), canonical(teacher.model, SPEC).requires_grad_(False)
 
 
 def largest_difference(student, reference, moment: int) -> float:
@@ -102,5 +101,5 @@ def test_a_network_without_batch_norm_stays_as_it_is():
     teacher = small_teacher(Mixed())
     student = calibrate(quantize(teacher, make_scheme("deploy", bits=3)), smooth())
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    correct_from_moments(student, trace(teacher.model, SPEC), SPEC)
+    correct_from_moments(student, canonical(teacher.model, SPEC), SPEC)
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())

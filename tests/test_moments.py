@@ -4,19 +4,18 @@ import pytest
 import torch
 from export_cases import Mobile
 from instant_nets import Mixed, Normalized, fitted_to_noise, noise
-from small_nets import SPEC, PreActivation, Residual, plain, small_teacher
+from small_nets import SPEC, PreActivation, Residual, canonical, plain, small_teacher
 from torch import nn
 
 from dfq.bias_correction import output_moments
 from dfq.calibrate import calibrate, calibrate_weights
 from dfq.convert import activation_quantizers, quantize, weight_quantizers
 from dfq.errors import DfqError
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import channel_moments, matrix_calls
 from dfq.moments import MomentInterpreter, calibrate_from_moments
 from dfq.scheme import make_scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 def noise_teacher(net=Normalized):
@@ -49,7 +48,7 @@ def test_the_student_knows_the_moments_of_layers_with_batch_norm(net, layers):
 
 def test_moments_are_the_statistics_of_the_folded_layers():
     teacher = noise_teacher()
-    reference = trace(teacher.model, SPEC)
+    reference = canonical(teacher.model, SPEC)
     measured = output_moments(reference, noise(256))
     for name in known_layers(reference):
         moments = matrix_calls(reference)[name].meta[OUTPUT_MOMENTS]
@@ -62,7 +61,7 @@ def test_moments_are_the_statistics_of_the_folded_layers():
 def test_a_dead_channel_has_no_spread_and_batch_norm_may_lack_parameters():
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(392, 5)).eval()
     model[1].running_var.copy_(torch.tensor([0.0, 4.0]))
-    mean, deviation = matrix_calls(trace(model, SPEC))["0"].meta[OUTPUT_MOMENTS]
+    mean, deviation = matrix_calls(canonical(model, SPEC))["0"].meta[OUTPUT_MOMENTS]
     torch.testing.assert_close(mean, torch.zeros(2))
     torch.testing.assert_close(deviation, torch.tensor([0.0, 1.0]))
 

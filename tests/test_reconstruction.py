@@ -6,7 +6,7 @@ import pytest
 import torch
 from instant_nets import Mixed
 from reconstruction_cases import images, pair
-from small_nets import SPEC, PreActivation, Residual, lived_in, plain
+from small_nets import SPEC, PreActivation, Residual, canonical, lived_in, plain
 from torch import nn
 
 from dfq.budget import Budget
@@ -22,7 +22,6 @@ from dfq.reconstruction.learned_rounding import LearnedRounding
 from dfq.reconstruction.store import store_outputs
 from dfq.scheme import QuantSpec, make_scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 FEW = FitSettings(iterations=40, batch_size=8)
 
@@ -31,7 +30,7 @@ FEW = FitSettings(iterations=40, batch_size=8)
 @pytest.mark.parametrize("scheme", ["deploy", "paper-qat", "paper-ptq"])
 def test_blocks_in_sequence_are_the_networks(make, scheme):
     teacher, student = pair(make, scheme=scheme)
-    reference = trace(teacher.model, SPEC)
+    reference = canonical(teacher.model, SPEC)
     blocks = cut_into_blocks(student, reference)
     quantized = exact = images(4)
     for block in blocks:
@@ -45,7 +44,7 @@ def test_blocks_in_sequence_are_the_networks(make, scheme):
 def test_large_maps_take_fewer_images_per_iteration(side, expected):
     spec = replace(SPEC, size=(3, side, side))
     student = quantize(Teacher(lived_in(plain()), spec), make_scheme(bits=4))
-    first = cut_into_blocks(student, trace(plain(), spec))[0]
+    first = cut_into_blocks(student, canonical(plain(), spec))[0]
     assert images_per_iteration(first, FitSettings()) == expected
     assert images_per_iteration(first, FitSettings(batch_size=2)) == min(expected, 2)
 
@@ -59,7 +58,7 @@ def test_a_gpu_is_given_as_many_images_as_published():
 
 def test_a_residual_block_stays_whole():
     teacher, student = pair(Residual)
-    blocks = cut_into_blocks(student, trace(teacher.model, SPEC))
+    blocks = cut_into_blocks(student, canonical(teacher.model, SPEC))
     assert ("conv1", "conv2") in [block.layers for block in blocks]
 
 
@@ -108,7 +107,7 @@ def fitted_layer(size: float, iterations: int = 200) -> tuple[float, torch.Tenso
     inputs = 2 + torch.randn(64, 3, 4, 4, generator=generator)  # with a mean, roundings must make up for each other
     teacher = Teacher(nn.Sequential(nn.Flatten(), layer), spec)
     student = calibrate(quantize(teacher, make_scheme("paper-qat", bits=3)), inputs).eval()
-    (block,) = cut_into_blocks(student, trace(teacher.model, spec))
+    (block,) = cut_into_blocks(student, canonical(teacher.model, spec))
     data = BlockData(inputs, inputs, block.teacher(inputs).detach())
     nearest = (block.student(inputs) - data.targets).square().mean().item()
     fit, generator = FitSettings(iterations=iterations, batch_size=32), torch.Generator().manual_seed(1)
@@ -242,7 +241,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         reconstruct(student, teacher, images(), FEW, checkpoint=path, progress=KillsAtSecondBlock())
     _, resumed = pair(Residual)
     history = reconstruct(resumed, teacher, images(), FEW, checkpoint=path)
-    assert len(history.blocks) == len(cut_into_blocks(resumed, trace(teacher.model, SPEC)))
+    assert len(history.blocks) == len(cut_into_blocks(resumed, canonical(teacher.model, SPEC)))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor)
 

@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 import torch
-from small_nets import SPEC, Residual, lived_in, small_teacher
+from small_nets import SPEC, Residual, lived_in, small_teacher, trainable
 from torch.func import functional_call
 
 from dfq.batch import Batch
@@ -15,7 +15,6 @@ from dfq.convert import quantize
 from dfq.losses import jensen_shannon
 from dfq.retention import RetainingDistillation
 from dfq.scheme import make_scheme
-from dfq.trace import trace_in_place
 
 SMALL = RetainConfig(latent=16, width=16, warm_up=2, student_steps=3, memory_batches=1, push_every=1, push_share=2)
 
@@ -61,7 +60,7 @@ class TestObjective:
             assert numeric == pytest.approx((gradient * direction).sum().item(), rel=1e-4, abs=1e-7)
 
     def test_a_cut_gradient_would_be_another_one(self, teacher):
-        student = trace_in_place(lived_in(Residual(), seed=5), SPEC)
+        student = trainable(lived_in(Residual(), seed=5), SPEC)
         batch, objective = Batch(images()), RetainingDistillation()
         loss = objective(student.eval(), batch, teacher)["retention_after"]
         found = torch.autograd.grad(loss, list(student.parameters()), allow_unused=True)
@@ -87,14 +86,14 @@ class TestObjective:
         assert any(not torch.allclose(whole[name], 2 * replay[name]) for name in whole)
 
     def test_statistics_learn_from_the_two_half_batches_alone(self, teacher):
-        student = trace_in_place(lived_in(Residual(), seed=5), SPEC).train()
+        student = trainable(lived_in(Residual(), seed=5), SPEC).train()
         norm = student.get_submodule("stem_norm")
         before = int(norm.num_batches_tracked)
         RetainingDistillation()(student, Batch(images()), teacher)
         assert int(norm.num_batches_tracked) == before + 2
 
     def test_names_and_the_released_program(self, teacher):
-        student = trace_in_place(lived_in(Residual(), seed=5), SPEC).eval()
+        student = trainable(lived_in(Residual(), seed=5), SPEC).eval()
         losses = RetainingDistillation()(student, Batch(images()), teacher)
         assert set(losses) == {"acquisition", "retention", "retention_after"}
         expected = (student(images()[4:]) - teacher(images()[4:])).abs().mean()

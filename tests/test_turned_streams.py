@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dfq.calibrate import calibrate, quantizers_in_mode
 from dfq.calibration import METHODS
 from dfq.convert import quantize
-from dfq.fold import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
 from dfq.linear_streams import find_linear_streams
 from dfq.pipeline import quantize_model

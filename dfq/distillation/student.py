@@ -7,9 +7,9 @@ from torch import Tensor, fx, nn
 
 from dfq.distillation.inherit import inherit
 from dfq.errors import DfqError
+from dfq.graph.capture import capture
 from dfq.models.registry import build
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 WAY_OUT = "choose another --student: any name that --arch takes, or a factory of yours, net.py:make_student"
 
@@ -51,8 +51,8 @@ def make_student(arch: str, teacher: Teacher, seed: int, *, from_teacher: bool =
     classes = _answers(model, teacher, arch).shape[-1]
     if classes != teacher.num_classes:
         raise DfqError(f"student {arch} with {classes} classes", f"the teacher's {teacher.num_classes}", WAY_OUT)
-    graph = trace_in_place(model, teacher.input_spec)
-    inherited = from_teacher and inherit(model, teacher.model)
+    graph = capture(model, teacher.input_spec, trains=True)
+    inherited = from_teacher and inherit(model, teacher.original)
     return FloatStudent(arch, model, graph.requires_grad_(True), inherited)
 
 

@@ -1,14 +1,16 @@
 """A network with a larger head, and the view of it that still has the old classes alone."""
 
 import copy
+import operator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from dfq.errors import DfqError
+from dfq.graph.capture import capture
+from dfq.graph.shapes import propagate_shapes
 from dfq.teacher import Teacher
-from dfq.trace import trace_in_place
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class Grown:
 
     Attributes:
         model: logits (N, old + new classes).
-        graph: its trace, from which features are read.
-        old: the trace of its first logits (N, old classes): what stands beside the teacher.
+        graph: its graph of layers, from which features are read.
+        old: the graph of its first logits (N, old classes): what stands beside the teacher.
         head: the classifier.
         old_classes: how many there were.
     """
@@ -30,24 +32,15 @@ class Grown:
     old_classes: int
 
 
-class _OldClasses(nn.Module):
-    def __init__(self, network: nn.Module, count: int):
-        super().__init__()
-        self.network, self.count = network, count
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)[:, : self.count]
-
-
 def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
     """A copy of the teacher with `new_classes` more logits behind the old ones.
 
     Old logits stay as they are, up to rounding; new rows of the head start as random as those of a new layer.
 
     Raises:
-        DfqError: the last layer is no `nn.Linear` of the teacher's classes, or the network does not trace.
+        DfqError: the last layer is no `nn.Linear` of the teacher's classes, or the network cannot be captured.
     """
-    model = copy.deepcopy(teacher.model).requires_grad_(True)
+    model = copy.deepcopy(teacher.original).requires_grad_(True)
     heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     if not heads or heads[-1][1].out_features != teacher.num_classes:
         raise DfqError(
@@ -60,9 +53,18 @@ def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, larger)
     spec = teacher.input_spec
-    graph = trace_in_place(model, spec)
-    old = trace_in_place(_OldClasses(model, teacher.num_classes), spec)
+    graph = capture(model, spec, trains=True)
+    old = _first_logits(graph, teacher.num_classes)
+    propagate_shapes(old, spec.size)
     return Grown(model, graph, old, larger, teacher.num_classes)
+
+
+def _first_logits(network: fx.GraphModule, count: int) -> fx.GraphModule:
+    """The same layers; the result is the first `count` logits."""
+    graph = fx.Graph()
+    logits = graph.graph_copy(network.graph, {})
+    graph.output(graph.call_function(operator.getitem, (logits, (slice(None), slice(count)))))
+    return fx.GraphModule(network, graph)
 
 
 def _with_more_rows(head: nn.Linear, count: int, seed: int) -> nn.Linear:

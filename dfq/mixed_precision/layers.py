@@ -6,7 +6,6 @@ from dfq.errors import DfqError
 from dfq.placement import plan
 from dfq.scheme import BITS, Scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Layers:
 
 
 def layers_of(teacher: Teacher, scheme: Scheme) -> Layers:
-    """Raises `DfqError` where the network does not trace, or all its layers are fixed."""
-    network = trace(teacher.model, teacher.input_spec)
+    """Raises `DfqError` where all its layers are fixed."""
+    network = teacher.traced
     low, high = (plan(network, replace(scheme, weight_bits=bits)).weights for bits in (BITS[0], BITS[-1]))
     counts = {layer: network.get_submodule(layer).weight.numel() for layer in low}  # type: ignore[operator, union-attr]
     layers = Layers(counts, {layer: spec.bits for layer, spec in low.items() if spec.bits == high[layer].bits})

@@ -16,7 +16,6 @@ from dfq.progress import Progress, Silent
 from dfq.ranges import RANGES
 from dfq.scheme import Scheme
 from dfq.teacher import Teacher
-from dfq.trace import trace
 from dfq.train import TrainSettings
 
 Grids = Mapping[str, Mapping[int, FakeQuantize]]  # layer → bits → the fitted grid of its weight
@@ -59,7 +58,7 @@ def weight_sensitivity(
     Raises:
         DfqError: weights or answers that are not finite.
     """
-    network = trace(teacher.model, teacher.input_spec).to(teacher.device).requires_grad_(False)
+    network = copy.deepcopy(teacher.traced)
     budget, batches = budget or Budget(), images.split(batch_size)
     widths = sum(len(bits) for bits in candidates.values())
     with (progress or Silent()).task("Probing layers", len(candidates) + widths * len(batches)) as task:

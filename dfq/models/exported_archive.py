@@ -27,6 +27,7 @@ RAW_TENSOR = re.compile(r"(weight|tensor)_\d+")
 OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)")
 SIZE_WORDS = "Symbol Integer Add Mul FloorDiv Mod PythonMod CleanDiv Max Min True False positive integer nonnegative"
 SIZE = re.compile(rf"(?:'?[su]\d+'?|\d+|\b(?:{SIZE_WORDS.replace(' ', '|')})\b|[-+(),= ])*")  # names no attribute
+PATHS = re.compile(r"[\w.,;@<>]*")  # the modules around a node: text that torch only splits
 FOREIGN = ("as_custom_obj", "as_graph", "as_operator", "custom_obj", "token")  # arguments and inputs that are no data
 WORDS = frozenset(
     ["none", "tanh", "same", "valid", "constant", "reflect", "replicate", "circular", "nearest", "bilinear", "floor"]
@@ -97,7 +98,8 @@ def _clean_graph(program: dict[str, Any], path: Path) -> dict[str, Any]:
     for node in module["graph"]["nodes"]:
         if not OPERATOR.fullmatch(node["target"]):
             raise _refused(path, f"the operator {node['target']}")
-        node["metadata"] = {}
+        stack = node["metadata"].get("nn_module_stack", "")
+        node["metadata"] = {"nn_module_stack": stack} if stack and PATHS.fullmatch(stack) else {}
     module["metadata"], program["guards_code"] = {}, []
     for call in module["module_call_graph"]:
         signature = call["signature"] if call["fqn"] == "" else None

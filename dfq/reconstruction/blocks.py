@@ -1,13 +1,15 @@
 """Cuts a student and its teacher's trace into the same blocks: what is reconstructed together."""
 
+import operator
 from dataclasses import dataclass
 
-from torch import fx, nn
+from torch import fx
 
-from dfq.operators import is_quantizer
+from dfq.graph.shapes import EXAMPLES
+from dfq.operators import is_quantizer, is_tensor
 from dfq.quant_layers import MATRIX_LAYERS
 
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+CONTAINERS = tuple(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict"))
 MOST_LAYERS = 12  # of a module that counts as one block; larger ones are cut inside (a whole encoder)
 
 
@@ -18,7 +20,7 @@ class Block:
     Attributes:
         name: of its module, such as "layer1.0", or of its first layer.
         student: quantized input → quantized output; shares the student's layers and quantizers.
-        teacher: the same piece of the full-precision trace.
+        teacher: the same piece in full precision.
         layers: names of its convolutions and linear layers.
         quantizers: names of the activation quantizers in it, as submodules of `student`.
     """
@@ -33,12 +35,13 @@ class Block:
 def cut_into_blocks(student: fx.GraphModule, reference: fx.GraphModule) -> list[Block]:
     """The blocks in order: stem, each residual (or inverted residual, or encoder) block, head.
 
-    A cut is a place where one tensor alone carries everything; pieces of one module stay together, so that a block's
-    output is what the network adds up. Networks without such places are one block.
+    A cut is a place where one tensor alone, with a row for each image, carries everything; pieces of one module stay
+    together, so that a block's output is what the network adds up. Networks without such places are one block. What
+    does not depend on the images (parameters, the number of images) is made anew in each block that needs it.
 
     Args:
         student: of `dfq.convert.quantize`.
-        reference: `dfq.trace.trace` of its teacher: nodes have the same names, but there are no quantizers.
+        reference: `Teacher.traced`: nodes have the same names, but there are no quantizers.
     """
     pieces = _by_module(student, _pieces(student))
     blocks, entry = [], _placeholder(student)
@@ -54,21 +57,31 @@ def _placeholder(network: fx.GraphModule) -> fx.Node:
 
 def _pieces(student: fx.GraphModule) -> list[list[fx.Node]]:
     """The nodes behind the input, split wherever only one tensor is still needed; each piece has a matrix layer."""
-    nodes = [n for n in student.graph.nodes if n.op not in ("placeholder", "output")]
+    nodes = [n for n in student.graph.nodes if n.op in ("call_module", "call_function") and is_tensor(n)]
     place = {node: index for index, node in enumerate(nodes)}
-    last_use = {n: max((place.get(user, len(nodes)) for user in n.users), default=-1) for n in nodes}
-    input_end = max(place[user] for user in _placeholder(student).users)
+    last_use = {n: max((place.get(user, len(nodes)) for user in _tensor_users(n)), default=-1) for n in nodes}
+    input_end = max(place[user] for user in _tensor_users(_placeholder(student)))
     pieces: list[list[fx.Node]] = [[]]
     alive: set[fx.Node] = set()
     for index, node in enumerate(nodes):
         before = nodes[index - 1]
-        may_cut = index > input_end + 1 and alive == {before} and any(_is_layer(n, student) for n in pieces[-1])
+        may_cut = index > input_end + 1 and alive == {before} and _has_a_row_for_each_image(before)
         # A layer begins a piece, and so does a residual block, whose input has several readers.
-        if may_cut and (_is_layer(node, student) or len(before.users) > 1):
+        begins = _is_layer(node, student) or len(before.users) > 1
+        if may_cut and begins and any(_is_layer(n, student) for n in pieces[-1]):
             pieces.append([])
         pieces[-1].append(node)
         alive = {n for n in (*alive, node) if last_use[n] > index}
     return pieces
+
+
+def _tensor_users(node: fx.Node) -> list[fx.Node]:
+    return [user for user in node.users if is_tensor(user) or user.op == "output"]
+
+
+def _has_a_row_for_each_image(node: fx.Node) -> bool:
+    shape = getattr(node.meta["tensor_meta"], "shape", ())  # a tuple of tensors has none
+    return bool(shape) and shape[0] == EXAMPLES
 
 
 def _by_module(student: fx.GraphModule, pieces: list[list[fx.Node]]) -> list[tuple[str, list[fx.Node]]]:
@@ -126,9 +139,21 @@ def _unquantized(node: fx.Node) -> fx.Node:
 def _subgraph(network: fx.GraphModule, entry: fx.Node, nodes: list[fx.Node]) -> fx.GraphModule:
     graph = fx.Graph()
     copies = {entry: graph.placeholder("block_input")}
+
+    def copied(node: fx.Node) -> fx.Node:
+        if node not in copies:
+            is_count = node.op == "call_method" and node.target == "size"
+            copies[node] = _image_count(node, copies[entry], graph) if is_count else graph.node_copy(node, copied)
+        return copies[node]
+
     for node in nodes:
-        copies[node] = graph.node_copy(node, lambda n: copies[n])
-        if node.op == "call_method" and node.target == "view":
-            copies[node].target = "reshape"  # blocks get their inputs in another memory order
+        copied(node)
     graph.output(copies[nodes[-1]])
     return fx.GraphModule(network, graph)
+
+
+def _image_count(node: fx.Node, entry: fx.Node, graph: fx.Graph) -> fx.Node:
+    """How many rows a tensor of the network has, told from the images that a block reads."""
+    count = graph.call_method("size", (entry, 0))
+    rows = node.args[0].meta["tensor_meta"].shape[0]  # type: ignore[union-attr]
+    return count if rows == EXAMPLES else graph.call_function(operator.mul, (count, rows // EXAMPLES))

@@ -1,39 +1,67 @@
-"""Removes BatchNorm from a traced network without changing what it computes."""
+"""Removes BatchNorm from a captured network without changing what it computes."""
 
 import torch
 from torch import Tensor, fx, nn
 
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 FOLDABLE = (nn.Conv2d, nn.Linear)
+WAS_NORM = "was_norm"  # attribute of a convolution that was a BatchNorm
 OUTPUT_MOMENTS = "output_moments"  # in a node's meta: (mean, standard deviation) of its output, (C,) each
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:
     """Folds every evaluation-mode BatchNorm into the layer whose only reader it is, in place.
 
-    A BatchNorm2d behind something else (a concatenation, an addition) becomes a depthwise 1×1 convolution: the same
-    affine map per channel, for which integer kernels exist. A lone factor per channel is exact on any per-channel grid.
-    The node that now computes a BatchNorm's output remembers its moments under `OUTPUT_MOMENTS`.
+    That is exact only where BatchNorm normalises the layer's output channels. Behind anything else (a concatenation, an
+    addition, an activation) it becomes a depthwise 1×1 convolution of its own: the same affine map per channel, for
+    which integer kernels exist. A lone factor per channel is exact on any per-channel grid. The node that now computes
+    a BatchNorm's output remembers its moments under `OUTPUT_MOMENTS`.
     """
     modules = dict(graph_module.named_modules())
     for node in list(graph_module.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(norm, BATCH_NORMS) or norm.running_var is None:
+        if not isinstance(norm, BATCH_NORMS):
             continue
         before = node.args[0]
         layer = modules.get(str(before.target)) if before.op == "call_module" else None
-        if isinstance(layer, FOLDABLE) and len(before.users) == 1 and _calls(graph_module, before.target) == 1:
+        if _folds(layer, before, node) and _calls(graph_module, before.target) == 1:
             _fold(layer, norm)
             before.meta[OUTPUT_MOMENTS] = _moments(norm)
             node.replace_all_uses_with(before)
             graph_module.graph.erase_node(node)
-        elif isinstance(norm, nn.BatchNorm2d):
-            replacement = _as_convolution(norm)
-            parent, _, name = str(node.target).rpartition(".")
-            setattr(graph_module.get_submodule(parent), name, replacement)
-            modules[str(node.target)] = replacement
-            node.meta[OUTPUT_MOMENTS] = _moments(norm)
+        elif _rank(node) in (2, 3, 4):
+            _replace(node, norm, graph_module)
     graph_module.recompile()
+
+
+def _folds(layer: nn.Module | None, before: fx.Node, norm: fx.Node) -> bool:
+    """Whether the BatchNorm normalises the output channels of the layer in front of it, which nobody else reads."""
+    is_along = isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and _rank(norm) == 2)
+    return is_along and len(before.users) == 1
+
+
+def _rank(node: fx.Node) -> int:
+    return len(node.meta["tensor_meta"].shape)
+
+
+def _replace(node: fx.Node, norm: nn.Module, graph_module: fx.GraphModule) -> None:
+    """A depthwise 1×1 convolution in place of a BatchNorm; tensors (N, C) and (N, C, L) get the missing dimensions."""
+    name, graph, missing = f"{node.target}", graph_module.graph, 4 - _rank(node)
+    if not isinstance(graph_module.get_submodule(name), nn.Conv2d):
+        graph_module.set_submodule(name, _as_convolution(norm))
+    with graph.inserting_before(node):
+        source = node.args[0]
+        for _ in range(missing):
+            source = graph.call_function(torch.unsqueeze, (source, -1))
+            source.meta = {**node.meta}
+        call = graph.call_module(name, (source,))
+        call.meta = {**node.meta, OUTPUT_MOMENTS: _moments(norm)}
+        result = call
+        for _ in range(missing):
+            result = graph.call_function(torch.squeeze, (result, -1))
+            result.meta = {**node.meta}
+    node.replace_all_uses_with(result)
+    graph.erase_node(node)
 
 
 def _calls(graph_module: fx.GraphModule, target) -> int:
@@ -72,11 +100,12 @@ def _fold(layer: nn.Module, norm: nn.Module) -> None:
     layer.bias = nn.Parameter(bias.to(layer.weight.dtype))
 
 
-def _as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
+def _as_convolution(norm: nn.Module) -> nn.Conv2d:
     factor, offset = _affine(norm)
     channels = norm.num_features
     convolution = nn.Conv2d(channels, channels, 1, groups=channels, device=norm.running_mean.device).eval()
     with torch.no_grad():
         convolution.weight.copy_(factor.view(-1, 1, 1, 1))
         convolution.bias.copy_(offset)
+    setattr(convolution, WAS_NORM, True)
     return convolution

@@ -1,0 +1,147 @@
+"""The census: what becomes of many architectures at 8 bits, a row for each.
+
+    python benchmarks/zoo.py LIST [--out benchmarks/results/zoo.json] [--files] [--only NAME …]
+
+LIST is a file of names, one a line (`torchvision/resnet18`, `timm/vit_tiny_patch16_224`), such as zoo_names.txt. Each
+network has random weights and runs in a process of its own; a row that is there already is not measured again. Columns:
+seconds of the capture (which compares the captured graph with the module on 1, 2 and 5 random images, or refuses), the
+part of the multiply–accumulates of layers that runs on integers for `ort-cpu`, the same with every choice for the sake
+of speed switched off, and the parts in floating point by reason. With --files: sizes of both files, and how often the
+8-bit file in ONNX Runtime answers as its student does on 16 random images.
+"""
+
+import argparse
+import json
+import multiprocessing
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from dfq import targets
+from dfq.calibrate import calibrate, snap_biases
+from dfq.convert import quantize
+from dfq.coverage import measure_coverage
+from dfq.export import export_float_onnx, export_onnx, validate
+from dfq.files import replacing
+from dfq.graph.capture import random_images
+from dfq.input_spec import InputSpec
+from dfq.models.registry import build, published_input_spec
+from dfq.scheme import make_scheme
+from dfq.teacher import Teacher
+
+HERE = Path(__file__).parent
+SECONDS = 600  # for one network
+IMAGES = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("list", type=Path)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "zoo.json")
+    parser.add_argument("--files", action="store_true")
+    parser.add_argument("--only", nargs="*")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # before the first fork
+    rows = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for name in options.list.read_text().split():
+        if options.only and name not in options.only:
+            continue
+        row = rows.get(name, {})
+        if row.get("files") is None if options.files and "refused" not in row else not row:
+            rows[name] = _in_a_process(name, options.files)
+            print(name, json.dumps(rows[name]), flush=True)
+            with replacing(options.out) as temporary:
+                temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    print(summary(rows))
+
+
+def _in_a_process(name: str, files: bool) -> dict:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=_measure_into, args=(name, files, results))
+    process.start()
+    try:
+        return results.get(timeout=SECONDS)
+    except Exception:
+        return {"refused": f"no answer within {SECONDS} s"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _measure_into(name: str, files: bool, results) -> None:
+    try:
+        results.put(measure(name, files))
+    except BaseException as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        results.put(
+            {"refused": f"{type(error).__name__}: {str(error)[:300]} ({Path(frame.filename).name}:{frame.lineno})"}
+        )
+
+
+def measure(name: str, files: bool) -> dict:
+    torch.manual_seed(0)
+    model = build(name).eval()
+    spec = published_input_spec(name)
+    assert isinstance(spec, InputSpec)
+    start = time.monotonic()
+    teacher = Teacher(model, spec)
+    seconds = time.monotonic() - start
+    student = quantize(teacher, make_scheme("deploy", bits=8))
+    coverage = measure_coverage(student)
+    row = {
+        "seconds": round(seconds, 1),
+        "share": round(coverage.share_of_macs, 4),
+        "share_of_weights": round(coverage.share_of_weights, 4),
+        "share_all": round(_share_without_choices(teacher), 4),
+        "in_float": {reason: round(share, 4) for reason, share in coverage.float_shares().items()},
+        "not_recognised": coverage.not_recognised,
+        "files": _files(teacher, student, spec) if files else None,
+    }
+    return row
+
+
+def _share_without_choices(teacher: Teacher) -> float:
+    default = targets.TARGETS[targets.DEFAULT_TARGET]
+    targets.TARGETS[targets.DEFAULT_TARGET] = replace(default, least_products=0)
+    try:
+        return measure_coverage(quantize(teacher, make_scheme("deploy", bits=8))).share_of_macs
+    finally:
+        targets.TARGETS[targets.DEFAULT_TARGET] = default
+
+
+def _files(teacher: Teacher, student, spec: InputSpec) -> dict:
+    images = random_images(student, spec, IMAGES)
+    calibrate(student.eval(), images, ranges="minmax", batch_size=4)
+    snap_biases(student)
+    with TemporaryDirectory() as folder:
+        file = export_onnx(student, Path(folder) / "model.onnx", spec)
+        twin = export_float_onnx(teacher.model, Path(folder) / "float.onnx", spec)
+        found = validate(file, student, images, teacher=teacher, float_path=twin, threads=1)
+    size = found.size_bytes
+    return {
+        "size_ratio": round(size["onnx"] / size["float_onnx"], 4),
+        "agreement": found.agreement["onnx_student"]["synthetic"],
+        "error_steps": round(found.error_steps["max"], 3),
+    }
+
+
+def summary(rows: dict) -> str:
+    """Of a whole list; a refused network has the share 0."""
+    shares = [row.get("share", 0.0) for row in rows.values()]
+    everything = [row.get("share_all", 0.0) for row in rows.values()]
+    whole = sum(share >= 0.95 for share in shares)
+    refused = [name for name, row in rows.items() if "refused" in row]
+    return (
+        f"{len(rows)} networks, {len(rows) - len(refused)} convert, {whole} with at least 95 % of their "
+        f"multiply–accumulates on integers; mean share {sum(shares) / len(rows):.3f}, without choices for the sake of "
+        f"speed {sum(everything) / len(rows):.3f}; refused: {', '.join(refused) or 'none'}"
+    )
+
+
+if __name__ == "__main__":
+    main()

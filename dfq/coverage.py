@@ -1,0 +1,164 @@
+"""How much of a network runs on integers: its layers by multiply–accumulates and by weights, the rest with reasons."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from torch import fx, nn
+
+from dfq.calibrate import input_quantizer
+from dfq.graph.aten_layers import ATEN, FLOAT_LAYERS
+from dfq.graph.shapes import EXAMPLES
+from dfq.operators import is_tensor
+from dfq.quant_layers import QUANTIZED_LAYERS
+
+LEAST_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of every answer says so
+NOT_RECOGNISED = "not recognised as a layer"
+NO_KERNEL = "no integer kernel for this kind of layer"
+COMPUTED_WEIGHT = "its weight is computed from the images"
+NOT_QUANTIZED = "the scheme does not quantize what it reads"
+ATTENTION = (ATEN.scaled_dot_product_attention.default,)
+PRODUCTS = (ATEN.bmm.default, ATEN.baddbmm.default, ATEN.matmul.default, ATEN.mm.default, ATEN.addmm.default)
+WITH_SUMMAND = (ATEN.baddbmm.default, ATEN.addmm.default)
+CONVOLUTIONS = (
+    ATEN.conv2d.default,
+    ATEN.conv2d.padding,
+    ATEN.linear.default,
+)  # left over where weights are no constants
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """One layer.
+
+    Attributes:
+        macs: multiply–accumulates for one image.
+        weights: number of weights.
+        reason: why it computes in floating point; None: it runs on integers.
+    """
+
+    name: str
+    type: str
+    macs: int
+    weights: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The layers with weights of a network.
+
+    Attributes:
+        layers: in the order of the graph; a layer that is called twice counts once, with all its work.
+        attention_macs: multiply–accumulates of products of two activations, for one image: they have no weights, count
+            in neither share, and run in floating point.
+    """
+
+    layers: tuple[LayerCoverage, ...]
+    attention_macs: int = 0
+
+    @property
+    def share_of_macs(self) -> float:
+        """The part of the multiply–accumulates whose layer reads and holds integers, in [0, 1]."""
+        return self._share("macs")
+
+    @property
+    def share_of_weights(self) -> float:
+        """The part of the weights that are held as integers and multiplied with integers, in [0, 1]."""
+        return self._share("weights")
+
+    def _share(self, what: str) -> float:
+        total = sum(getattr(layer, what) for layer in self.layers)
+        return sum(getattr(layer, what) for layer in self.layers if layer.reason is None) / max(total, 1)
+
+    @property
+    def not_recognised(self) -> list[str]:
+        """Names of layers with weights that nothing here knows."""
+        return [layer.name for layer in self.layers if layer.reason == NOT_RECOGNISED]
+
+    def float_shares(self) -> dict[str, float]:
+        """Reason → the part of the multiply–accumulates in floating point for it, largest first."""
+        total, sums = sum(layer.macs for layer in self.layers), Counter[str]()
+        for layer in self.layers:
+            if layer.reason is not None:
+                sums[layer.reason] += layer.macs
+        return {reason: macs / max(total, 1) for reason, macs in sums.most_common()}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "share_of_macs": self.share_of_macs,
+            "share_of_weights": self.share_of_weights,
+            "float_shares": self.float_shares(),
+            "attention_macs": self.attention_macs,
+            "not_recognised": self.not_recognised,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+def measure_coverage(student: fx.GraphModule) -> Coverage:
+    """What of a student (`dfq.convert.quantize`) runs on integers."""
+    modules = dict(student.named_modules())
+    found: dict[str, LayerCoverage] = {}
+    attention = 0
+    for node in student.graph.nodes:
+        if not is_tensor(node):
+            continue
+        row = _layer(node, modules) or _unknown_layer(node, student)
+        if row is not None:
+            before = found.get(row.name)
+            macs = row.macs + (before.macs if before else 0)
+            reason = row.reason or (before.reason if before else None)
+            found[row.name] = LayerCoverage(row.name, row.type, macs, row.weights, reason)
+        elif node.target in (*ATTENTION, *PRODUCTS):
+            attention += _attention_macs(node)
+    return Coverage(tuple(found.values()), attention)
+
+
+def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None:
+    layer = modules.get(str(node.target)) if node.op == "call_module" else None
+    if not isinstance(layer, tuple(QUANTIZED_LAYERS.values())):
+        return None
+    weight: Any = layer.weight
+    reads_integers = input_quantizer(node, modules) is not None
+    reason = layer.float_reason or (None if reads_integers else NOT_QUANTIZED)
+    kind = type(layer).__name__.removeprefix("Quant")
+    return LayerCoverage(f"{node.target}", kind, _values(node) * weight[0].numel(), weight.numel(), reason)
+
+
+def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | None:
+    """An operator with weights that stayed one: no row of the tables made a layer of it."""
+    operators = (*FLOAT_LAYERS, *CONVOLUTIONS, *PRODUCTS)
+    if node.op != "call_function" or node.target not in operators:
+        return None
+    sources = [source for source in node.all_input_nodes if is_tensor(source)]
+    if node.target in WITH_SUMMAND:
+        sources = [source for source in sources if source is not node.args[0]]
+    stored = [source for source in sources if source.op == "get_attr" and source.meta["tensor_meta"].shape.numel() > 1]
+    matrices = [source for source in stored if len(source.meta["tensor_meta"].shape) >= 2]
+    is_convolution = node.target in (*FLOAT_LAYERS, *CONVOLUTIONS)
+    if not matrices and not is_convolution:
+        return None  # a product of two activations
+    shape = (matrices[0] if matrices else sources[1]).meta["tensor_meta"].shape
+    if node.target in FLOAT_LAYERS:
+        reason = NO_KERNEL
+    else:
+        reason = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
+    transposed = "transpose" in str(node.target)
+    values = _values(sources[0]) if transposed else _values(node)
+    macs = values * (prod(shape[1:]) if is_convolution else shape[-2])
+    name = str(matrices[0].target) if matrices else node.name
+    kind = str(node.target).split(".")[1]
+    return LayerCoverage(name, kind, macs, prod(shape) if matrices else 0, reason)
+
+
+def _attention_macs(node: fx.Node) -> int:
+    first, second = (source.meta["tensor_meta"].shape for source in node.all_input_nodes[:2])
+    products = _values(node.all_input_nodes[0]) * second[-2 if node.target in ATTENTION else -1]
+    return products * (2 if node.target in ATTENTION else 1)
+
+
+def _values(node: fx.Node) -> int:
+    """Of a node's output, for one image."""
+    meta = node.meta["tensor_meta"]
+    return meta.shape.numel() // EXAMPLES if isinstance(getattr(meta, "shape", None), tuple) else 0

@@ -1,0 +1,66 @@
+"""What a program computes from parameters alone: evaluated once, under a name that tells where it comes from."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_flatten, tree_map
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that does not depend on the images.
+
+    Attributes:
+        value: any shape.
+        sources: names of the parameters and buffers that it is made of, in the order of their use.
+        name: of the parameter or buffer that it is; None of one that was computed.
+    """
+
+    value: Tensor
+    sources: tuple[str, ...]
+    name: str | None = None
+
+
+def evaluated(node: fx.Node, values: dict[fx.Node, Any], *, trains: bool) -> Any:
+    """What a call gives whose tensors are all constants: a `Constant`, or a list of them; None for any other call.
+
+    Args:
+        values: node → `Constant`, or what stands for it in the new graph.
+        trains: leave what depends on parameters with a gradient.
+    """
+    arguments = [values[n] for n in node.all_input_nodes]
+    if not all(_is_constant(value) for value in arguments) or torch.Tag.nondeterministic_seeded in getattr(
+        node.target, "tags", ()
+    ):
+        return None
+    constants = list(_constants(arguments))
+    if trains and any(constant.value.requires_grad for constant in constants):
+        return None
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: tree_map(_value, values[n], is_leaf=_is_leaf))
+    with torch.no_grad():
+        result = node.target(*args, **kwargs)  # type: ignore[operator]
+    sources = tuple(dict.fromkeys(source for constant in constants for source in constant.sources))
+    if isinstance(result, Tensor):
+        return Constant(result, sources)
+    is_tensors = isinstance(result, (tuple, list)) and all(isinstance(each, Tensor) for each in result)
+    return [Constant(each, sources) for each in result] if is_tensors else None
+
+
+def _is_leaf(value: Any) -> bool:
+    return isinstance(value, Constant)
+
+
+def _value(value: Any) -> Any:
+    return value.value if isinstance(value, Constant) else value
+
+
+def _is_constant(value: Any) -> bool:
+    return all(isinstance(leaf, Constant) for leaf in tree_flatten(value, is_leaf=_is_leaf)[0])
+
+
+def _constants(values: Iterable[Any]) -> Iterator[Constant]:
+    for value in values:
+        yield from tree_flatten(value, is_leaf=_is_leaf)[0]
