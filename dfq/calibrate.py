@@ -129,7 +129,9 @@ def snap_biases(student: fx.GraphModule) -> None:
     for node in student.graph.nodes:
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
         source = input_quantizer(node, modules)
-        if not isinstance(layer, MATRIX_LAYERS) or layer.float_reason is not None or layer.bias is None or source is None:
+        if not isinstance(layer, MATRIX_LAYERS) or layer.bias is None or source is None:
+            continue
+        if layer.float_reason is not None:
             continue
         step = source.qparams()[0] * layer.weight_quantizer.qparams()[0] / layer.weight_quantizer.spec.refinement
         layer.bias.copy_((layer.bias / step).round() * step)

@@ -140,10 +140,8 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
     if not matrices and not is_convolution:
         return None  # a product of two activations
     shape = (matrices[0] if matrices else sources[1]).meta["tensor_meta"].shape
-    if node.target in FLOAT_LAYERS:
-        reason = NO_KERNEL
-    else:
-        reason = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
+    unknown = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
+    reason = NO_KERNEL if node.target in FLOAT_LAYERS else unknown
     transposed = "transpose" in str(node.target)
     values = _values(sources[0]) if transposed else _values(node)
     macs = values * (prod(shape[1:]) if is_convolution else shape[-2])
@@ -153,8 +151,8 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
 
 
 def _attention_macs(node: fx.Node) -> int:
-    first, second = (source.meta["tensor_meta"].shape for source in node.all_input_nodes[:2])
-    products = _values(node.all_input_nodes[0]) * second[-2 if node.target in ATTENTION else -1]
+    first, second = node.all_input_nodes[-2:] if node.target in WITH_SUMMAND else node.all_input_nodes[:2]
+    products = _values(first) * second.meta["tensor_meta"].shape[-2 if node.target in ATTENTION else -1]
     return products * (2 if node.target in ATTENTION else 1)
 
 

@@ -17,9 +17,9 @@ from torch import Tensor, fx
 
 from dfq.calibrate import SAMPLES_PER_TENSOR, attach_observers, calibrate_weights, fit_range, quantizers_in_mode
 from dfq.convert import activation_quantizers
-from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
+from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS, WAS_NORM
 from dfq.input_spec import InputSpec
-from dfq.layer_outputs import along_channels, is_matrix_layer
+from dfq.layer_outputs import along_channels, channel_moments, is_matrix_layer
 from dfq.operators import QUANTIZERS
 
 PASSES, MAPS = 4, 16  # passes over the network, and maps in each
@@ -80,12 +80,31 @@ class MomentInterpreter(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         is_layer = is_matrix_layer(n, self.network)
+        was_norm = is_layer and getattr(self.network.get_submodule(str(n.target)), WAS_NORM, False)
+        reads_known = self.known.issuperset(n.all_input_nodes)
+        if was_norm and reads_known:
+            self.known.add(n)
+            return self._standardized(super().run_node(n), n)
         if is_layer and OUTPUT_MOMENTS in n.meta:
             self.known.add(n)
             return self._gaussian(n)
-        if not is_layer and self.known.issuperset(n.all_input_nodes):
+        if not is_layer and reads_known:
             self.known.add(n)
         return super().run_node(n)
+
+    def _standardized(self, maps: Tensor, node: fx.Node) -> Tensor:
+        """What a lone BatchNorm makes of drawn maps, with the moments that it is known to give.
+
+        Behind a ReLU, for example, channels keep their one-sided shape.
+        """
+        if OUTPUT_MOMENTS not in node.meta:
+            return maps
+        layer = self.network.get_submodule(str(node.target))
+        mean, deviation = (moment.to(maps) for moment in node.meta[OUTPUT_MOMENTS])
+        found_mean, found_deviation = channel_moments(maps, layer)
+        factor = torch.where(found_deviation > 0, deviation / found_deviation.clamp(min=1e-30), 0.0)
+        offset = mean - factor * found_mean
+        return maps * along_channels(factor, maps, layer) + along_channels(offset, maps, layer)
 
     def _gaussian(self, node: fx.Node) -> Tensor:
         """Maps (MAPS, C, …) of the node's shape, whose channels have its moments."""

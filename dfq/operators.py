@@ -37,6 +37,8 @@ FUNCTIONS: dict[object, Kind] = {
     **dict.fromkeys((torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze), Kind.PASS),
     **dict.fromkeys((torch.unsqueeze, torch.chunk, torch.split, torch.unbind, operator.getitem), Kind.PASS),
     **dict.fromkeys((F.max_pool2d, F.pad, F.channel_shuffle, F.pixel_shuffle), Kind.PASS),
+    torch.ops.aten.upsample_nearest2d.vec: Kind.PASS,
+    torch.ops.aten.leaky_relu.default: Kind.INTEGER,
 }
 
 
@@ -46,19 +48,26 @@ def is_tensor(node: object) -> bool:
 
 
 def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
-    """The row of a node. FLOAT: arithmetic on sizes or with a plain number, padding with something else than zero."""
+    """The row of a node. FLOAT: arithmetic on sizes or with a plain number, padding with a constant other than zero."""
     if not is_tensor(node):
         return Kind.FLOAT
     if node.op == "call_module":
         return MODULES.get(type(graph_module.get_submodule(str(node.target))), Kind.FLOAT)
-    if node.target is F.pad and not _pads_with_zero(node):
+    if node.target is F.pad and not _pads_on_grid(node):
         return Kind.FLOAT
     if node.target in (*ADDITIONS, *PRODUCTS) and not all(is_tensor(argument) for argument in node.args[:2]):
         return Kind.FLOAT
     return FUNCTIONS.get(node.target, Kind.FLOAT) if node.op == "call_function" else Kind.FLOAT
 
 
-def _pads_with_zero(node: fx.Node) -> bool:
+def _pads_on_grid(node: fx.Node) -> bool:
+    """Whether it adds zeros, which every grid holds, or values of the tensor itself."""
+    mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
+    return mode != "constant" or pads_with_zero(node)
+
+
+def pads_with_zero(node: fx.Node) -> bool:
+    """Of a call of `F.pad`."""
     mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
     value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0)
     return mode == "constant" and value in (None, 0, 0.0)

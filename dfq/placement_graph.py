@@ -1,5 +1,6 @@
 """What a placement asks of a graph: who reads a tensor, which operators run on integers, which gain nothing."""
 
+import torch
 from torch import fx, nn
 
 from dfq.graph.fold_batch_norm import WAS_NORM
@@ -128,10 +129,15 @@ class PlacementGraph:
         """Whether it is what a first layer puts out, or an activation of that."""
         while str(node.target) not in self.layers:
             sources = [source for source in node.all_input_nodes if is_tensor(source)]
-            if [source.meta["tensor_meta"].shape for source in sources] != [node.meta["tensor_meta"].shape]:
+            if [_shape(source) for source in sources] != [_shape(node)]:
                 return False
             node = sources[0]
         return str(node.target) in self.first_layers
 
     def is_logits(self, node: fx.Node) -> bool:
         return all(reader.op == "output" for reader in self.readers(node))
+
+
+def _shape(node: fx.Node) -> torch.Size | None:
+    """None of a tuple of tensors."""
+    return getattr(node.meta["tensor_meta"], "shape", None)

@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 from dfq.export.nodes import first, module_of
 from dfq.fake_quant import SharedQuantize
-from dfq.operators import Kind, kind_of
+from dfq.operators import pads_with_zero
 from dfq.quant_layers import QuantConv2d
 
 
-def _zero_padding(node: fx.Node, copied: fx.GraphModule) -> tuple[int, ...] | None:
+def _zero_padding(node: fx.Node) -> tuple[int, ...] | None:
     """(left, right, top, bottom) where `node` pads images with zeros, else None."""
-    if node.target is F.pad and kind_of(node, copied) is Kind.PASS:
+    if node.target is F.pad and pads_with_zero(node):
         pad: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
         return tuple(pad) if len(pad) == 4 and min(pad) >= 0 else None
     return None
@@ -28,7 +28,7 @@ def take_out_paddings(copied: fx.GraphModule) -> dict[str, tuple[int, ...]]:
             continue
         shared = first(node)
         pad = first(shared) if isinstance(module_of(shared, copied), SharedQuantize) else shared
-        padding = _zero_padding(pad, copied)
+        padding = _zero_padding(pad)
         if padding is not None:
             node.replace_input_with(shared, first(pad))
             taken[node.name] = padding

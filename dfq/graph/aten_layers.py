@@ -145,12 +145,8 @@ def _clamp(a: Arguments) -> Call | None:
     return None if function is None else (function, (a["self"],), {})
 
 
-def _add(a: Arguments) -> Call | None:
-    return (operator.add, (a["self"], a["other"]), {}) if a["alpha"] == 1 else None
-
-
-def _sub(a: Arguments) -> Call | None:
-    return (operator.sub, (a["self"], a["other"]), {}) if a["alpha"] == 1 else None
+def _negative(a: Arguments) -> Call:
+    return operator.mul, (a["self"], -1.0), {}
 
 
 def _plain(function: Callable, *names: str, **keywords: str) -> Callable[[Arguments], Call]:
@@ -166,8 +162,9 @@ FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     **dict.fromkeys(
         (ATEN.hardtanh.default, ATEN.hardtanh_.default, ATEN.clamp.default, ATEN.clamp_min.default), _clamp
     ),
-    **dict.fromkeys((ATEN.add.Tensor, ATEN.add_.Tensor), _add),
-    **dict.fromkeys((ATEN.sub.Tensor, ATEN.sub_.Tensor), _sub),
+    **dict.fromkeys((ATEN.add.Tensor, ATEN.add_.Tensor), _plain(operator.add, "self", "other")),  # `alpha`: `WEIGHTED`
+    **dict.fromkeys((ATEN.sub.Tensor, ATEN.sub_.Tensor), _plain(operator.sub, "self", "other")),
+    ATEN.neg.default: _negative,
     **dict.fromkeys((ATEN.mul.Tensor, ATEN.mul_.Tensor), _plain(operator.mul, "self", "other")),
     **dict.fromkeys((ATEN.div.Tensor, ATEN.div_.Tensor), _plain(operator.truediv, "self", "other")),
     **dict.fromkeys((ATEN.sigmoid.default, ATEN.sigmoid_.default), _plain(torch.sigmoid, "self")),
@@ -199,6 +196,7 @@ FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     ATEN.pixel_shuffle.default: _plain(F.pixel_shuffle, "self", "upscale_factor"),
     ATEN.sym_size.int: _plain(torch.Tensor.size, "self", "dim"),
 }
+WEIGHTED = (ATEN.add.Tensor, ATEN.add_.Tensor, ATEN.sub.Tensor, ATEN.sub_.Tensor)  # x ± alpha · y
 DROPOUTS = (
     ATEN.dropout.default, ATEN.dropout_.default, ATEN.feature_dropout.default, ATEN.alpha_dropout.default
 )  # fmt: skip
@@ -207,6 +205,15 @@ IDENTITIES = (
     *DROPOUTS, ATEN.contiguous.default, ATEN.detach.default, ATEN.alias.default, ATEN.lift_fresh_copy.default,
     ATEN.clone.default, ATEN.detach_.default,
 )  # fmt: skip
+
+
+def changes_nothing(function: Callable, args: tuple) -> bool:
+    """Whether a call gives back its first argument: x + 0, x · 1, windows of one pixel."""
+    neutral = {operator.add: 0, operator.sub: 0, operator.mul: 1, operator.truediv: 1}
+    if function in neutral:
+        return isinstance(args[1], (int, float)) and args[1] == neutral[function]
+    return function is F.avg_pool2d and args[1:] == ([1, 1], [1, 1])
+
 
 POOLINGS = (ATEN.adaptive_avg_pool2d.default, ATEN.mean.dim)  # layers or functions, by their sizes
 

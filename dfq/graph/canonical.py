@@ -6,7 +6,9 @@ from torch import fx
 
 from dfq.errors import DfqError
 from dfq.graph.capture import off_by, random_images, same_logits
+from dfq.graph.fold_affine import fold_affine_maps, spell_out_hard_sigmoids
 from dfq.graph.fold_batch_norm import fold_batch_norms
+from dfq.graph.merge_branches import merge_branches
 from dfq.graph.rewrite import CapturedNetwork
 from dfq.graph.shapes import propagate_shapes
 from dfq.input_spec import InputSpec
@@ -15,20 +17,24 @@ from dfq.input_spec import InputSpec
 def folded(network: CapturedNetwork, input_spec: InputSpec) -> fx.GraphModule:
     """A copy of a captured network without BatchNorm, compared with it on random images.
 
-    Every BatchNorm is folded into the layer before it or turned into a depthwise 1×1 convolution. Nodes carry the shape
-    of their output for two images.
+    Every BatchNorm is folded into the layer before it or turned into a depthwise 1×1 convolution, as is every
+    other factor and offset of a channel; convolutions of one
+    tensor that are added up become one. Nodes carry the shape of their output for two images.
 
     Raises:
         DfqError: the copy computes something else.
     """
     copied = copy.deepcopy(network)
     fold_batch_norms(copied)
+    spell_out_hard_sigmoids(copied)
+    fold_affine_maps(copied)
+    merge_branches(copied)
     propagate_shapes(copied, tuple(input_spec.size))
     images = random_images(network, input_spec, 2)
     found, expected = copied(images), network(images)
     if not same_logits(found, expected):
         raise DfqError(
-            f"the network gives other logits once BatchNorm is folded: {off_by(found, expected)}",
+            f"the network gives other logits once it is simplified: {off_by(found, expected)}",
             "the same logits",
             "this is an error of dfq: please report the architecture",
             exit_code=1,

@@ -113,8 +113,9 @@ def check_same(network: nn.Module, original: nn.Module, images: Tensor, name: st
             exit_code=1,
         ) from error
     if found.shape != expected.shape or not same_logits(found, expected):
+        apart = off_by(found, expected)
         raise DfqError(
-            f"{name} gives other logits for {len(images)} images once it is captured as a graph: {off_by(found, expected)}",
+            f"{name} gives other logits for {len(images)} images once it is captured as a graph: {apart}",
             "the same logits",
             "the forward pass may be random or keep state between calls: make it neither, and pass the network again",
             exit_code=1,

@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from dfq.graph.rectified_moments import before_relu
 
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 FOLDABLE = (nn.Conv2d, nn.Linear)
@@ -24,7 +27,7 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
             continue
         before = node.args[0]
         layer = modules.get(str(before.target)) if before.op == "call_module" else None
-        if _folds(layer, before, node) and _calls(graph_module, before.target) == 1:
+        if _folds(layer, before, node) and calls_of(graph_module, before.target) == 1:
             _fold(layer, norm)
             before.meta[OUTPUT_MOMENTS] = _moments(norm)
             node.replace_all_uses_with(before)
@@ -38,6 +41,15 @@ def _folds(layer: nn.Module | None, before: fx.Node, norm: fx.Node) -> bool:
     """Whether the BatchNorm normalises the output channels of the layer in front of it, which nobody else reads."""
     is_along = isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and _rank(norm) == 2)
     return is_along and len(before.users) == 1
+
+
+def _tell_layer_before_relu(source: fx.Node, norm: nn.Module, graph_module: fx.GraphModule) -> None:
+    """Of a ReLU that a BatchNorm reads, the running statistics tell the moments of the layer in front of it, too."""
+    layer = source.args[0] if source.target is F.relu else None
+    if not isinstance(layer, fx.Node) or layer.op != "call_module" or OUTPUT_MOMENTS in layer.meta:
+        return
+    if isinstance(graph_module.get_submodule(str(layer.target)), nn.Conv2d) and len(layer.users) == 1:
+        layer.meta[OUTPUT_MOMENTS] = before_relu(norm.running_mean, norm.running_var)
 
 
 def _rank(node: fx.Node) -> int:
@@ -56,6 +68,7 @@ def _replace(node: fx.Node, norm: nn.Module, graph_module: fx.GraphModule) -> No
             source.meta = {**node.meta}
         call = graph.call_module(name, (source,))
         call.meta = {**node.meta, OUTPUT_MOMENTS: _moments(norm)}
+        _tell_layer_before_relu(node.args[0], norm, graph_module)
         result = call
         for _ in range(missing):
             result = graph.call_function(torch.squeeze, (result, -1))
@@ -64,7 +77,8 @@ def _replace(node: fx.Node, norm: nn.Module, graph_module: fx.GraphModule) -> No
     graph.erase_node(node)
 
 
-def _calls(graph_module: fx.GraphModule, target) -> int:
+def calls_of(graph_module: fx.GraphModule, target) -> int:
+    """How often a graph calls a module."""
     return sum(node.op == "call_module" and node.target == target for node in graph_module.graph.nodes)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
-from torch.nn import functional as F
 
 from dfq.errors import DfqError
 from dfq.graph.aten_layers import (
@@ -15,7 +14,9 @@ from dfq.graph.aten_layers import (
     FUNCTIONS,
     IDENTITIES,
     LAYERS,
+    WEIGHTED,
     arguments_of,
+    changes_nothing,
     even_pooling,
     global_pooling,
     is_check,
@@ -170,10 +171,12 @@ class _Rewriting:
                 return self.graph.call_module(name, (self._argument(node.args[0]),))
             make = FUNCTIONS.get(node.target)
             call = even_pooling(node, arguments) or (make(arguments) if make is not None else None)
-            if call is not None and call[0] is F.avg_pool2d and call[1][1:] == ([1, 1], [1, 1]):
+            if call is not None and changes_nothing(*call[:2]):
                 return self._argument(node.args[0])
             if call is not None:
                 function, args, kwargs = fx.map_arg(call, self._argument)
+                if node.target in WEIGHTED and arguments["alpha"] != 1:
+                    args = (args[0], self.graph.call_function(operator.mul, (args[1], arguments["alpha"])))
                 if function is torch.Tensor.size:
                     return self.graph.call_method("size", args)
                 if function is torch.reshape:
@@ -208,7 +211,7 @@ def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:
     if isinstance(value, nn.Module) and isinstance(before, nn.Module):  # what lies inside came first
         for inner, child in (*before.named_children(), *before.named_parameters(recurse=False)):
             setattr(value, inner, child)
-    if isinstance(value, nn.Module) or isinstance(value, nn.Parameter):
+    if isinstance(value, (nn.Module, nn.Parameter)):
         setattr(root, last, value)
     else:
         root.register_buffer(last, value)
