@@ -21,7 +21,8 @@ from dfq.scheme import Scheme
 from dfq.targets import DEFAULT_TARGET
 from dfq.teacher import Teacher
 
-FORMAT = 2  # 1: quantizers stood elsewhere, so that some of its tensors would fit and mean another student
+# 1: quantizers stood elsewhere, so that some tensors would fit and mean another student; 2: they had other names.
+FORMAT = 3
 
 MOST_OF_A_REASON = 200  # characters: torch lists every name
 

@@ -137,7 +137,7 @@ def distill_model(
             distilled, run.quantized(settings.bits), settings.quantization(len(images), limit), arch=student,
             labelled=labelled, batch=images, resume=resume, overwrite=overwrite, progress=progress,
         )  # fmt: skip
-    return Distilled(distilled.model, teacher, run.path, content, quantized)
+    return Distilled(network.model, teacher, run.path, content, quantized)
 
 
 def _config(teacher: Teacher, student: str, settings: DistillSettings, arch: str | None) -> dict:

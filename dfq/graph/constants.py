@@ -9,6 +9,10 @@ from torch import Tensor, fx
 from torch.utils._pytree import tree_flatten, tree_map
 
 
+# Views need memory in the order that torch.export assumed; stored tensors may have another.
+VIEWS: dict[Any, Any] = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
+
+
 @dataclass(frozen=True)
 class Constant:
     """A tensor that does not depend on the images.
@@ -41,7 +45,7 @@ def evaluated(node: fx.Node, values: dict[fx.Node, Any], *, trains: bool) -> Any
         return None
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: tree_map(_value, values[n], is_leaf=_is_leaf))
     with torch.no_grad():
-        result = node.target(*args, **kwargs)  # type: ignore[operator]
+        result = VIEWS.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator, arg-type]
     sources = tuple(dict.fromkeys(source for constant in constants for source in constant.sources))
     if isinstance(result, Tensor):
         return Constant(result, sources)
