@@ -146,8 +146,8 @@ def test_a_folder_of_another_format_is_refused(tmp_path, finished):
     for path in finished.folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "format": 1}))
-    with pytest.raises(DfqError, match=r"(?s)of format 1\n.*format 2.*quantize again"):
+    (tmp_path / "config.json").write_text(json.dumps({**config, "format": 2}))
+    with pytest.raises(DfqError, match=r"(?s)of format 2\n.*format 3.*quantize again"):
         dfq.load(tmp_path)
 
 
