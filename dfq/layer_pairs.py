@@ -11,9 +11,10 @@ from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.layer_outputs import matrix_calls
 from dfq.operators import Kind, is_relu6, is_tensor, kind_of
 from dfq.pooling import GlobalAveragePool
+from dfq.zero_padding import pads_maps
 
 # f(s · x) = s · f(x) for s > 0, channel by channel, in maps (N, C, H, W).
-POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, GlobalAveragePool, nn.ZeroPad2d)
+POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, GlobalAveragePool)
 POOLING_FUNCTIONS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
 FLATTENINGS = (nn.Flatten, torch.flatten, torch.reshape, "flatten", "view", "reshape")
 
@@ -35,8 +36,8 @@ class Pair:
 def find_pairs(network: fx.GraphModule) -> list[Pair]:
     """The pairs of a graph from `dfq.trace.trace`, in its order.
 
-    Between the two there may be ReLU, ReLU6, maximum and average pooling and flattening, with one reader each. No
-    addition, no concatenation, no layer that is called twice.
+    Between the two there may be ReLU, ReLU6, maximum and average pooling, zero padding and flattening, with one reader
+    each. No addition, no concatenation, no layer that is called twice.
     """
     names = {node: name for name, node in matrix_calls(network).items()}
     pairs = []
@@ -67,7 +68,8 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
 def _scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
     if kind_of(node, network) is Kind.RELU:
         return True
-    return _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS) or _flattens(node, network)
+    pools = _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS)
+    return pools or pads_maps(node, network) or _flattens(node, network)
 
 
 def _is_one_of(node: fx.Node, network: fx.GraphModule, modules: tuple, functions: tuple) -> bool:

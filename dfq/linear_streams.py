@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from dfq.layer_outputs import matrix_calls
 from dfq.operators import ADDITIONS, is_tensor
+from dfq.zero_padding import pads_maps
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,5 @@ def _readers(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     """Behind zero padding, too: zeros are zeros in any basis."""
     found: list[fx.Node] = []
     for user in node.users:
-        pads = user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), nn.ZeroPad2d)
-        found += _readers(user, network) if pads else [user]
+        found += _readers(user, network) if pads_maps(user, network) else [user]
     return found
