@@ -57,7 +57,7 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     ReLU6 scales along below its ceiling.
     """
     path = [node]
-    while path[-1] is node or _scales_along(path[-1], network):
+    while path[-1] is node or scales_along(path[-1], network):
         readers = [user for user in path[-1].users if is_tensor(user) or user.op == "output"]
         if len(readers) != 1:
             return [node]
@@ -65,7 +65,8 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     return path
 
 
-def _scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
+def scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
+    """Whether factors of channels, at dimension 1 of what it reads, pass it."""
     if kind_of(node, network) is Kind.RELU:
         return True
     pools = _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS)

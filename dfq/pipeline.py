@@ -118,6 +118,7 @@ def quantize_model(
     warnings = [
         *(f"assumed {sentence}" for sentence in assumed),
         *images.notes,
+        *tuned.notes,
         *(tuned.history.notes if tuned.history else []),
         *(choice.doubts(agreement["size_bytes"]["onnx"]) if choice else []),
         *_doubts(agreement),

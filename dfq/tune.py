@@ -8,6 +8,7 @@ from dfq.budget import Budget
 from dfq.calibrate import calibrate, snap_biases
 from dfq.image_source import ImageSource
 from dfq.post_training import Bench
+from dfq.preparation import prepare
 from dfq.progress import Progress
 from dfq.run_folder import RunFolder
 from dfq.run_images import RunImages
@@ -27,11 +28,13 @@ class Tuned:
         source: holds the images that were added while the student learned.
         history: of training; None where the method does not train.
         sections: of the report, by name.
+        notes: for the report.
     """
 
     source: ImageSource
     history: History | None
     sections: dict
+    notes: list[str]
 
 
 def tune(
@@ -47,8 +50,7 @@ def tune(
     """Calibrates and tunes `student` in place as the settings' method says, and stores it."""
     method = settings.chosen_method
     first = images.training.images
-    for prepare in method.preparations:
-        teacher = prepare(student, teacher, first)
+    teacher, notes = prepare(student, teacher, first, method.preparations, progress)
     calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
     limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
     training = settings.training(teacher.input_spec, scheme)
@@ -69,4 +71,4 @@ def tune(
         history = trainer.fit(source, images.held_out)
     snap_biases(student.eval())
     run.save_student(student)
-    return Tuned(source, history, sections)
+    return Tuned(source, history, sections, notes)
