@@ -28,7 +28,6 @@ from torch import fx
 from dfq.bias_correction import correct_biases
 from dfq.calibrate import calibrate
 from dfq.calibration import METHODS
-from dfq.channel_ranges import expected_ranges
 from dfq.convert import quantize, weight_quantizers
 from dfq.equalize import equalize
 from dfq.estimate import Jury
@@ -100,7 +99,8 @@ class Variant:
     """One way; the fields name what is done, in the order in which it is done.
 
     Attributes:
-        equalized: cross-layer equalization by the ranges that BatchNorm lets expect.
+        equalized: cross-layer equalization where it is worth something. (Rows from before 29 November 2026 equalized
+            every pair without ReLU6, by the ranges that BatchNorm lets expect.)
         ranges: rule that fits the grids.
         activations: where the ranges of activations come from: BatchNorm's "moments", or "images".
         rounding: key of `ROUNDINGS`.
@@ -159,15 +159,13 @@ class Bench:
     def _calibrated(self, bits: int, equalized: bool, ranges: str, activations: str):
         """(student, the reference that its layers are corrected to); shared by the variants that begin like this."""
         student = quantize(self.teacher, make_scheme("deploy", bits=bits)).eval()
-        reference = copy.deepcopy(self.teacher.traced)
-        if equalized:
-            equalize(student, reference, expected_ranges(reference))
+        teacher = equalize(student, self.teacher, self.images["sketches"]) if equalized else self.teacher
         if activations == "images":
             calibrate(student, self.images["plausible"], ranges=ranges)
         else:
             unknown = calibrate_from_moments(student, self.teacher.input_spec, ranges=ranges)
             assert not unknown, f"{unknown} are not behind any BatchNorm: give them ranges on images"
-        return student, reference
+        return student, teacher.traced
 
     def run(self, bits: int, variant: Variant) -> dict:
         """One row."""

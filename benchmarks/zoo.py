@@ -93,7 +93,7 @@ def measure(name: str, files: bool) -> dict:
     seconds = time.monotonic() - start
     student = quantize(teacher, make_scheme("deploy", bits=8))
     coverage = measure_coverage(student)
-    row = {
+    return {
         "seconds": round(seconds, 1),
         "share": round(coverage.share_of_macs, 4),
         "share_of_weights": round(coverage.share_of_weights, 4),
@@ -102,7 +102,6 @@ def measure(name: str, files: bool) -> dict:
         "not_recognised": coverage.not_recognised,
         "files": _files(teacher, student, spec) if files else None,
     }
-    return row
 
 
 def _share_without_choices(teacher: Teacher) -> float:

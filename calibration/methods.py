@@ -18,7 +18,7 @@ from dfq.calibration.synthesizer import Synthesizer
 from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
 from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
 from dfq.post_training import CorrectFromMoments, PostTraining, RangesFromMoments, Reconstruct, RoundWeights
-from dfq.preparation import Preparation, fill_as_expected, fill_as_seen, turn_streams
+from dfq.preparation import Preparation, equalize_channels, fill_as_expected, fill_as_seen, turn_streams
 from dfq.reconstruction import FitSettings
 from dfq.retention import RetainingDistillation
 from dfq.self_paced import SelfPacedDistillation
@@ -161,7 +161,7 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, zeroq.SKETCHES),
             objective=None,
             images=32,
-            preparations=(fill_as_expected,),
+            preparations=(fill_as_expected, equalize_channels),
             post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments()),
         ),
         Method(
@@ -174,7 +174,7 @@ METHODS: dict[str, Method] = {
             synthesis_share_large=0.7,
             steps_large=0,  # such training was undone by held-out images each time (benchmarks/DEFAULTS.md)
             zoom=rgal.ZOOM,
-            preparations=(fill_as_seen, turn_streams),
+            preparations=(fill_as_seen, turn_streams, equalize_channels),
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),

@@ -38,7 +38,7 @@ def correct_biases(
     A layer without bias gets one, trainable as its weight is. A layer that is called more than once stays as it is.
 
     Args:
-        reference: `dfq.trace.trace` of the teacher, or that trace as `dfq.equalize.equalize` left it.
+        reference: the `traced` of the teacher, as the preparations left it.
         images: normalised, (N, C, H, W); the first `MOST_IMAGES` are used.
         match_spread: scale the channels too, within [1/2, 2], so that their standard deviations are the reference's.
         batch_size: of the reference's pass; the student's takes all images at once.

@@ -1,8 +1,4 @@
-"""How wide each channel is that a layer hands to the next: measured on images, or expected from BatchNorm alone.
-
-All give layer name → a magnitude (C,) behind the layer's ReLU, for first layers of `find_pairs`: what
-`dfq.equalize.equalize` takes.
-"""
+"""How wide each channel is that the first layer of a pair hands to the second: as images say, or BatchNorm alone."""
 
 from collections.abc import Mapping
 
@@ -10,30 +6,13 @@ import torch
 from torch import Tensor, fx
 
 from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
-from dfq.layer_outputs import LayerVisitor, largest_values, matrix_calls
-from dfq.layer_pairs import Pair, find_pairs
+from dfq.layer_outputs import LayerVisitor, matrix_calls
+from dfq.layer_pairs import Pair
 from dfq.ranges import RANGES
 from dfq.scheme import QuantSpec
 
 SAMPLES = 2**12  # values of a channel that its range is fitted to
 DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
-
-
-@torch.no_grad()
-def measured_ranges(reference: fx.GraphModule, images: Tensor, *, batch_size: int = 64) -> dict[str, Tensor]:
-    """On normalised images (N, C, H, W)."""
-    pairs = {pair.first: pair for pair in find_pairs(reference)}
-    ranges: dict[str, Tensor] = {}
-
-    def widen(name: str, output: Tensor) -> Tensor:
-        if name in pairs:
-            largest = largest_values(_as_read(output, pairs[name]), reference.get_submodule(name))
-            ranges[name] = torch.maximum(ranges.get(name, largest), largest)
-        return output
-
-    for batch in images.split(batch_size):
-        LayerVisitor(reference, widen).run(batch)
-    return ranges
 
 
 def _as_read(output: Tensor, pair: Pair) -> Tensor:
@@ -76,12 +55,6 @@ def fitted_ranges(
 def _end_of_grid(values: Tensor, spec: QuantSpec) -> Tensor:
     scale, zero_point = RANGES["mse"](values, spec)
     return torch.where(values.amax(1) > 0, scale * (spec.q_max - zero_point), 0.0)
-
-
-def expected_ranges(reference: fx.GraphModule) -> dict[str, Tensor]:
-    """From the moments that BatchNorm gives each channel; layers without BatchNorm are left out."""
-    ranges = {pair.first: expected_range(reference, pair) for pair in find_pairs(reference)}
-    return {name: width for name, width in ranges.items() if width is not None}
 
 
 def expected_range(reference: fx.GraphModule, pair: Pair, deviations: float = DEVIATIONS) -> Tensor | None:

@@ -19,11 +19,11 @@ from torch import Tensor, fx, nn
 
 from dfq.calibrate import input_quantizer
 from dfq.channel_ranges import expected_range, fitted_ranges
-from dfq.channel_relu6 import ChannelReLU6
-from dfq.equalize import divide_rows, equalizing_factors, multiply_columns
+from dfq.equalize import NARROWEST, WIDEST, equalizing_factors
 from dfq.layer_outputs import matrix_calls
 from dfq.layer_pairs import Pair, find_pairs, path_from
-from dfq.operators import Kind, is_relu6, kind_of
+from dfq.operators import is_relu6
+from dfq.rescaling import raise_ceiling, rescale
 from dfq.scheme import EIGHT, QuantSpec
 from dfq.teacher import Teacher
 
@@ -49,10 +49,11 @@ def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher, images: Ten
     widths = _expected(student, reference, pairs) if images is None else _fitted(student, reference, pairs, images)
     for pair, width in widths.items():
         factors = _factors(pair, width, reference.get_submodule(pair.second))
-        _raise_ceiling(reference, pair, factors)
+        for node in path_from(matrix_calls(reference)[pair.first], reference):
+            if is_relu6(node, reference):
+                raise_ceiling(reference, node, factors)
         for network in (student, reference):
-            divide_rows(network, pair.first, factors)
-            multiply_columns(network.get_submodule(pair.second), factors)
+            rescale(network, (pair.first,), (pair.second,), factors)
     reference.recompile()
     return teacher.rewritten(reference) if widths else teacher
 
@@ -86,13 +87,5 @@ def _spec(student: fx.GraphModule, pair: Pair) -> QuantSpec | None:
 
 def _factors(pair: Pair, width: Tensor, second: nn.Module) -> Tensor:
     if pair.ceiling == inf:
-        return equalizing_factors(width, second)
+        return equalizing_factors(width, [second]).clamp(NARROWEST, WIDEST)
     return torch.where(width > 0, (width / pair.ceiling).clamp(1 / LARGEST_FACTOR, 1.0), 1.0)
-
-
-def _raise_ceiling(reference: fx.GraphModule, pair: Pair, factors: Tensor) -> None:
-    for node in path_from(matrix_calls(reference)[pair.first], reference):
-        if kind_of(node, reference) is Kind.RELU and is_relu6(node, reference):
-            name = f"{node.name}_of_channels"
-            reference.add_submodule(name, ChannelReLU6(factors))
-            node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}

@@ -1,73 +1,141 @@
-"""Cross-layer equalization: makes the channels of a feature map equally wide, so that one grid suits them all.
+"""Cross-layer equalization: rescales channels until one grid suits them all; the network computes the same.
 
-relu(x / s) = relu(x) / s for s > 0: between two layers with nothing but such operators, channel c may be divided by
-s_c where it is made and multiplied by s_c where it is read (Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.1).
+What layers write may be divided by s_c in channel c if all that read it multiply by s_c (`dfq.channel_groups`; Nagel et
+al., ICCV 2019, arXiv 1906.04721, section 4.1). One channel that is a hundred times as wide as the others of its map
+leaves them two of 256 grid points; rescaled, it takes no more than they do.
 
-Deviation: the paper balances the weight ranges of both layers, for per-tensor weight grids: s = √(r_rows / r_columns).
+Deviations: the paper balances the weight ranges of both layers, for per-tensor weight grids: s = √(r_rows / r_columns).
 Our weights have a grid for each output channel, which follows its row's scale at no cost. What shares a grid is the
-feature map between the layers, and the columns within each row of the second. So s_c = √(activation_c / column_c),
-where column_c is the root mean square of that column in rows that are scaled to a largest weight of 1. With this
-choice the errors of activations and of weights, Σ column² s² · Σ activation² / s², are both smallest. A row of a
-depthwise layer reads one channel only: there the column costs nothing either, and s_c = activation_c. Factors have the
-geometric mean 1 within a layer and stay within [1/8, 8]. One pass suffices: in these units, no pair changes another's
-ranges.
+map between the layers, and the columns within each row of those that read it. So s_c = √(width_c / column_c), where
+width_c is the largest value of the channel and column_c the root mean square of that column in rows that are scaled to
+a largest weight of 1. With this choice the errors of activations and of weights, Σ column² s² · Σ width² / s², are both
+smallest. A row of a depthwise layer reads one channel only: there the column costs nothing, and s_c = width_c. Factors
+are powers of two, so that no weight and no result is rounded: the network is the same bit for bit. And they are tried,
+in full and by half, and only taken where what the readers compute from rounded weights and inputs gets clearly better
+by them: where all is well, nothing is touched. A ReLU6 stays as it is in the student: there a channel may be widened
+until it ends at 6, but not narrowed. The teacher clips where it did.
 """
 
-from collections.abc import Mapping
-from math import inf
+import copy
 
 import torch
 from torch import Tensor, fx, nn
 
-from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
+from dfq.calibrate import input_quantizer
+from dfq.channel_groups import ChannelGroup, find_channel_groups
+from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.layer_outputs import matrix_calls
-from dfq.layer_pairs import find_pairs
+from dfq.rescaling import by_input_channel, raise_ceiling, rescale
+from dfq.rounding_loss import rounding_loss
+from dfq.scheme import QuantSpec
+from dfq.teacher import Teacher
+from dfq.tensor_samples import TensorSamples
 
-LARGEST_FACTOR = 8.0
+NARROWEST, WIDEST = 2.0**-3, 2.0**10  # factors; a channel that images hardly show may be loud on others: not below
+STRENGTHS = (1.0, 0.5)  # powers of the factors that are tried
+WORTH = 0.5  # of the error may be left at most: smaller gains did not show in what networks answer
+ROWS = 512  # positions of a tensor that errors are measured on
 
 
 @torch.no_grad()
-def equalize(student: fx.GraphModule, reference: fx.GraphModule, ranges: Mapping[str, Tensor]) -> int:
-    """Rescales both networks with the same factors, in place; returns the number of pairs of layers.
+def equalize(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
+    """Rescales the student in place; returns the teacher with the same factors, or as it is where there are none.
 
-    What either computes stays the same without quantization. To be run before ranges are calibrated.
+    The teacher computes the same as before. To be run before ranges are calibrated.
 
     Args:
         student: of `dfq.convert.quantize`.
-        reference: `dfq.trace.trace` of its teacher.
-        ranges: layer name → how wide each channel is that its reader sees, (C,), from `dfq.channel_ranges`. Pairs
-            whose first layer is not named are left alone, and those with a ReLU6 between, which has a scale of its own.
+        images: normalised, (N, C, H, W); they say how wide channels are and what a factor is worth.
     """
-    pairs = [pair for pair in find_pairs(reference) if pair.first in ranges and pair.ceiling == inf]
-    for pair in pairs:
-        width = ranges[pair.first]
-        factors = equalizing_factors(width, reference.get_submodule(pair.second))
-        for network in (student, reference):
-            divide_rows(network, pair.first, factors)
-            multiply_columns(network.get_submodule(pair.second), factors)
-    return len(pairs)
+    reference = copy.deepcopy(teacher.traced)
+    found = [
+        (group, _grids(group, student)) for group in find_channel_groups(reference) if not _is_filled(group, student)
+    ]
+    groups = [(group, grids) for group, grids in found if grids]
+    dimensions = {node: group.dimension for group, _ in groups for node in group.readers.values()}
+    samples = TensorSamples(reference, dimensions, images, ROWS)
+    changed = False
+    for group, grids in reversed(groups):  # what a reader writes is even by then, so that no output counts for all
+        factors = _worthwhile(group, grids, student, samples)
+        if factors is not None:
+            changed = True
+            for node in group.ceilings:
+                raise_ceiling(reference, node, factors)
+            for network in (student, reference):
+                rescale(network, group.writers, tuple(group.readers), factors)
+    reference.recompile()
+    return teacher.rewritten(reference) if changed else teacher
 
 
-def equalizing_factors(width: Tensor, second: nn.Module) -> Tensor:
-    """s (C,), by which the map of channel widths (C,) is divided in front of layer `second`; 1 for dead channels."""
-    column = _column_sizes(second, len(width))
-    is_depthwise = isinstance(second, nn.Conv2d) and second.groups == len(width)
-    square = width.float().square() if is_depthwise else width.float() / column
-    alive = (width > 0) & (column > 0)
+def _is_filled(group: ChannelGroup, student: fx.GraphModule) -> bool:
+    """Whether a depthwise layer alone reads it: `dfq.depthwise_inputs` does better there, at no cost."""
+    layers = [student.get_submodule(name) for name in group.readers]
+    return len(group.writers) == len(layers) == 1 and _reads_one_channel(layers[0], group.channels)
+
+
+def _reads_one_channel(layer: nn.Module, channels: int) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == channels > 1
+
+
+def _grids(group: ChannelGroup, student: fx.GraphModule) -> dict[str, QuantSpec]:
+    """Reader → the grid of what it reads; those that read floating point are left out."""
+    calls, modules = matrix_calls(student), dict(student.named_modules())
+    found = {name: input_quantizer(calls[name], modules) for name in group.readers}
+    return {name: quantizer.spec for name, quantizer in found.items() if quantizer is not None}
+
+
+def _worthwhile(
+    group: ChannelGroup, grids: dict[str, QuantSpec], student: fx.GraphModule, samples: TensorSamples
+) -> Tensor | None:
+    """The factors (C,) that the readers lose least with; None where little is gained by any."""
+    layers = {name: student.get_submodule(name) for name in group.readers}
+    width = _width(group, samples)
+    wanted = equalizing_factors(width, list(layers.values()))
+    ceiling = RELU6_LIMIT if group.ceilings else None
+    tried = [powers_of_two(wanted.pow(strength), width, ceiling) for strength in STRENGTHS]
+    tried = [factors for factors in tried if bool((factors != factors[0]).any())]
+
+    def loss(factors: Tensor) -> float:
+        return sum(
+            rounding_loss(
+                layers[name], rows := samples.rows(group.readers[name]), _along(factors, rows.shape[1]),
+                layers[name].weight_quantizer.spec, spec,
+            )
+            for name, spec in grids.items()
+        )  # fmt: skip
+
+    losses = [loss(factors) for factors in tried]
+    if not tried or min(losses) >= WORTH * loss(torch.ones_like(width)):
+        return None
+    return tried[losses.index(min(losses))]
+
+
+def _width(group: ChannelGroup, samples: TensorSamples) -> Tensor:
+    """(C,): the largest value of each channel in all tensors that are read."""
+    largest = [samples.largest(node) for node in dict.fromkeys(group.readers.values())]
+    return torch.stack([values.view(group.channels, -1).amax(1) for values in largest]).amax(0)
+
+
+def _along(factors: Tensor, features: int) -> Tensor:
+    """Of channels (C,) → of features: a flattened map has several of each channel, side by side."""
+    return factors.repeat_interleave(features // len(factors))
+
+
+def equalizing_factors(width: Tensor, readers: list[nn.Module]) -> Tensor:
+    """s (C,), by which tensors of channel widths (C,) are divided in front of `readers`; 1 for dead channels.
+
+    Their geometric mean is 1.
+    """
+    mixing = [layer for layer in readers if not _reads_one_channel(layer, len(width))]
+    square = width.float().square()
+    if mixing:
+        column = torch.stack([_column_sizes(layer, len(width)).square() for layer in mixing]).mean(0).sqrt()
+        square = width.float() / column
+    alive = (width > 0) & square.isfinite() & (square > 0)
     if not alive.any():
-        return torch.ones_like(column)
+        return torch.ones_like(square)
     logarithm = square.log() / 2
-    factors = (logarithm - logarithm[alive].mean()).exp().clamp(1 / LARGEST_FACTOR, LARGEST_FACTOR)
-    return torch.where(alive, factors, 1.0)
-
-
-def _by_input_channel(weight: Tensor, layer: nn.Module, channels: int) -> Tensor:
-    """(groups, out / groups, channels / groups, the weights between one output and one input channel).
-
-    Of a linear layer behind flattened maps, each channel has as many weights as its map had pixels.
-    """
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    return weight.reshape(groups, weight.shape[0] // groups, channels // groups, -1)
+    return torch.where(alive, (logarithm - logarithm[alive].mean()).exp(), 1.0)
 
 
 def _column_sizes(layer: nn.Module, channels: int) -> Tensor:
@@ -75,22 +143,12 @@ def _column_sizes(layer: nn.Module, channels: int) -> Tensor:
     assert isinstance(weight, Tensor)
     rows = weight.detach().float().flatten(1)
     relative = rows / rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-    return _by_input_channel(relative, layer, channels).square().mean((1, 3)).sqrt().flatten()
+    return by_input_channel(relative, layer, channels).square().mean((1, 3)).sqrt().flatten()
 
 
-def divide_rows(network: fx.GraphModule, name: str, factors: Tensor) -> None:
-    """Divides what layer `name` computes by factors (C,), in place; its remembered moments too."""
-    layer, node = network.get_submodule(name), matrix_calls(network)[name]
-    for parameter in (layer.weight, layer.bias):
-        if isinstance(parameter, Tensor):
-            parameter.div_(factors.to(parameter).view(-1, *[1] * (parameter.dim() - 1)))
-    if OUTPUT_MOMENTS in node.meta:
-        node.meta[OUTPUT_MOMENTS] = tuple(moment / factors.to(moment) for moment in node.meta[OUTPUT_MOMENTS])
-
-
-def multiply_columns(layer: nn.Module, factors: Tensor) -> None:
-    """Multiplies what `layer` makes of each input channel by factors (C,), in place."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    columns = _by_input_channel(weight, layer, len(factors))
-    weight.copy_((columns * factors.to(weight).view(columns.shape[0], 1, -1, 1)).view(weight.shape))
+def powers_of_two(factors: Tensor, width: Tensor, ceiling: float | None) -> Tensor:
+    """The factors (C,) as powers of two, within bounds: no channel of that width (C,) passes the ceiling by them."""
+    exponent = factors.log2().round()
+    if ceiling is not None:
+        exponent = torch.maximum(exponent - exponent.amax(), (width / ceiling).log2().ceil().clamp(max=0))
+    return exponent.exp2().clamp(NARROWEST, WIDEST)

@@ -38,7 +38,7 @@ class Features:
 
 
 class FeatureExtractor:
-    """Reads `Features` from a traced network (`dfq.trace.trace`, or a student of `dfq.convert.quantize`).
+    """Reads `Features` from a graph of layers (`Teacher.model`, or a student of `dfq.convert.quantize`).
 
     It shares the network's modules: as the student learns, so do its features. Corresponding tensors of a teacher's
     trace and of its student have the same place in `stages`; the student's come from behind their quantizer.

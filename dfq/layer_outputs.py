@@ -44,11 +44,6 @@ def channel_moments(output: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
     return mean, deviation
 
 
-def largest_values(output: Tensor, layer: nn.Module) -> Tensor:
-    """The largest value of each channel of a layer's output, float32 (C,)."""
-    return output.amax(_other_dimensions(output, layer)).float()
-
-
 def _other_dimensions(output: Tensor, layer: nn.Module) -> list[int]:
     channel = channel_dimension(layer) % output.dim()
     return [dimension for dimension in range(output.dim()) if dimension != channel]

@@ -11,11 +11,11 @@ from dfq.channel_relu6 import RELU6_LIMIT
 from dfq.layer_outputs import matrix_calls
 from dfq.operators import Kind, is_relu6, is_tensor, kind_of
 from dfq.pooling import GlobalAveragePool
+from dfq.zero_padding import pads_maps
 
 # f(s · x) = s · f(x) for s > 0, channel by channel, in maps (N, C, H, W).
-POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, GlobalAveragePool, nn.ZeroPad2d)
-POOLING_FUNCTIONS = (F.max_pool2d, torch.max_pool2d, F.avg_pool2d)
-FLATTENINGS = (nn.Flatten, torch.flatten, torch.reshape, "flatten", "view", "reshape")
+POOLINGS = (F.max_pool2d, F.avg_pool2d)
+FLATTENINGS = (torch.flatten, torch.reshape)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Pair:
 
 
 def find_pairs(network: fx.GraphModule) -> list[Pair]:
-    """The pairs of a graph from `dfq.trace.trace`, in its order.
+    """The pairs of a graph of `dfq.graph.canonical`, in its order.
 
-    Between the two there may be ReLU, ReLU6, maximum and average pooling and flattening, with one reader each. No
-    addition, no concatenation, no layer that is called twice.
+    Between the two there may be ReLU, ReLU6, maximum and average pooling, zero padding and flattening, with one reader
+    each. No addition, no concatenation, no layer that is called twice.
     """
     names = {node: name for name, node in matrix_calls(network).items()}
     pairs = []
@@ -56,7 +56,7 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     ReLU6 scales along below its ceiling.
     """
     path = [node]
-    while path[-1] is node or _scales_along(path[-1], network):
+    while path[-1] is node or scales_along(path[-1], network):
         readers = [user for user in path[-1].users if is_tensor(user) or user.op == "output"]
         if len(readers) != 1:
             return [node]
@@ -64,21 +64,18 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     return path
 
 
-def _scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
+def scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
+    """Whether factors of channels, at dimension 1 of what it reads, pass it."""
     if kind_of(node, network) is Kind.RELU:
         return True
-    return _is_one_of(node, network, POOLINGS, POOLING_FUNCTIONS) or _flattens(node, network)
-
-
-def _is_one_of(node: fx.Node, network: fx.GraphModule, modules: tuple, functions: tuple) -> bool:
     if node.op == "call_module":
-        return isinstance(network.get_submodule(str(node.target)), modules)
-    return node.target in functions
+        return isinstance(network.get_submodule(str(node.target)), GlobalAveragePool)
+    return node.target in POOLINGS or pads_maps(node, network) or _flattens(node)
 
 
-def _flattens(node: fx.Node, network: fx.GraphModule) -> bool:
+def _flattens(node: fx.Node) -> bool:
     """Whether it turns (N, C, …) into (N, C · …): the values of each channel stay side by side."""
-    if not _is_one_of(node, network, (nn.Flatten,), FLATTENINGS):
+    if node.target not in FLATTENINGS:
         return False
     before = _shape(node.args[0])
     return _shape(node) == (before[0], prod(before[1:]))

@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from dfq.layer_outputs import matrix_calls
 from dfq.operators import ADDITIONS, is_tensor
+from dfq.zero_padding import pads_maps
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LinearStream:
 
 
 def find_linear_streams(network: fx.GraphModule) -> list[LinearStream]:
-    """The streams of a graph from `dfq.trace.trace`, in its order.
+    """The streams of a graph of `dfq.graph.canonical`, in its order.
 
     Every tensor of a stream is the output of a convolution without groups or a sum of such tensors, and is read by
     such convolutions, behind zero padding or not, and by these sums alone.
@@ -85,6 +86,5 @@ def _readers(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
     """Behind zero padding, too: zeros are zeros in any basis."""
     found: list[fx.Node] = []
     for user in node.users:
-        pads = user.op == "call_module" and isinstance(network.get_submodule(str(user.target)), nn.ZeroPad2d)
-        found += _readers(user, network) if pads else [user]
+        found += _readers(user, network) if pads_maps(user, network) else [user]
     return found

@@ -33,7 +33,7 @@ def correct_from_moments(
     BatchNorm.
 
     Args:
-        reference: `dfq.trace.trace` of the teacher, or that trace as `dfq.equalize.equalize` left it.
+        reference: the `traced` of the teacher, as the preparations left it.
     """
     if not any(OUTPUT_MOMENTS in node.meta for node in student.graph.nodes):
         return

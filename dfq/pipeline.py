@@ -25,7 +25,7 @@ from dfq.run_images import find_images
 from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import History
-from dfq.tune import tune
+from dfq.tune import Tuned, tune
 
 CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
 
@@ -90,7 +90,9 @@ def quantize_model(
             scheme = choice.applied_to(scheme)
             student = quantize(teacher, scheme)
     with clock.stage("training"):
-        tuned = tune(student, teacher, settings, scheme, images, run, budget, progress)
+        falls_back = reason is not None  # `auto` chose
+        tuned = tune(student, teacher, settings, scheme, images, run, budget, progress, falls_back=falls_back)
+    student = tuned.student
     clock.move("training", "synthesis", tuned.source.seconds)
     made_here, batch = run.images.exists(), tuned.source.images_at_the_end().joined(images.held_out)
     if made_here:  # images that were handed in are not ours to store
@@ -104,11 +106,12 @@ def quantize_model(
         export_float_onnx(teacher.model, run.float_onnx, spec)
         task.advance()
     with clock.stage("validation"):
-        evidence = measure_evidence(student, teacher, images.held_out.images, seed=settings.seed)
+        held_out = images.held_out.images
+        evidence = tuned.evidence or measure_evidence(student, teacher, held_out, seed=settings.seed)
         agreement = validate(
             run.onnx,
             student,
-            images.held_out.images,
+            held_out,
             teacher=teacher,
             float_path=run.float_onnx,
             labelled=labelled,
@@ -118,6 +121,7 @@ def quantize_model(
     warnings = [
         *(f"assumed {sentence}" for sentence in assumed),
         *images.notes,
+        *tuned.notes,
         *(tuned.history.notes if tuned.history else []),
         *(choice.doubts(agreement["size_bytes"]["onnx"]) if choice else []),
         *_doubts(agreement),
@@ -129,11 +133,11 @@ def quantize_model(
         **agreement,
         "evidence": {**evidence.to_dict(), "predicted_drop": predicted_drop(evidence, diversity.batch_norm_deviation)},
         "seconds": clock.to_dict(),
-        "settings": {**settings.to_dict(), "scheme": scheme.to_dict(), "images": len(batch)},
+        "settings": {**settings.to_dict(), "method": tuned.method, "scheme": scheme.to_dict(), "images": len(batch)},
         "diversity": diversity.to_dict(),
         "training": tuned.history.to_dict() if tuned.history else None,
         **tuned.sections,
-        "choice": said,
+        "choice": _last_choice(said, settings, tuned),
         "mixed_precision": choice.to_dict() if choice else None,
         "layers": report.layers(student),
         "seed": settings.seed,
@@ -147,6 +151,11 @@ def quantize_model(
     write_report_page(content, run)
     run.remove_scratch()
     return Result(student, teacher, run.path, content, tuned.history)
+
+
+def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | None:
+    """What `auto` chose, with what it took in the end; None where a person chose."""
+    return said if tuned.method == settings.chosen_method.name else f"{said}; {tuned.method}'s student ended better"
 
 
 def _config(teacher: Teacher, settings: Settings, arch: str | None) -> dict:

@@ -1,7 +1,7 @@
 """What is done to a calibrated student before, or instead of, training it end to end: one class per step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, fx
@@ -26,6 +26,7 @@ class Bench:
         images: synthetic, normalised, (N, C, H, W).
         checkpoint: where a step may keep its unfinished work, so that a killed run goes on.
         trained_next: whether training follows and needs a part of the budget.
+        notes: sentences for the report; steps add to them.
     """
 
     student: fx.GraphModule
@@ -36,6 +37,7 @@ class Bench:
     seed: int
     checkpoint: Path | None
     trained_next: bool = True
+    notes: list[str] = field(default_factory=list)
 
 
 PostTraining = Callable[[Bench], dict]
@@ -104,4 +106,5 @@ class Reconstruct:
             budget=bench.budget.part(self.share if bench.trained_next else 1.0), progress=bench.progress,
             checkpoint=bench.checkpoint, seed=bench.seed,
         )  # fmt: skip
+        bench.notes.extend(history.notes)
         return {"reconstruction": history.to_dict()}

@@ -13,7 +13,6 @@ much, noise that is spread over all of them is worse than noise in the wide ones
 """
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,6 +25,7 @@ from dfq.linear_streams import LinearStream, find_linear_streams
 from dfq.ranges import RANGES
 from dfq.scheme import QuantSpec
 from dfq.teacher import Teacher
+from dfq.tensor_samples import TensorSamples
 
 SAMPLES = 2**12  # positions of a map that its directions and errors are judged by
 
@@ -43,10 +43,7 @@ def turn_linear_streams(student: fx.GraphModule, teacher: Teacher, images: Tenso
     reference = copy.deepcopy(teacher.traced)
     streams = find_linear_streams(reference)
     read = {node for stream in streams for node in stream.readers.values()}
-    batches = images.split(batch_size) if streams else ()
-    samples = _Samples(reference, read, -(-SAMPLES // max(len(batches), 1)))
-    for batch in batches:
-        samples.run(batch)
+    samples = TensorSamples(reference, dict.fromkeys(read, 1), images, SAMPLES, batch_size=batch_size)
     turned = False
     for stream in streams:
         rows = {name: samples.rows(node) for name, node in stream.readers.items()}
@@ -79,27 +76,6 @@ def _waves(count: int) -> Tensor:
     pairs = torch.stack([angles.cos(), angles.sin()], 2).flatten(1) * (2 / count) ** 0.5
     flat = [torch.ones_like(place), 1 - 2 * (place % 2)][: 2 - count % 2]
     return torch.cat([torch.stack(flat, 1) / count**0.5, pairs], 1)
-
-
-class _Samples(fx.Interpreter):
-    """Runs a network and keeps what some tensors (N, C, H, W) are at `count` random positions of each run."""
-
-    def __init__(self, network: fx.GraphModule, wanted: set[fx.Node], count: int):
-        super().__init__(network)
-        self.kept: dict[fx.Node, list[Tensor]] = {node: [] for node in wanted}
-        self.count, self.generator = count, torch.Generator().manual_seed(0)
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if n in self.kept:
-            channels = result.float().transpose(0, 1).flatten(1)
-            index = torch.randint(channels.shape[1], (self.count,), generator=self.generator)
-            self.kept[n].append(channels[:, index.to(channels.device)].T)
-        return result
-
-    def rows(self, node: fx.Node) -> Tensor:
-        """(M, C) float32."""
-        return torch.cat(self.kept[node])
 
 
 def _moments(rows: Tensor) -> Tensor:

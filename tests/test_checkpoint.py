@@ -40,7 +40,9 @@ def test_dict_with_arch(path, model, key, prefix):
     torch.save({"arch": ARCH, "epoch": 3, key: prefixed(model, prefix)}, path)
     loaded = load_checkpoint(path)
     assert_same(loaded, model)
-    assert loaded.assumed == (f"input size 1x8x8 and mean/std: the published configuration of {ARCH}",)
+    stripped = (f"the network under '{prefix}': this prefix is taken off the names of 26 tensors",) if prefix else ()
+    published = f"input size 1x8x8 and mean/std: the published configuration of {ARCH}"
+    assert loaded.assumed == (*stripped, published)
 
 
 def test_wrapped_networks_keep_their_module_versions(path):

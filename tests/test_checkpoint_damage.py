@@ -11,6 +11,13 @@ from safetensors.torch import save_file
 
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
+from dfq.models import suggest
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """What a suggestion would be is of no interest here."""
+    monkeypatch.setattr(suggest, "SECONDS", 0.1)
 
 
 def test_missing_file(path):

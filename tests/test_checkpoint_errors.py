@@ -176,7 +176,7 @@ def test_input_that_nobody_states(tmp_path, path):
         {"input_size": [0, 8, 8]},
         {"mean": "bright"},
         {"mean": [None]},
-        {"mean": 3},
+        {"mean": {"red": 0.5}},
         {"std": [0.0]},
         {"input_spec": {"size": [1, 8, 8], "mean": {}, "std": [1]}},
     ],

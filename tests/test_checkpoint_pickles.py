@@ -12,6 +12,13 @@ from checkpoint_cases import ARCH, refused
 
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
+from dfq.models import suggest
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    """What a suggestion would be is of no interest here."""
+    monkeypatch.setattr(suggest, "SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from dfq.calibrate import calibrate, quantizers_in_mode
 from dfq.calibration import METHODS
-from dfq.channel_ranges import expected_ranges, fitted_ranges
+from dfq.channel_ranges import expected_range, fitted_ranges
 from dfq.convert import quantize
 from dfq.depthwise_inputs import LARGEST_FACTOR, fill_depthwise_inputs
-from dfq.layer_pairs import find_pairs
+from dfq.layer_pairs import Pair, find_pairs
 from dfq.pipeline import quantize_model
 from dfq.post_training import Reconstruct
 from dfq.preparation import fill_as_seen
@@ -57,6 +57,10 @@ def unequal(activation=RELU6_MODULE) -> Teacher:
     return Teacher(model, SPEC)
 
 
+def in_front(network) -> Pair:
+    return next(pair for pair in find_pairs(network) if pair.second == "depthwise")
+
+
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("activation", [RELU6_MODULE, F.relu6, F.relu])
 @torch.no_grad()
@@ -77,9 +81,9 @@ def test_teacher_computes_the_same(activation, seen):
 def test_channels_are_widened_to_the_ceiling_and_never_narrowed():
     teacher = unequal()
     student = quantize(teacher, make_scheme("deploy", bits=4))
-    before = expected_ranges(teacher.traced)["wide"]
+    before = expected_range(teacher.traced, in_front(teacher.traced))
     other = fill_depthwise_inputs(student, teacher)
-    after = expected_ranges(other.traced)["wide"]
+    after = expected_range(other.traced, in_front(other.traced))
     assert (after >= before * 0.999).all() and after.max() <= 6
     reachable = before > 6 / LARGEST_FACTOR
     torch.testing.assert_close(after[reachable], torch.full_like(after[reachable], 6.0))
@@ -106,7 +110,7 @@ def test_images_say_where_a_channel_ends_that_two_moments_do_not():
     model = unequal().model
     model.wide_norm.bias.sub_(2.5 * model.wide_norm.weight)  # what passes the activation is rare
     reference = Teacher(model, SPEC).traced
-    pair = next(pair for pair in find_pairs(reference) if pair.second == "depthwise")
+    pair = in_front(reference)
     spec = make_scheme("deploy", bits=4).activation_spec(4)
     fitted = fitted_ranges(reference, {pair: spec}, smooth(seed=3))["wide"]
     images = smooth(seed=5)
@@ -118,7 +122,7 @@ def test_images_say_where_a_channel_ends_that_two_moments_do_not():
 
     loud = values.amax(1) > 0.1
     assert loud.sum() > 8
-    better, expected = error(fitted)[loud], error(expected_ranges(reference)["wide"])[loud]
+    better, expected = error(fitted)[loud], error(expected_range(reference, pair))[loud]
     assert better.sum() < 0.8 * expected.sum()
 
 

@@ -1,178 +1,221 @@
-"""Cross-layer equalization: the function stays, channels become alike, coarse grids fit them better."""
+"""Cross-layer equalization: a wide channel costs a file nothing, and a network without one is left alone."""
 
-from itertools import pairwise
+from collections.abc import Callable
 
 import pytest
 import torch
-from export_cases import Mobile, Reflecting
-from instant_nets import Mixed, Normalized, fitted_to_noise, noise, smooth
-from small_nets import SPEC, PreActivation, Residual, canonical, plain, small_teacher
-from torch import nn
+from instant_nets import Normalized, fitted_to_noise, noise, smooth
+from small_nets import SPEC, Residual, canonical, small_teacher
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfq.calibrate import calibrate, quantizers_in_mode
-from dfq.channel_ranges import expected_ranges, measured_ranges
+from dfq.calibration import METHODS
+from dfq.channel_groups import find_channel_groups
+from dfq.channel_ranges import expected_range
 from dfq.convert import quantize
-from dfq.equalize import LARGEST_FACTOR, equalize, equalizing_factors
+from dfq.equalize import NARROWEST, WIDEST, equalize, equalizing_factors, powers_of_two
 from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.layer_outputs import matrix_calls
-from dfq.layer_pairs import Pair, find_pairs
+from dfq.layer_pairs import find_pairs
+from dfq.pipeline import quantize_model
+from dfq.preparation import equalize_channels
+from dfq.rescaling import rescale
+from dfq.run_folder import load_run
 from dfq.scheme import make_scheme
+from dfq.settings import Settings
 from dfq.teacher import Teacher
+from dfq.tensor_samples import TensorSamples
+
+WIDE = 128.0  # times as wide as the other channels of its map
 
 
-class Forked(nn.Module):
-    """The first map is read twice, the second is added to, the third meets ReLU6: nothing can be rescaled."""
+class Chain(nn.Module):
+    """Three convolutions and two linear layers, something between each two of them."""
+
+    def __init__(self, between: Callable = lambda x: x, activation: Callable = F.relu):
+        super().__init__()
+        torch.manual_seed(0)
+        self.between, self.activation = between, activation
+        self.a, self.norm_a = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.b, self.norm_b = nn.Conv2d(16, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16)
+        self.c, self.norm_c = nn.Conv2d(16, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16)
+        self.hidden, self.head = nn.Linear(16, 32), nn.Linear(32, 5)
+
+    def forward(self, images):
+        x = self.between(self.activation(self.norm_a(self.a(images))))
+        x = self.between(self.activation(self.norm_b(self.b(x))))
+        return self.head(F.relu(self.hidden(self.activation(self.norm_c(self.c(x))).mean((2, 3)))))
+
+
+class Flat(Chain):
+    """The last map is flattened as it is."""
 
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.c = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
-        self.d, self.head = nn.Conv2d(3, 3, 3), nn.Linear(3, 5)
+        self.hidden = nn.Linear(16 * 9, 32)
 
     def forward(self, images):
-        x = F.relu(self.a(images))
-        x = F.relu(self.b(x)) + x
-        return self.head(self.d(F.relu6(self.c(x))).mean((2, 3)) + x.mean((2, 3)))
+        x = F.relu(self.norm_b(self.b(F.relu(self.norm_a(self.a(images))))))
+        return self.head(F.relu(self.hidden(torch.flatten(F.relu(self.norm_c(self.c(x))), 1))))
 
 
-class Tokens(nn.Module):
-    """Linear layers on (N, T, C), and one that reads the last dimension of a convolution's map."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.wide = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(4, 16)
-        self.narrow, self.head = nn.Linear(16, 4), nn.Linear(8, 5)
-
-    def forward(self, images):
-        return self.head(self.narrow(F.relu(self.wide(F.relu(self.conv(images))))).mean((2, 3)))
+def pooled() -> nn.Module:
+    return Chain(lambda x: F.max_pool2d(x, 3, stride=1, padding=1))
 
 
-PAIRS = {
-    Residual: 1,
-    PreActivation: 2,
-    plain: 0,
-    Mobile: 0,
-    Mixed: 5,
-    Normalized: 1,
-    Reflecting: 0,
-    Forked: 0,
-    Tokens: 1,
+def padded() -> nn.Module:
+    return Chain(lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 2, stride=1))
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    return Residual()
+
+
+WHERE = {
+    "in front of a convolution": (Chain, "a"),
+    "behind maximum pooling": (pooled, "b"),
+    "behind padding and average pooling": (padded, "b"),
+    "in front of a linear layer, behind global pooling": (Chain, "c"),
+    "in front of a linear layer, behind flattening": (Flat, "c"),
+    "between linear layers": (Chain, "hidden"),
+    "on a residual stream": (residual, "stem"),
 }
 
 
-def imbalanced(model):
-    """Channels of the first layer of each pair scaled by 0.05 to 20, which the second takes back."""
-    with torch.no_grad():
-        for pair in find_pairs(canonical(model, SPEC)):
-            first, second = model.get_submodule(pair.first), model.get_submodule(pair.second)
-            factors = torch.logspace(-1.3, 1.3, first.weight.shape[0])[torch.randperm(first.weight.shape[0])]
-            column = factors.repeat_interleave(max(second.weight.shape[1] // len(factors), 1))
-            first.weight.mul_(factors.view(-1, *[1] * (first.weight.dim() - 1)))
-            if first.bias is not None:
-                first.bias.mul_(factors)
-            if getattr(second, "groups", 1) == len(factors):
-                second.weight.div_(factors.view(-1, 1, 1, 1))
-            elif getattr(second, "groups", 1) == 1:
-                second.weight.div_(column.view(1, -1, *[1] * (second.weight.dim() - 2)))
-    return model
-
-
-def networks(net, *, bits=4, spread=False):
-    torch.manual_seed(0)
-    model = net()
-    teacher = Teacher(imbalanced(model), SPEC) if spread else small_teacher(model)
-    return teacher, quantize(teacher, make_scheme("deploy", bits=bits)), canonical(teacher.model, teacher.input_spec)
-
-
-@pytest.mark.parametrize(("net", "count"), PAIRS.items())
 @torch.no_grad()
-def test_both_networks_compute_the_same_as_before(net, count):
-    teacher, student, reference = networks(net)
-    target = teacher(smooth())
-    weights = {name: value.clone() for name, value in reference.state_dict().items()}
-    assert equalize(student, reference, measured_ranges(reference, smooth())) == count
-    moved = any(not torch.equal(weights[name], value) for name, value in reference.state_dict().items())
-    assert moved == (count > 0)
-    torch.testing.assert_close(reference(smooth()), target, atol=1e-4, rtol=1e-4)
+def widened(teacher: Teacher, layer: str, channel: int = 1) -> Teacher:
+    """The same function with one channel wider; its readers make up for that."""
+    network = canonical(teacher.model, SPEC)
+    (group,) = (group for group in find_channel_groups(network) if layer in group.writers)
+    factors = torch.ones(group.channels)
+    factors[channel] = 1 / WIDE
+    rescale(network, group.writers, tuple(group.readers), factors)
+    return Teacher(network, SPEC)
+
+
+@torch.no_grad()
+def error(teacher: Teacher, *, bits: int = 8, equalized: bool = False) -> float:
+    student = quantize(teacher, make_scheme("deploy", bits=bits))
+    if equalized:
+        equalize(student, teacher, smooth())
+    target = teacher(smooth(seed=5))
+    found = calibrate(student, smooth())(smooth(seed=5))
+    return float((found - target).square().mean() / target.var(0).mean())
+
+
+@pytest.mark.parametrize(("make", "layer"), WHERE.values(), ids=WHERE.keys())
+@torch.no_grad()
+def test_a_wide_channel_costs_nothing(make, layer):
+    teacher = small_teacher(make())
+    wide = widened(teacher, layer)
+    torch.testing.assert_close(wide(smooth()), teacher(smooth()), atol=1e-4, rtol=1e-4)
+    right, wrong = error(teacher), error(wide)
+    assert wrong > 10 * right, "otherwise the case says nothing"
+    assert error(wide, equalized=True) < 3 * right
+
+
+@pytest.mark.parametrize("make", [Chain, residual, lambda: Chain(activation=F.relu6)])
+def test_a_network_without_one_is_left_alone(make):
+    teacher = small_teacher(make())
+    student = quantize(teacher, make_scheme("deploy", bits=8))
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    assert equalize(student, teacher, smooth()) is teacher
+    assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@torch.no_grad()
+def test_both_networks_compute_the_same_as_before(bits):
+    teacher = widened(widened(small_teacher(Chain()), "a"), "c", channel=5)
+    student = quantize(teacher, make_scheme("deploy", bits=bits))
+    other = equalize(student, teacher, smooth())
+    assert other is not teacher and not torch.equal(other.traced.a.weight, teacher.traced.a.weight)
+    images = 5 * smooth(seed=7)
+    torch.testing.assert_close(other(images), teacher(images), atol=1e-5, rtol=1e-5)
     with quantizers_in_mode(student, "off"):
-        torch.testing.assert_close(student(smooth()), target, atol=1e-4, rtol=1e-4)
-    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(student(images), teacher(images), atol=1e-5, rtol=1e-5)
+    for name, value in other.traced.state_dict().items():
         torch.testing.assert_close(student.state_dict()[name], value)
 
 
-def test_pairs_by_name():
-    _, _, reference = networks(Mixed)
-    layers = ["conv", "depthwise", "pointwise", "grouped", "hidden", "head"]
-    assert find_pairs(reference) == [Pair(a, b, rectified=True) for a, b in pairwise(layers)]
-    _, _, reference = networks(PreActivation)  # "norm" is its BatchNorm, which became a convolution
-    assert find_pairs(reference) == [Pair("norm", "last", rectified=True), Pair("last", "head", rectified=False)]
-
-
 @torch.no_grad()
-def test_channels_become_alike_and_four_bits_suffice():
-    teacher, student, reference = networks(Mixed, spread=True)
-    plain_student = calibrate(quantize(teacher, make_scheme("deploy", bits=4)), smooth())
-    before = measured_ranges(reference, smooth())
-    equalize(student, reference, before)
-    after = measured_ranges(reference, smooth())
-    for name in ("conv", "pointwise", "hidden"):
-        alive = before[name] > 0
-        assert after[name][alive].log().std() < 0.7 * before[name][alive].log().std()
-    target = teacher(smooth(seed=5))
-    error = (calibrate(student, smooth())(smooth(seed=5)) - target).square().mean()
-    assert error < 0.5 * (plain_student(smooth(seed=5)) - target).square().mean()
+def test_behind_relu6_narrow_channels_are_widened_and_the_teacher_clips_where_it_did():
+    model = small_teacher(Chain(activation=F.relu6)).model
+    narrow = torch.ones(16)
+    narrow[:8] = 1 / 16
+    for parameter in (model.norm_a.weight, model.norm_a.bias):
+        parameter.mul_(narrow * 2)
+    model.b.weight.div_((narrow * 2).view(1, -1, 1, 1))
+    teacher = Teacher(model, SPEC)
+    student = quantize(teacher, make_scheme("deploy", bits=4))
+    other = equalize(student, teacher, smooth())
+    images = 5 * smooth(seed=7)  # beyond 6
+    torch.testing.assert_close(other(images), teacher(images), atol=1e-4, rtol=1e-4)
+    factors = other.traced.a.weight.flatten(1).norm(dim=1) / teacher.traced.a.weight.flatten(1).norm(dim=1)
+    assert (factors >= 0.99).all() and factors[:8].max() > 1.9, "never narrowed"
+    assert error(teacher, bits=4, equalized=True) < 0.8 * error(teacher, bits=4)
 
 
-def test_feature_maps_of_both_networks_still_correspond():
-    _, student, reference = networks(Residual)
-    equalize(student, reference, measured_ranges(reference, smooth()))
-    for name, node in matrix_calls(reference).items():
-        twin = matrix_calls(student)[name]
-        torch.testing.assert_close(twin.meta.get(OUTPUT_MOMENTS), node.meta.get(OUTPUT_MOMENTS))
+def test_a_network_whose_maps_stay_in_floating_point_is_left_alone():
+    teacher = widened(small_teacher(Chain()), "a")
+    student = quantize(teacher, make_scheme("deploy", bits=8))
+    for node in matrix_calls(student).values():  # as if nothing were rounded
+        node.args = (node.args[0].args[0], *node.args[1:])
+    assert equalize(student, teacher, smooth()) is teacher
 
 
 def test_moments_follow_the_factors():
-    _, student, reference = networks(Residual)
-    expected = expected_ranges(reference)
-    factors = equalizing_factors(expected["conv1"], reference.get_submodule("conv2"))
-    assert equalize(student, reference, expected) == 1
-    torch.testing.assert_close(expected_ranges(reference)["conv1"], expected["conv1"] / factors)
-    assert factors.max() > 1.1
+    teacher = small_teacher(Chain())
+    student = quantize(teacher, make_scheme("deploy", bits=8))
+    before = matrix_calls(teacher.traced)["a"].meta[OUTPUT_MOMENTS]
+    factors = torch.logspace(-2, 2, 16)
+    rescale(student, ("a",), ("b",), factors)
+    for old, new in zip(before, matrix_calls(student)["a"].meta[OUTPUT_MOMENTS], strict=True):
+        torch.testing.assert_close(new, old / factors)
 
 
 def test_expected_ranges_are_about_the_measured_ones():
     torch.manual_seed(0)
     reference = canonical(fitted_to_noise(Normalized()), SPEC)
-    expected, measured = expected_ranges(reference), measured_ranges(reference, noise())
-    assert expected.keys() == measured.keys() == {"last"}
-    assert ((expected["last"] / measured["last"]).log().abs() < 0.7).all()
+    (pair,) = find_pairs(reference)
+    seen = matrix_calls(reference)["head"].args[0].args[0]  # the map in front of global pooling
+    measured = TensorSamples(reference, {seen: 1}, noise(), 64).largest(seen)
+    assert ((expected_range(reference, pair) / measured).log().abs() < 0.7).all()
 
 
-def test_measured_ranges_are_those_of_all_batches():
-    _, _, reference = networks(Mixed)
-    whole, parts = measured_ranges(reference, smooth(16)), measured_ranges(reference, smooth(16), batch_size=3)
-    assert whole.keys() == parts.keys()
-    for name, values in whole.items():
-        torch.testing.assert_close(parts[name], values)
-
-
-def test_layers_without_ranges_are_left_alone():
-    _, student, reference = networks(Mixed)
-    assert expected_ranges(reference) == {}
-    assert equalize(student, reference, {}) == 0
-
-
-def test_factors_are_bounded_balanced_and_one_for_dead_channels():
+def test_factors_are_balanced_and_one_for_dead_channels():
     layer = nn.Conv2d(4, 6, 3)
-    factors = equalizing_factors(torch.tensor([0.0, 1e-6, 1.0, 1e6]), layer)
-    assert factors[0] == 1
-    assert factors[1] == pytest.approx(1 / LARGEST_FACTOR) and factors[3] == pytest.approx(LARGEST_FACTOR)
-    mild = equalizing_factors(torch.tensor([1.0, 2.0, 3.0, 4.0]), layer)
+    mild = equalizing_factors(torch.tensor([1.0, 2.0, 3.0, 4.0]), [layer])
     assert mild.log().mean().item() == pytest.approx(0, abs=1e-6)
-    assert torch.equal(equalizing_factors(torch.zeros(4), layer), torch.ones(4))
+    assert equalizing_factors(torch.tensor([0.0, 1.0, 1.0, 1.0]), [layer])[0] == 1
+    assert torch.equal(equalizing_factors(torch.zeros(4), [layer]), torch.ones(4))
 
 
 def test_a_depthwise_reader_evens_the_map_out_completely():
     width = torch.tensor([0.5, 1.0, 2.0, 3.0])
-    factors = equalizing_factors(width, nn.Conv2d(4, 8, 3, groups=4))
+    factors = equalizing_factors(width, [nn.Conv2d(4, 8, 3, groups=4)])
     torch.testing.assert_close(width / factors, (width / factors).mean().expand(4))
+
+
+def test_powers_are_whole_and_bounded_and_pass_no_ceiling():
+    width: Tensor = torch.tensor([1e-6, 0.3, 1.0, 1e6])
+    free = powers_of_two(width, width, None)
+    assert torch.equal(free.log2(), free.log2().round())
+    assert free[0] == NARROWEST and free[-1] == WIDEST and free[1] == 0.25
+    width = torch.tensor([0.0, 0.3, 2.0, 6.0])
+    under = powers_of_two(torch.tensor([1.0, 0.5, 0.1, 4.0]), width, 6.0)
+    assert (under <= 1).all() and (width / under <= 6).all()
+
+
+def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
+    assert all(equalize_channels in METHODS[name].preparations for name in ("instant", "reconstruct"))
+    wide = widened(small_teacher(Chain()), "a")
+    settings = Settings(bits=8, method="instant", images=16)
+    result = quantize_model(wide, tmp_path / "run", settings)
+    assert not torch.equal(result.student.b.weight, quantize(wide, make_scheme()).b.weight)
+    assert result.report["agreement"]["onnx_student"]["synthetic"] == 1.0
+    assert not any("undone" in warning for warning in result.report["warnings"])
+    again = load_run(tmp_path / "run", model=wide.model)
+    assert torch.equal(again(smooth()), result.student(smooth()))

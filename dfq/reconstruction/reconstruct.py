@@ -14,6 +14,7 @@ from dfq.progress import Progress, Silent
 from dfq.quant_layers import MATRIX_LAYERS
 from dfq.reconstruction.blocks import Block, cut_into_blocks
 from dfq.reconstruction.compensate import compensate
+from dfq.reconstruction.doubts import hardly_following, too_large
 from dfq.reconstruction.fitting import BlockData, FitSettings, fit_block, images_per_iteration
 from dfq.reconstruction.store import BATCH_SIZE, store_outputs, take
 from dfq.teacher import Teacher
@@ -35,9 +36,10 @@ class BlockRecord:
 
 @dataclass
 class ReconstructionHistory:
-    """What reconstruction did, block by block."""
+    """What reconstruction did, block by block, and sentences for the report."""
 
     blocks: list[BlockRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -73,6 +75,9 @@ def reconstruct(
     blocks = cut_into_blocks(student, teacher.traced)
     run = _Run(student, images, settings, checkpoint, seed)
     history = run.resume()
+    large = too_large(blocks)
+    for note in large:  # before the time is spent
+        progress.note(note)
     with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
             task.name(block.name)
@@ -84,6 +89,10 @@ def reconstruct(
             history.blocks.append(record)
             task.advance(0, before=record.before, after=record.after)
             run.save(history)
+    hardly = hardly_following(history.blocks)
+    for note in hardly:
+        progress.note(note)
+    history.notes = [*large, *hardly]
     return history
 
 
