@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_flatten, tree_map
 
-
 # Views need memory in the order that torch.export assumed; stored tensors may have another.
 VIEWS: dict[Any, Any] = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
 
