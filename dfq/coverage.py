@@ -21,6 +21,8 @@ NOT_QUANTIZED = "the scheme does not quantize what it reads"
 ATTENTION = (ATEN.scaled_dot_product_attention.default,)
 PRODUCTS = (ATEN.bmm.default, ATEN.baddbmm.default, ATEN.matmul.default, ATEN.mm.default, ATEN.addmm.default)
 WITH_SUMMAND = (ATEN.baddbmm.default, ATEN.addmm.default)
+RECURRENT = (ATEN.lstm.input, ATEN.gru.input)
+EINSUM = ATEN.einsum.default
 CONVOLUTIONS = (
     ATEN.conv2d.default,
     ATEN.conv2d.padding,
@@ -110,7 +112,7 @@ def measure_coverage(student: fx.GraphModule) -> Coverage:
             macs = row.macs + (before.macs if before else 0)
             reason = row.reason or (before.reason if before else None)
             found[row.name] = LayerCoverage(row.name, row.type, macs, row.weights, reason)
-        elif node.target in (*ATTENTION, *PRODUCTS):
+        elif node.target in (*ATTENTION, *PRODUCTS, EINSUM):
             attention += _attention_macs(node)
     return Coverage(tuple(found.values()), attention)
 
@@ -128,32 +130,63 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None
 
 def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | None:
     """An operator with weights that stayed one: no row of the tables made a layer of it."""
-    operators = (*FLOAT_LAYERS, *CONVOLUTIONS, *PRODUCTS)
+    operators = (*FLOAT_LAYERS, *CONVOLUTIONS, *PRODUCTS, EINSUM)
     if node.op != "call_function" or node.target not in operators:
         return None
     sources = [source for source in node.all_input_nodes if is_tensor(source)]
     if node.target in WITH_SUMMAND:
         sources = [source for source in sources if source is not node.args[0]]
     stored = [source for source in sources if source.op == "get_attr" and source.meta["tensor_meta"].shape.numel() > 1]
-    matrices = [source for source in stored if len(source.meta["tensor_meta"].shape) >= 2]
+    matrices = [source for source in stored if len(_shape(source)) >= 2]
     is_convolution = node.target in (*FLOAT_LAYERS, *CONVOLUTIONS)
     if not matrices and not is_convolution:
         return None  # a product of two activations
-    shape = (matrices[0] if matrices else sources[1]).meta["tensor_meta"].shape
     unknown = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
     reason = NO_KERNEL if node.target in FLOAT_LAYERS else unknown
-    transposed = "transpose" in str(node.target)
-    values = _values(sources[0]) if transposed else _values(node)
-    macs = values * (prod(shape[1:]) if is_convolution else shape[-2])
+    if node.target in RECURRENT:
+        macs = _values(sources[0]) // _shape(sources[0])[-1] * sum(prod(_shape(matrix)) for matrix in matrices)
+    elif is_convolution:
+        transposed = "transpose" in str(node.target)
+        shape = _shape(matrices[0] if matrices else sources[1])
+        macs = _values(sources[0] if transposed else node) * prod(shape[1:])
+    else:
+        macs = _einsum_macs(node) if node.target is EINSUM else _values(node) * _shape(_factors(node)[0])[-1]
     name = str(matrices[0].target) if matrices else node.name
     kind = str(node.target).split(".")[1]
-    return LayerCoverage(name, kind, macs, prod(shape) if matrices else 0, reason)
+    return LayerCoverage(name, kind, macs, sum(prod(_shape(matrix)) for matrix in matrices), reason)
+
+
+def _factors(node: fx.Node) -> tuple[fx.Node, fx.Node]:
+    """The two factors of a product; of attention, queries and keys."""
+    first, second = node.args[1:3] if node.target in WITH_SUMMAND else node.args[:2]
+    return first, second  # type: ignore[return-value]
 
 
 def _attention_macs(node: fx.Node) -> int:
-    first, second = node.all_input_nodes[-2:] if node.target in WITH_SUMMAND else node.all_input_nodes[:2]
-    products = _values(first) * second.meta["tensor_meta"].shape[-2 if node.target in ATTENTION else -1]
+    if node.target is EINSUM:
+        return _einsum_macs(node)
+    first, second = _factors(node)
+    products = _values(first) * _shape(second)[-2 if node.target in ATTENTION else -1]
     return products * (2 if node.target in ATTENTION else 1)
+
+
+def _einsum_macs(node: fx.Node) -> int:
+    """As many as there are values of all indices together."""
+    equation, operands = node.args[:2]
+    terms = equation.replace(" ", "").split("->")[0].split(",")  # type: ignore[union-attr]
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):  # type: ignore[arg-type]
+        before, dots, after = term.partition("...")
+        shape = _shape(operand)  # type: ignore[arg-type]
+        ends = len(shape) - len(after)
+        sizes |= dict(zip(before + after, (*shape[: len(before)], *shape[ends:]), strict=True)) if dots else {}
+        sizes |= {} if dots else dict(zip(term, shape, strict=True))
+        sizes["..."] = max(sizes.get("...", 1), prod(shape[len(before) : ends]) if dots else 1)
+    return prod(sizes.values()) // EXAMPLES
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(node.meta["tensor_meta"].shape)
 
 
 def _values(node: fx.Node) -> int:

@@ -63,7 +63,7 @@ def _linear(a: Arguments) -> nn.Module:
 
 
 def _batch_norm(a: Arguments) -> nn.Module:
-    kind = nn.BatchNorm2d if a["rank"] == 4 else nn.BatchNorm1d
+    kind = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(a["rank"], nn.BatchNorm1d)
     affine = a["weight"] is not None or a["bias"] is not None
     mean = a["running_mean"]
     layer = kind(len(mean), eps=a["eps"], momentum=a["momentum"], affine=affine, device=mean.device)
@@ -119,8 +119,9 @@ FLOAT_LAYERS = (
     ATEN.conv_transpose1d.default, ATEN.conv_transpose2d.input, ATEN.conv_transpose3d.input, ATEN.lstm.input,
     ATEN.gru.input,
 )  # fmt: skip
-# Normalization by the statistics of the batch: the answer to one image depends on the others.
-BATCH_STATISTICS = (ATEN._native_batch_norm_legit.no_stats, ATEN._native_batch_norm_legit.default)
+BATCH_NORMS = (
+    ATEN.batch_norm.default, ATEN._native_batch_norm_legit.no_stats, ATEN._native_batch_norm_legit.default
+)  # fmt: skip
 
 Call = tuple[Callable, tuple, dict[str, Any]]  # function, positional arguments, keywords
 
@@ -197,9 +198,12 @@ FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     ATEN.sym_size.int: _plain(torch.Tensor.size, "self", "dim"),
 }
 WEIGHTED = (ATEN.add.Tensor, ATEN.add_.Tensor, ATEN.sub.Tensor, ATEN.sub_.Tensor)  # x ± alpha · y
-DROPOUTS = (
-    ATEN.dropout.default, ATEN.dropout_.default, ATEN.feature_dropout.default, ATEN.alpha_dropout.default
-)  # fmt: skip
+DROPOUTS = {
+    ATEN.dropout.default: nn.Dropout,
+    ATEN.dropout_.default: nn.Dropout,
+    ATEN.feature_dropout.default: nn.Dropout2d,
+    ATEN.alpha_dropout.default: nn.AlphaDropout,
+}
 # Nothing in evaluation mode, or in whatever layout memory has. A copy is none in a graph without in-place operators.
 IDENTITIES = (
     *DROPOUTS, ATEN.contiguous.default, ATEN.detach.default, ATEN.alias.default, ATEN.lift_fresh_copy.default,
@@ -216,6 +220,17 @@ def changes_nothing(function: Callable, args: tuple) -> bool:
 
 
 POOLINGS = (ATEN.adaptive_avg_pool2d.default, ATEN.mean.dim)  # layers or functions, by their sizes
+
+
+def uses_batch_statistics(node: fx.Node) -> bool:
+    """Whether it normalises by the statistics of the batch: the answer to one image depends on the others.
+
+    Normalization within each image is done by the same operators, on one row that holds all images.
+    """
+    if node.target not in BATCH_NORMS or not arguments_of(node)["training"]:
+        return False
+    rows = node.args[0].meta["val"].shape[0]  # type: ignore[union-attr]
+    return not (isinstance(rows, int) and rows == 1)
 
 
 def is_check(node: fx.Node) -> bool:

@@ -95,13 +95,26 @@ def _checked(network: CapturedNetwork, model: nn.Module, input_spec: InputSpec) 
     for count in BATCHES:
         images = random_images(model, input_spec, count, seed=count)
         check_same(network, model, images, type(model).__name__)
+    _check_alone(network, images, type(model).__name__)
     return network
+
+
+@torch.no_grad()
+def _check_alone(network: nn.Module, images: Tensor, name: str) -> None:
+    """Raises `DfqError` where the answer to an image (N, C, H, W) depends on which others are with it."""
+    together, alone = network(images)[1:2], network(images[1:2])
+    if not same_logits(together, alone):
+        raise DfqError(
+            f"{name} gives an image other logits together with others than alone: {off_by(together, alone)}",
+            "answers that do not depend on the other images of the batch",
+            "find what computes across images (statistics of the batch, a mean over dimension 0) and take it out",
+        )
 
 
 @torch.no_grad()
 def check_same(network: nn.Module, original: nn.Module, images: Tensor, name: str) -> None:
     """Raises `DfqError` where `network` gives other logits than `original` for these images (N, C, H, W)."""
-    expected = check_logits(original(images), len(images), name)
+    expected = check_logits(original(images.clone()), len(images), name)  # it may write to its input
     try:
         with silence():
             found = network(images)
@@ -128,6 +141,7 @@ def same_logits(found: Tensor, expected: Tensor) -> bool:
     return bool(((found - expected).abs() <= room).all())
 
 
+@torch.no_grad()
 def off_by(found: Tensor, expected: Tensor) -> str:
     """How far two answers are apart, in words."""
     if found.shape != expected.shape:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 from torch.utils._pytree import tree_flatten, tree_map
 
 # Views need memory in the order that torch.export assumed; stored tensors may have another.
@@ -42,7 +43,8 @@ def evaluated(node: fx.Node, values: dict[fx.Node, Any], *, trains: bool) -> Any
     constants = list(_constants(arguments))
     if trains and any(constant.value.requires_grad for constant in constants):
         return None
-    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: tree_map(_value, values[n], is_leaf=_is_leaf))
+    value = _copied_value if is_mutable(node.target) else _value
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: tree_map(value, values[n], is_leaf=_is_leaf))
     with torch.no_grad():
         result = VIEWS.get(node.target, node.target)(*args, **kwargs)  # type: ignore[operator, arg-type]
     sources = tuple(dict.fromkeys(source for constant in constants for source in constant.sources))
@@ -58,6 +60,16 @@ def _is_leaf(value: Any) -> bool:
 
 def _value(value: Any) -> Any:
     return value.value if isinstance(value, Constant) else value
+
+
+def _copied_value(value: Any) -> Any:
+    """The network's own tensors are never written to."""
+    return value.value.clone() if isinstance(value, Constant) else value
+
+
+def is_mutable(target: Any) -> bool:
+    """Whether an operator writes to what it reads."""
+    return isinstance(target, OpOverload) and target._schema.is_mutable
 
 
 def _is_constant(value: Any) -> bool:

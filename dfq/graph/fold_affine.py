@@ -94,9 +94,11 @@ def _by_channel(constant: Tensor, source: fx.Node, dimension: int) -> Tensor | N
     """(C,) float64; None where it has more than one number for a channel."""
     shape = source.meta["tensor_meta"].shape
     rank, channels = len(shape), shape[dimension]
+    if constant.dim() > rank:
+        return None
     if constant.numel() == 1:
         return constant.double().flatten().expand(channels).clone()
-    if constant.dim() > rank or constant.numel() != channels:
+    if constant.numel() != channels:
         return None
     place = (dimension % rank) - (rank - constant.dim())
     return constant.double().flatten().clone() if place >= 0 and constant.shape[place] == channels else None

@@ -1,54 +1,93 @@
 """Normalizers of other classes with running statistics (frozen ones, users' own) as BatchNorm.
 
-Their forward pass is arithmetic, x · factor + offset for each channel, on constants made of `running_mean` and
-`running_var`. That is what BatchNorm computes, and the statistics are what images are made from.
+Their forward pass is arithmetic on constants, some of them made of `running_mean` and `running_var`:
+x · factor + offset for each channel, or (x − mean) / deviation · weight + bias. That is what BatchNorm computes, and
+the statistics are what images are made from.
 """
 
 import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 EPS = 1e-5
+OPERATORS = (operator.mul, operator.truediv, operator.add, operator.sub)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Operators of one module, each with a constant for each channel: together x · factor + offset, (C,) float64."""
+
+    source: fx.Node
+    nodes: tuple[fx.Node, ...]
+    sources: tuple[str, ...]
+    factor: Tensor
+    offset: Tensor
+
+    def extended(self, node: fx.Node, constant: fx.Node, value: Tensor) -> "_Chain":
+        factor, offset = self.factor, self.offset
+        if node.target is operator.mul:
+            factor, offset = factor * value, offset * value
+        elif node.target is operator.truediv:
+            factor, offset = factor / value, offset / value
+        else:
+            offset = offset + value if node.target is operator.add else offset - value
+        return _Chain(self.source, (*self.nodes, node), (*self.sources, *constant.meta["sources"]), factor, offset)
 
 
 def restore_batch_norms(graph: fx.Graph, owned: dict[str, Any], stored: Mapping[str, Tensor]) -> None:
-    """Replaces each such pair of operators by a call of an `nn.BatchNorm2d` under the name of its module, in place.
+    """Replaces each such chain of operators by a call of an `nn.BatchNorm2d` under the name of its module, in place.
 
     Args:
         owned: what the graph calls and reads, by name; layers are added.
         stored: parameters and buffers of the network by their names.
     """
-    for product in list(graph.nodes):
-        source, factor = _operands(product, owned) if product.target is operator.mul else (None, None)
-        addition = next(iter(product.users)) if source is not None and len(product.users) == 1 else None
-        if addition is None or addition.target is not operator.add:
-            continue
-        _, offset = _operands(addition, owned)
-        if offset is None or factor is None:
-            continue
-        owner = _owner_of_statistics((*factor.meta["sources"], *offset.meta["sources"]))
+    for chain in _chains(graph, owned):
+        owner = _owner_of_statistics(chain.sources)
         if owner is None or owner in owned:
             continue
-        statistics = stored[f"{owner}.running_mean"], stored[f"{owner}.running_var"]
-        norm = _batch_norm(owned[str(factor.target)], owned[str(offset.target)], *statistics)
-        if norm is None:
+        mean, variance = stored[f"{owner}.running_mean"], stored[f"{owner}.running_var"]
+        if mean.shape != chain.factor.shape:
             continue
-        owned[owner] = norm
-        with graph.inserting_before(product):
-            call = graph.call_module(owner, (source,))
-        call.meta = {"nn_module_stack": product.meta["nn_module_stack"]}
-        addition.replace_all_uses_with(call)
-        graph.erase_node(addition)
-        graph.erase_node(product)
+        owned[owner] = _batch_norm(chain, mean, variance)
+        with graph.inserting_before(chain.nodes[0]):
+            call = graph.call_module(owner, (chain.source,))
+        call.meta = {"nn_module_stack": chain.nodes[0].meta["nn_module_stack"]}
+        chain.nodes[-1].replace_all_uses_with(call)
+        for node in reversed(chain.nodes):
+            graph.erase_node(node)
 
 
-def _operands(node: fx.Node, owned: Mapping[str, Any]) -> tuple[Any, fx.Node | None]:
+def _chains(graph: fx.Graph, owned: Mapping[str, Any]) -> list[_Chain]:
+    """The longest ones."""
+    chains: dict[fx.Node, _Chain] = {}
+    for node in graph.nodes:
+        source, constant = _operands(node) if node.target in OPERATORS else (None, None)
+        value = None if constant is None else _by_channel(owned[str(constant.target)])
+        if source is None or constant is None or value is None:
+            continue
+        before = chains.get(source)
+        if before is not None and len(source.users) == 1 and _module(source) == _module(node):
+            del chains[source]
+        else:
+            before = _Chain(source, (), (), torch.ones_like(value), torch.zeros_like(value))
+        if before.factor.shape == value.shape:
+            chains[node] = before.extended(node, constant, value)
+    return list(chains.values())
+
+
+def _module(node: fx.Node) -> str:
+    return next(reversed(node.meta["nn_module_stack"]), "")
+
+
+def _operands(node: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
     """(the operand that depends on the images, the constant one); (None, None) where it is otherwise."""
     first, second = node.args[:2]
-    for value, constant in ((first, second), (second, first)):
+    orders = ((first, second), (second, first)) if node.target in (operator.mul, operator.add) else ((first, second),)
+    for value, constant in orders:
         if _is_constant(constant) and isinstance(value, fx.Node) and not _is_constant(value):
             return value, constant  # type: ignore[return-value]
     return None, None
@@ -58,20 +97,22 @@ def _is_constant(node: Any) -> bool:
     return isinstance(node, fx.Node) and node.op == "get_attr" and bool(node.meta.get("sources"))
 
 
+def _by_channel(constant: Tensor) -> Tensor | None:
+    """(C,) float64; None where it is not one number for each channel of maps (N, C, H, W)."""
+    channels = constant.numel()
+    is_column = constant.shape in ((channels, 1, 1), (1, channels, 1, 1)) and constant.is_floating_point()
+    return constant.detach().flatten().double() if is_column else None
+
+
 def _owner_of_statistics(sources: tuple[str, ...]) -> str | None:
     owners = [source.rpartition(".")[0] for source in sources if source.endswith("running_var")]
     return owners[0] if owners and f"{owners[0]}.running_mean" in sources and owners[0] else None
 
 
-def _batch_norm(factor: Tensor, offset: Tensor, mean: Tensor, variance: Tensor) -> nn.BatchNorm2d | None:
-    """None where factor and offset are not one number for each channel of maps (N, C, H, W)."""
-    channels = len(mean)
-    if any(tensor.shape not in ((channels, 1, 1), (1, channels, 1, 1)) for tensor in (factor, offset)):
-        return None
-    norm = nn.BatchNorm2d(channels, eps=EPS, device=mean.device).eval()
-    with torch.no_grad():
-        weight = factor.flatten().double()
-        norm.weight.copy_(weight * (variance.double() + EPS).sqrt())
-        norm.bias.copy_(offset.flatten().double() + weight * mean.double())
-        norm.running_mean, norm.running_var = mean.clone(), variance.clone()
+@torch.no_grad()
+def _batch_norm(chain: _Chain, mean: Tensor, variance: Tensor) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(len(mean), eps=EPS, device=mean.device).eval()
+    norm.weight.copy_(chain.factor * (variance.double() + EPS).sqrt())
+    norm.bias.copy_(chain.offset + chain.factor * mean.double())
+    norm.running_mean, norm.running_var = mean.clone(), variance.clone()
     return norm

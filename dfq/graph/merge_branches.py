@@ -51,7 +51,7 @@ def _branch(term: Any, network: fx.GraphModule) -> tuple[nn.Conv2d, fx.Node, tor
 def _merged(first: tuple, second: tuple) -> nn.Conv2d | None:
     """One convolution in place of two; None where that is not exact."""
     (a, read, shape), (b, other_read, other_shape) = first, second
-    if read is not other_read or shape != other_shape or a.stride != b.stride:
+    if a is b or read is not other_read or shape != other_shape or a.stride != b.stride:
         return None
     large, small = (a, b) if a.weight[0, 0].numel() >= b.weight[0, 0].numel() else (b, a)
     groups = min(large.groups, small.groups)

@@ -2,12 +2,13 @@
 
 import re
 
-from torch import fx
+from torch import fx, nn
 
 from dfq.graph.constants import Constant
 
 Stack = dict[str, tuple[str, str]]  # key → (path of the module, its class), outermost first
 CALL_NUMBER = re.compile(r"@\d+")  # torch.export marks the second call of a module
+OF_GRAPH = fx.GraphModule(nn.Module(), fx.Graph())
 WEIGHTS = ("weight", "running_mean", "weight_v", "weight_g", "weight_orig", "original0", "original1", "original")
 
 
@@ -26,15 +27,16 @@ def innermost_path(node: fx.Node) -> str:
 def layer_name(node: fx.Node, weight: Constant) -> str:
     """The module that owns the weight, with the attribute where it is another than `weight`.
 
-    A weight that is computed belongs to the module that calls it.
+    A weight that is computed belongs to the module that calls it, and so does one that lies elsewhere in the network:
+    of modules that share a parameter, torch.export names only one.
     """
-    owners = {source.rpartition(".")[0] for source in weight.sources}
     owner, _, attribute = weight.sources[0].rpartition(".") if weight.sources else ("", "", "")
     path = innermost_path(node)
-    if weight.name is None and (attribute in WEIGHTS or len(owners) > 1 or not owner):
+    is_inside = f"{owner}.".startswith(f"{path}.") if path else True
+    if weight.name is None and (attribute in WEIGHTS or len(weight.sources) > 1 or not owner):
         return safe_name(path or node.name)
     if attribute in WEIGHTS:
-        return safe_name(owner or node.name)
+        return safe_name((owner if is_inside else path) or node.name)
     short = attribute.removesuffix("_weight") or attribute
     return safe_name(f"{owner}.{short}" if owner else short)
 
@@ -42,4 +44,4 @@ def layer_name(node: fx.Node, weight: Constant) -> str:
 def safe_name(name: str) -> str:
     """A name that hides nothing of `fx.GraphModule` itself."""
     first, dot, rest = name.partition(".")
-    return f"{first}_{dot}{rest}" if hasattr(fx.GraphModule, first) else name
+    return f"{first}_{dot}{rest}" if hasattr(OF_GRAPH, first) else name

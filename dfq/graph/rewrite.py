@@ -9,7 +9,6 @@ from torch.export import ExportedProgram
 
 from dfq.errors import DfqError
 from dfq.graph.aten_layers import (
-    BATCH_STATISTICS,
     DROPOUTS,
     FUNCTIONS,
     IDENTITIES,
@@ -20,6 +19,7 @@ from dfq.graph.aten_layers import (
     even_pooling,
     global_pooling,
     is_check,
+    uses_batch_statistics,
 )
 from dfq.graph.constants import Constant, evaluated
 from dfq.graph.frozen_norms import restore_batch_norms
@@ -116,7 +116,7 @@ class _Rewriting:
     def _call(self, node: fx.Node) -> Any:
         if node.target is operator.getitem and not isinstance(source := self.values[node.args[0]], fx.Node):
             return source[node.args[1]]  # of a list of results
-        if node.target in BATCH_STATISTICS:
+        if uses_batch_statistics(node):
             raise _batch_statistics(node)
         if node.target in IDENTITIES:
             return self._identity(node)
@@ -133,8 +133,8 @@ class _Rewriting:
         source = self.values[node.args[0]]
         if not (self.trains and node.target in DROPOUTS):
             return source
-        name = safe_name(innermost_path(node) or node.name)
-        self.owned.setdefault(name, nn.Dropout(arguments_of(node)["p"]).eval())
+        dropout = DROPOUTS[node.target](arguments_of(node)["p"]).eval()
+        name = self._own(safe_name(innermost_path(node) or node.name), dropout)
         return self.graph.call_module(name, (self._argument(node.args[0]),))
 
     def _layer(self, node: fx.Node) -> Any:
@@ -171,7 +171,7 @@ class _Rewriting:
                 return self.graph.call_module(name, (self._argument(node.args[0]),))
             make = FUNCTIONS.get(node.target)
             call = even_pooling(node, arguments) or (make(arguments) if make is not None else None)
-            if call is not None and changes_nothing(*call[:2]):
+            if call is not None and changes_nothing(*call[:2]) and _dtype(node) is _dtype(node.args[0]):
                 return self._argument(node.args[0])
             if call is not None:
                 function, args, kwargs = fx.map_arg(call, self._argument)
@@ -223,7 +223,16 @@ def _same(first: Any, second: nn.Module) -> bool:
         return False
     tensors, others = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (first, second))
     kept = [name for name in tensors if name != "num_batches_tracked"]
-    return all(name in others and tensors[name].data_ptr() == others[name].data_ptr() for name in kept)
+    return all(name in others and _same_tensor(tensors[name], others[name]) for name in kept)
+
+
+def _same_tensor(first: Tensor, second: Tensor) -> bool:
+    """Whether both are one, or were computed alike."""
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+
+
+def _dtype(node: Any) -> torch.dtype | None:
+    return getattr(node.meta.get("val"), "dtype", None)
 
 
 def _free_of_batch(sizes: Any, node: fx.Node) -> list:
