@@ -5,9 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dfq.checkpoint import load_checkpoint
-from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.checkpoint import describe_network, load_checkpoint
 from dfq.labelled import read_labelled
 from dfq.pipeline import Result, quantize_model
 from dfq.progress import Progress
@@ -23,27 +21,25 @@ def load_teacher(
     *,
     arch: str | None = None,
     input_size: Sequence[int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    weights: str | None = None,
     device: str = "cpu",
     allow_pickle: bool = False,
 ) -> tuple[Teacher, str | None, tuple[str, ...]]:
-    """(teacher, architecture name, what was assumed) of a checkpoint file or a network in memory.
+    """(teacher, architecture name, what was assumed) of a checkpoint, published weights or a network in memory.
 
     Raises:
-        DfqError: see `dfq.checkpoint.load_checkpoint`; a network in memory needs `input_size`, `mean` and `std`.
+        DfqError: see `dfq.checkpoint.load_checkpoint`; a network in memory needs `input_size`, `mean` and `std`, unless
+            its class is of torchvision or timm.
     """
-    if not isinstance(model, nn.Module):
-        loaded = load_checkpoint(model, arch=arch, input_size=input_size, mean=mean, std=std, allow_pickle=allow_pickle)
-        return Teacher(loaded.model, loaded.input_spec, device), loaded.arch, loaded.assumed
-    if input_size is None or mean is None or std is None:
-        raise DfqError(
-            "a network in memory without the description of its input",
-            "size and normalisation of the images it was trained on",
-            "dfq.quantize(model, input_size=(3, 32, 32), mean=(…), std=(…), …)",
-        )
-    spec = InputSpec(size=tuple(input_size), mean=tuple(mean), std=tuple(std))  # type: ignore[arg-type]
-    return Teacher(model, spec, device), arch, ()
+    if isinstance(model, nn.Module):
+        network, spec, assumed = describe_network(model, input_size=input_size, mean=mean, std=std)
+        return Teacher(network, spec, device), arch, assumed
+    loaded = load_checkpoint(
+        model, arch=arch, input_size=input_size, mean=mean, std=std, weights=weights, allow_pickle=allow_pickle
+    )
+    return Teacher(loaded.model, loaded.input_spec, device), loaded.arch, loaded.assumed
 
 
 def quantize(
@@ -52,8 +48,9 @@ def quantize(
     out: str | Path,
     arch: str | None = None,
     input_size: Sequence[int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    weights: str | None = None,
     device: str = "cpu",
     allow_pickle: bool = False,
     data: str | Path | None = None,
@@ -65,7 +62,9 @@ def quantize(
     """Quantizes a network without data: what the command `dfq quantize` does.
 
     Args:
-        model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
+        model: a checkpoint, published weights by name (`torchvision/resnet18`), or a network in memory (then
+            `input_size`, `mean`, `std` are needed, unless its class is of torchvision or timm).
+        arch, input_size, mean, std, weights, allow_pickle: as in `dfq.checkpoint.load_checkpoint`.
         out: the run folder to write.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
         settings: the fields of `dfq.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
@@ -75,8 +74,9 @@ def quantize(
     """
     chosen = Settings(**settings)
     teacher, name, assumed = load_teacher(
-        model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
-    )
+        model, arch=arch, input_size=input_size, mean=mean, std=std, weights=weights, device=device,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return quantize_model(
         teacher, out, chosen, arch=name, assumed=assumed, labelled=labelled,

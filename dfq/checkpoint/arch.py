@@ -1,25 +1,30 @@
 """Which network the weights belong to: what the caller or the file says, or an error that suggests."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from dfq.checkpoint.adapt import adapted
 from dfq.checkpoint.checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
 from dfq.checkpoint.weights import Contents, load_weights, rename
 from dfq.errors import DfqError
 from dfq.models.exported_program import SUFFIX, ExportedNetwork
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest
-from dfq.models.torchvision_library import current_key
-from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
+from dfq.models.torchvision_library import current_key, is_training_only
+from dfq.models.user_file import build_and_say, file_factory_takes_num_classes, is_file_name
 
 PICKLED = "pickle/"  # before the class name, for a network that came whole out of a pickle
+LIGHTNING = "pytorch-lightning_version"  # an entry of its checkpoints
+
+Fitted = tuple[nn.Module, "OrderedDict[str, Tensor]", tuple[str, ...]]
 
 
 def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
-    """The network with the file's weights, its full name, and what was assumed about the name."""
+    """The network with the file's weights, its full name, and what was assumed about name and weights."""
     if arch is None and isinstance(contents.module, ExportedNetwork):
         return contents.module, str(path if path.suffix == SUFFIX else PICKLED + path.name), ()
     if arch is None and contents.module is not None:
@@ -27,31 +32,45 @@ def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tupl
     names = _meanings(arch) if arch else _stated(contents, path)
     if not is_file_name(names[0]) and not takes_images(contents.weights):
         raise _not_images(contents.weights)
-    fitting = [(name, _fit(name, contents.weights)) for name in names]
-    name, (model, weights) = max(fitting, key=lambda pair: _share(*pair[1]))
-    load_weights(model, weights, name)
+    fitting = [(name, _fit(name, contents)) for name in names]
+    name, (model, weights, said) = max(fitting, key=lambda pair: _share(*pair[1][:2]))
+    try:
+        load_weights(model, weights, name)
+    except DfqError as error:
+        raise _with_better(error, contents.weights, name) from error
     if len(names) == 1:
-        return model, name, ()
-    return model, name, (f"architecture {name}, whose tensors fit best among {', '.join(names)}",)
+        return model, name, said
+    return model, name, (f"architecture {name}, whose tensors fit best among {', '.join(names)}", *said)
 
 
 def _meanings(arch: str) -> list[str]:
     return [arch] if is_file_name(arch) else full_names(arch)
 
 
-def _fit(arch: str, weights: "OrderedDict[str, Tensor]") -> tuple[nn.Module, "OrderedDict[str, Tensor]"]:
-    """A network with as many classes as the weights have, and the weights under its own names."""
+def _fit(arch: str, contents: Contents) -> Fitted:
+    """A network with as many classes as the weights have, the weights under its own names, and what was done."""
     library, _, name = arch.partition("/")
-    if library == "torchvision":
+    weights, published = contents.weights, library == "torchvision"
+    if published:
         weights = rename(weights, lambda key: current_key(name, key))
-    model = build(arch)
+    model, built = _built(arch, None)
+    weights, changed = adapted(
+        model.state_dict(),
+        weights,
+        beside_matrices=LIGHTNING in contents.metadata,
+        training_only=lambda key: published and is_training_only(name, key),
+    )
     found, own = _classes(model, weights)
     if found != own and (not is_file_name(arch) or file_factory_takes_num_classes(arch)):
-        model = build(arch, found)
-    return model, weights
+        model, built = _built(arch, found)
+    return model, weights, (*built, *changed)
 
 
-def _classes(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> tuple[int, int]:
+def _built(arch: str, num_classes: int | None) -> tuple[nn.Module, tuple[str, ...]]:
+    return build_and_say(arch, num_classes) if is_file_name(arch) else (build(arch, num_classes), ())
+
+
+def _classes(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[int, int]:
     """Number of classes in the weights and in the model; equal where the classifier is not found."""
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not layers:
@@ -62,7 +81,7 @@ def _classes(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> tuple[int
     return (own if found is None else found.shape[0]), own
 
 
-def _share(model: nn.Module, weights: "OrderedDict[str, Tensor]") -> float:
+def _share(model: nn.Module, weights: Mapping[str, Tensor]) -> float:
     own = set(model.state_dict())
     return len(own & set(weights)) / len(own | set(weights))
 
@@ -84,7 +103,7 @@ def _stated(contents: Contents, path: Path) -> list[str]:
         raise DfqError(f"{error.found}, as '{path}' says", error.needed, error.way_out) from error
 
 
-def _needs_arch(weights: "OrderedDict[str, Tensor]", path: Path) -> DfqError:
+def _needs_arch(weights: Mapping[str, Tensor], path: Path) -> DfqError:
     if not takes_images(weights):
         return _not_images(weights)
     likely = [f"{name} ({share:.0%} of the tensors fit)" for name, share in suggest(weights)]
@@ -95,7 +114,15 @@ def _needs_arch(weights: "OrderedDict[str, Tensor]", path: Path) -> DfqError:
     )
 
 
-def _not_images(weights: "OrderedDict[str, Tensor]") -> DfqError:
+def _with_better(error: DfqError, weights: Mapping[str, Tensor], name: str) -> DfqError:
+    """The error of weights that do not fit, with the architecture that they do fit, where there is one."""
+    whole = next((other for other, share in suggest(weights) if share == 1 and other != name), None)
+    if whole is None:
+        return error
+    return DfqError(f"{error.found}. It fits {whole} whole", error.needed, f"pass --arch {whole}")
+
+
+def _not_images(weights: Mapping[str, Tensor]) -> DfqError:
     return DfqError(
         f"no 2-D convolution: the network does not look like one for images; {_outline(weights)}",
         IMAGE_NETWORK,
@@ -103,7 +130,7 @@ def _not_images(weights: "OrderedDict[str, Tensor]") -> DfqError:
     )
 
 
-def _outline(weights: "OrderedDict[str, Tensor]") -> str:
+def _outline(weights: Mapping[str, Tensor]) -> str:
     first, last = first_layer_key(weights), classifier_key(weights)
     described = [
         f"{what} '{key}' {tuple(weights[key].shape)}"

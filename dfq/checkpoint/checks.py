@@ -19,6 +19,14 @@ def check_weights(weights: Mapping[str, Tensor]) -> None:
             "dense tensors",
             "save the weights again: tensor.to_dense()",
         )
+    tiny = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.itemsize == 1]
+    if tiny:
+        kind = str(weights[tiny[0]].dtype).removeprefix("torch.")
+        raise DfqError(
+            f"'{tiny[0]}' holds {kind} numbers: the network is already quantized",
+            "weights in float32, float16 or bfloat16",
+            "pass the checkpoint from before quantization",
+        )
     matrices = {name: tensor for name, tensor in weights.items() if tensor.ndim >= 2}
     if not matrices:
         raise DfqError(

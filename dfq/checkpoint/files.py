@@ -20,6 +20,7 @@ from dfq.checkpoint.foreign import ONNX_SUFFIX, foreign_format, onnx_error
 from dfq.errors import DfqError
 from dfq.models.exported_archive import is_exported
 from dfq.models.exported_program import read_exported
+from dfq.models.registry import full_names, is_known
 
 CHECKPOINT = (
     "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict'), a .safetensors file, or one of "
@@ -70,23 +71,22 @@ def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str,
 
 
 def _head(path: Path) -> bytes:
-    if path.is_dir():
-        inside = sorted(each.name for each in path.iterdir() if each.suffix in (".pt", ".pth", ".th", ".safetensors"))
-        raise DfqError(
-            f"'{path}' is a directory",
-            CHECKPOINT,
-            f"name a file; in it: {', '.join(inside[:5]) or 'no checkpoint'}",
-        )
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
-        raise DfqError(f"no file '{path}'", CHECKPOINT, "check the path") from error
+        raise DfqError(f"no file '{path}'", CHECKPOINT, _path_or_name(path)) from error
     except (OSError, ValueError) as error:
         raise DfqError(f"'{path}' cannot be read: {error}", "a readable file", "check path and permissions") from error
     if not head:
         raise DfqError(f"'{path}' is empty (0 bytes)", CHECKPOINT, SAVE_AGAIN)
     return head
+
+
+def _path_or_name(path: Path) -> str:
+    names = full_names(str(path)) if is_known(str(path)) else []
+    published = [name for name in names if not name.startswith("dfq/")]
+    return f"check the path; or, for published weights, {' or '.join(published)}" if published else "check the path"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -23,7 +23,7 @@ def resolve_input_spec(
     """Size, mean and std, each from the first source that has it, and a sentence on what was only published.
 
     Args:
-        flags: `size`, `mean`, `std` as the user gave them; None where not given.
+        flags: `size`, `mean`, `std` as the user gave them; None where not given. One number stands for all channels.
         metadata: of the checkpoint: `input_spec` (with the same names), or `input_size`, `mean`, `std`.
         published: of the architecture, if any.
         arch: its name, for the sentence.
@@ -39,7 +39,9 @@ def resolve_input_spec(
         if source is None:
             unknown.append(field)
             continue
-        values[field] = _size(source[field]) if field == "size" else _numbers(field, source[field])
+        values[field] = (
+            _size(source[field]) if field == "size" else per_channel(field, source[field], values.get("size", (0,))[0])
+        )
         if source is sources[2]:
             guessed.append(field)
     if unknown:
@@ -86,7 +88,17 @@ def _size(value: Any) -> tuple[int, ...]:
     raise DfqError(f"input size {value!r}", "channels × height × width", f"for example {FLAGS['size']}")
 
 
-def _numbers(field: str, values: Any) -> tuple[float, ...]:
+def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
+    """A number for every channel; one number alone, which is no list, stands for all.
+
+    Args:
+        field: `mean` or `std`, for the error.
+
+    Raises:
+        DfqError: neither a number nor numbers.
+    """
+    if isinstance(values, int | float) and not isinstance(values, bool):
+        return (float(values),) * channels
     try:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:

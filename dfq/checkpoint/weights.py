@@ -1,25 +1,24 @@
 """From what a checkpoint file holds to weights in a network: finding them, and loading all or nothing."""
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from dfq.checkpoint.selection import WEIGHTS_NEEDED, Path, select, tensors
 from dfq.errors import DfqError
 from dfq.models.exported_program import ExportedNetwork
+from dfq.models.registry import is_known
+from dfq.models.wrappers import unwrapped
 
-WEIGHT_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "weights")
-WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-)  # DataParallel, DistributedDataParallel and weight averaging; torch.compile
-COUNTERS = ("n_averaged",)  # beside the weights in torch.optim.swa_utils.AveragedModel
 LISTED = 5  # keys shown of each kind
 KEY_LIST = re.compile(r"(Missing|Unexpected) key\(s\) in state_dict: (.*)")
 SHAPE_MISMATCH = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)")
+ARCH_KEYS = ("arch", "model", "model_name", "architecture", "backbone")  # of a training script's settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,58 +26,71 @@ class Contents:
     """What a checkpoint file holds.
 
     Attributes:
-        weights: name → tensor, wrapper prefixes removed.
+        weights: name → tensor, as the file has them.
         metadata: everything else: `arch`, `input_spec`, a training script's `args`, …
-        module: the network itself, where the file was a .pt2 or a pickled one.
+        module: the network itself, where the file was a .pt2 or a pickled one; without wrappers around it.
+        assumed: a sentence for each choice that was made, and for numbers that become float32.
     """
 
     weights: "OrderedDict[str, Tensor]"
     metadata: dict[str, Any]
     module: nn.Module | None = None
+    assumed: tuple[str, ...] = ()
 
 
-def find_contents(content: Any, metadata: dict[str, Any]) -> Contents:
+def find_contents(content: Any, metadata: dict[str, Any], key: str | None = None) -> Contents:
     """Sorts the object from a file into weights, metadata and, for a .pt2 or pickled network, the module.
 
+    Args:
+        key: which of several weights (`dfq.checkpoint.selection.select`); None: the averaged ones, else the only ones.
+
     Raises:
-        DfqError: no tensors anywhere.
+        DfqError: no tensors anywhere, or none under `key`.
     """
-    if isinstance(content, ExportedNetwork):
-        metadata = {**metadata, "input_size": content.image_size}
     if isinstance(content, nn.Module):
-        module = content.module if isinstance(content, nn.DataParallel) else content
-        return Contents(weights=_tensors(module.state_dict()), metadata=metadata, module=module)
+        if key is not None:
+            raise DfqError(f"--weights {key}, but the file holds one network", "no choice", "leave --weights out")
+        return _of_module(content, metadata, ())
     if not isinstance(content, Mapping):
-        raise DfqError(f"the file holds a {type(content).__name__}, no weights", *_WEIGHTS_NEEDED)
-    for key in WEIGHT_KEYS:
-        inner = content.get(key)
-        rest = {name: value for name, value in content.items() if name != key}
-        notes = {**_from_arguments(rest.get("args")), **metadata, **rest}
-        if isinstance(inner, nn.Module):
-            return find_contents(inner, notes)
-        if isinstance(inner, Mapping) and _tensors(inner):
-            return Contents(weights=unwrap(_tensors(inner)), metadata=notes)
-    weights = _tensors(content)
-    if not weights:
-        keys = ", ".join(str(key) for key in list(content)[:LISTED])
-        raise DfqError(f"the file holds a dict without tensors (keys: {keys or 'none'})", *_WEIGHTS_NEEDED)
-    plain = {name: value for name, value in content.items() if not isinstance(value, Tensor)}
-    return Contents(weights=unwrap(weights), metadata={**metadata, **plain})
+        raise DfqError(f"the file holds a {type(content).__name__}, no weights", *WEIGHTS_NEEDED)
+    path, entry, said = select(content, key)
+    notes = {**metadata, **_beside(content, path)}
+    if isinstance(entry, nn.Module):
+        return _of_module(entry, notes, said)
+    weights = tensors(entry)
+    return Contents(weights=weights, metadata=notes, assumed=(*said, *in_float32(weights.values())))
 
 
-_WEIGHTS_NEEDED = (
-    "a state dict (name → tensor), or a dict that holds one under 'state_dict' or 'model'",
-    "torch.save({'arch': 'torchvision/resnet18', 'state_dict': model.state_dict()}, 'model.pt')",
-)
+def _of_module(module: nn.Module, metadata: dict[str, Any], said: tuple[str, ...]) -> Contents:
+    if isinstance(module, ExportedNetwork):
+        metadata = {**metadata, "input_size": module.image_size}
+    module, removed = unwrapped(module)
+    weights = tensors(module.state_dict())
+    said = (*said, *removed, *in_float32(weights.values()))
+    return Contents(weights=weights, metadata=metadata, module=module, assumed=said)
 
 
-def _tensors(values: Mapping[Any, Any]) -> "OrderedDict[str, Tensor]":
-    tensors = OrderedDict((key, value) for key, value in values.items() if isinstance(value, Tensor))
-    result = OrderedDict((key, value) for key, value in tensors.items() if isinstance(key, str) and key not in COUNTERS)
-    versions = getattr(values, "_metadata", None)  # of the modules: some need them to load older files
-    if isinstance(versions, Mapping):
-        result._metadata = versions  # type: ignore[attr-defined]
-    return result
+def in_float32(values: Iterable[Tensor]) -> tuple[str, ...]:
+    """What is said where floating-point numbers of another width become float32."""
+    kinds = Counter(tensor.dtype for tensor in values if tensor.is_floating_point() and tensor.dtype != torch.float32)
+    return tuple(
+        f"float32 in place of {str(kind).removeprefix('torch.')}, which {count} tensors have"
+        for kind, count in kinds.items()
+    )
+
+
+def _beside(content: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+    """What the file says beside the weights: inner entries go before outer ones, and both before `args`."""
+    if not path:
+        return {name: value for name, value in content.items() if not isinstance(value, Tensor)}
+    rest = {name: value for name, value in content.items() if name != path[0]}
+    inner = _beside(content[path[0]], path[1:]) if path[1:] else {}
+    return {
+        **_from_hyper_parameters(rest.get("hyper_parameters")),
+        **_from_arguments(rest.get("args")),
+        **rest,
+        **inner,
+    }
 
 
 def _from_arguments(arguments: Any) -> dict[str, Any]:
@@ -90,23 +102,21 @@ def _from_arguments(arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def unwrap(weights: "OrderedDict[str, Tensor]") -> "OrderedDict[str, Tensor]":
-    """Removes the prefixes that wrappers put before every key, in the version numbers as well."""
-    prefix = next((each for each in WRAPPERS if all(key.startswith(each) for key in weights)), None)
-    if prefix is None or not weights:
-        return weights
-    return unwrap(rename(weights, lambda key: key.removeprefix(prefix)))
+def _from_hyper_parameters(values: Any) -> dict[str, Any]:
+    """Lightning's: the names in it are the user's own, so the architecture counts only if a library knows it."""
+    if not isinstance(values, Mapping):
+        return {}
+    names = (values.get(key) for key in ARCH_KEYS)
+    arch = next((name for name in names if isinstance(name, str) and is_known(name)), None)
+    return {} if arch is None else {"arch": arch}
 
 
-def rename(weights: "OrderedDict[str, Tensor]", new_name: Callable[[str], str | None]) -> "OrderedDict[str, Tensor]":
-    """The same tensors under `new_name(key)`; keys for which it returns None are left out."""
-    pairs = ((new_name(key), value) for key, value in weights.items())
-    renamed = OrderedDict((key, value) for key, value in pairs if key is not None)
+def rename(weights: "OrderedDict[str, Tensor]", new_name: Callable[[str], str]) -> "OrderedDict[str, Tensor]":
+    """The same tensors under `new_name(key)`; the modules' version numbers stay as they are."""
+    renamed = OrderedDict((new_name(key), value) for key, value in weights.items())
     versions = getattr(weights, "_metadata", None)
     if versions is not None:
-        modules = ((new_name(f"{name}.") if name else "", value) for name, value in versions.items())
-        kept = {name.removesuffix("."): value for name, value in modules if name is not None}
-        renamed._metadata = kept  # type: ignore[attr-defined]  # the unwrapped root takes the wrapper's place
+        renamed._metadata = versions  # type: ignore[attr-defined]
     return renamed
 
 

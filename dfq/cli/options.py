@@ -20,7 +20,7 @@ from dfq.settings import Settings
 from dfq.targets import DEFAULT_TARGET, TARGETS
 from dfq.teacher import Teacher
 
-ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME or path/to/net.py:factory"
+ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME, hf-hub:OWNER/NAME or path/to/net.py:factory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,9 @@ class ModelOptions:
 
     arch: str | None
     input_size: tuple[int, int, int] | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    mean: float | tuple[float, ...] | None
+    std: float | tuple[float, ...] | None
+    weights: str | None
     device: str
     threads: int | None
     allow_pickle: bool
@@ -41,7 +42,7 @@ class ModelOptions:
         set_threads(self.threads)
         return load_teacher(
             model, arch=self.arch, input_size=self.input_size, mean=self.mean, std=self.std,
-            device=device, allow_pickle=self.allow_pickle,
+            weights=self.weights, device=device, allow_pickle=self.allow_pickle,
         )  # fmt: skip
 
 
@@ -97,9 +98,12 @@ model_options = _stack(
         click.option("--input-size", type=Parsed("CxHxW", parse_size), metavar="CxHxW",
                      help="Image size, for example 3x32x32.  [default: the checkpoint's, else the published one]"),
         click.option("--mean", type=Parsed("numbers", parse_numbers), metavar="M,M,M",
-                     help="Mean per channel for pixels in 0…1.  [default: as --input-size]"),
+                     help="Mean per channel for pixels in 0…1; one number stands for all.  [default: as --input-size]"),
         click.option("--std", type=Parsed("numbers", parse_numbers), metavar="S,S,S",
-                     help="Standard deviation per channel.  [default: as --input-size]"),
+                     help="Standard deviation per channel; one number stands for all.  [default: as --input-size]"),
+        click.option("--weights", metavar="KEY",
+                     help="Which of several weights in the file: a key such as state_dict or model_ema, or the first "
+                     "part of the names inside.  [default: the averaged ones (EMA), else the only ones]"),
         click.option("--device", default="cpu", metavar="NAME", show_default=True,
                      help="Where to compute: cpu, cuda, cuda:1."),
         threads_option,

@@ -62,12 +62,15 @@ def parse_size(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def parse_numbers(text: str) -> tuple[float, ...]:
-    """The numbers of "0.5,0.5,0.5"."""
+def parse_numbers(text: str) -> float | tuple[float, ...]:
+    """The numbers of "0.5,0.5,0.5"; one alone, which stands for all channels, as it is."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise DfqError(f"{text!r}", "one number per channel, with commas", "for example --mean 0.5,0.5,0.5") from error
+        raise DfqError(
+            f"{text!r}", "one number per channel, with commas, or one for all", "for example --mean 0.5,0.5,0.5"
+        ) from error
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def parse_bits(text: str) -> int | str:

@@ -1,7 +1,7 @@
 """Architectures by name: `dfq/resnet20`, `torchvision/resnet18`, `timm/…`, `path/to/net.py:factory`.
 
 A bare name (`resnet18`), which timm and the PyTorch ImageNet example write, may be any library's.
-No function here downloads anything.
+No function here downloads anything, except that `hf-hub:NAME` needs the config.json of that repository.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from dfq.errors import DfqError
 from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import timm_library, torchvision_library
 from dfq.models.exported_program import SUFFIX, read_exported
+from dfq.models.timm_config import fetch_config, is_hub_name
 from dfq.models.user_file import build_from_file, is_file_name
 
 CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)  # as akamaster's nets were trained
@@ -88,7 +89,8 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
 
     Args:
         arch: `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`, `path/to/model.pt2` (with the
-            weights and classes of the file), or a bare NAME, looked up in torchvision, then timm, then dfq.
+            weights and classes of the file), `hf-hub:OWNER/NAME`, or a bare NAME, looked up in torchvision, then timm,
+            then dfq.
         num_classes: number of logits; None keeps the architecture's own number.
 
     Raises:
@@ -121,6 +123,8 @@ def published_input_spec(arch: str) -> InputSpec | None:
     """
     if is_file_name(arch) or arch.endswith(SUFFIX):
         return None
+    if is_hub_name(arch):
+        return fetch_config(arch).input_spec
     library, name = full_names(arch)[0].split("/", 1)
     return LIBRARIES[library].input_spec(name)
 
@@ -131,7 +135,11 @@ def full_names(arch: str) -> list[str]:
     Raises:
         DfqError: no library has that name.
     """
-    prefix, _, name = arch.rpartition("/")
+    if is_hub_name(arch):
+        return [fetch_config(arch).arch]
+    plain, brace, arguments = arch.partition(":{")  # of timm's names only, and slashes may be in them
+    prefix, _, name = plain.rpartition("/")
+    name += brace + arguments
     if prefix == "timm":
         timm_library.require()
     prefixes = [prefix] if prefix else list(LIBRARIES)
@@ -139,6 +147,14 @@ def full_names(arch: str) -> list[str]:
     if not found:
         raise _unknown(arch)
     return found
+
+
+def is_known(arch: str) -> bool:
+    """Whether a library has that name, bare or full."""
+    try:
+        return not is_hub_name(arch) and bool(full_names(arch))
+    except DfqError:
+        return False
 
 
 def known_names() -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torchvision  # type: ignore[import-untyped]
 from torch import nn
 
+from dfq.errors import DfqError
 from dfq.input_spec import InputSpec
 
 # Training-only heads are not built, and the slow truncated-normal initialisation is skipped.
@@ -38,18 +39,46 @@ def build(name: str, num_classes: int | None) -> nn.Module:
     return torchvision.models.get_model(name, weights=None, **options)
 
 
-def input_spec(name: str) -> InputSpec:
-    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    side = BUILT_SIZE.get(name, transforms.crop_size[0])
+def input_spec(name: str, tag: str | None = None) -> InputSpec:
+    """Of the weights `tag` (`IMAGENET1K_V1`), or of the default ones."""
+    transforms = published_weights(name, tag).transforms()
+    side = transforms.crop_size[0]
     if name in CENTRED:
         return InputSpec(size=(3, side, side), mean=HALF, std=HALF)
     return InputSpec(size=(3, side, side), mean=tuple(transforms.mean), std=tuple(transforms.std))
 
 
-def current_key(name: str, key: str) -> str | None:
-    """The key of today's network for a `key` of a published file; None for heads that only training uses."""
-    if key.startswith(AUXILIARY_HEADS.get(name, ())):
-        return None
+def published_weights(name: str, tag: str | None = None) -> Any:
+    """torchvision's entry for the weights: of that tag, else the default ones that fit the network which is built.
+
+    Raises:
+        DfqError: no such tag.
+    """
+    entries = torchvision.models.get_model_weights(name)
+    if tag is None:
+        side = BUILT_SIZE.get(name)
+        return next((each for each in entries if each.transforms().crop_size[0] == side), entries.DEFAULT)
+    if tag not in entries.__members__:
+        raise DfqError(
+            f"no published weights '{tag}' of torchvision/{name}",
+            f"one of {', '.join(entries.__members__)}",
+            f"torchvision/{name}.{next(iter(entries.__members__))}, or torchvision/{name} for the default ones",
+        )
+    return entries[tag]
+
+
+def current_key(name: str, key: str) -> str:
+    """The key of today's network for a `key` of a published file."""
     if name.startswith("densenet") and (match := LEGACY_DENSENET_KEY.match(key)):
         return match[1] + match[2]
     return key
+
+
+def is_training_only(name: str, key: str) -> bool:
+    """Whether `key` is of an auxiliary head, which only training uses and which is not built."""
+    return key.startswith(AUXILIARY_HEADS.get(name, ()))
+
+
+def names_in(module: str) -> list[str]:
+    """The networks that a module of torchvision makes: `torchvision.models.resnet` → resnet18, …"""
+    return [name for name in names() if torchvision.models.get_model_builder(name).__module__ == module]

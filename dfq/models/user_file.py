@@ -12,6 +12,7 @@ from types import ModuleType
 from torch import nn
 
 from dfq.errors import DfqError
+from dfq.models.wrappers import plain
 
 EXAMPLE = "for example --arch path/to/net.py:make_model, where make_model() returns the network"
 
@@ -24,9 +25,16 @@ def is_file_name(arch: str) -> bool:
 def build_from_file(arch: str, num_classes: int | None = None) -> nn.Module:
     """Imports the file and calls the factory, with `num_classes` where given and where the factory takes it.
 
+    The network comes without wrappers around it and in float32.
+
     Raises:
         DfqError: the file or the factory is missing, fails, or returns something that is not an nn.Module.
     """
+    return build_and_say(arch, num_classes)[0]
+
+
+def build_and_say(arch: str, num_classes: int | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+    """`build_from_file`, and a sentence for each wrapper that was taken off and for weights of another width."""
     path, factory_name = _split(arch)
     with _folder_importable(path.parent):
         factory = _find(_import(path), path, factory_name)
@@ -40,7 +48,7 @@ def build_from_file(arch: str, num_classes: int | None = None) -> nn.Module:
         model = _call(factory, arguments, f"{factory_name}() in '{path}'")
     if not isinstance(model, nn.Module):
         raise DfqError(f"{factory_name}() in '{path}' returns {type(model).__name__}", "a torch.nn.Module", EXAMPLE)
-    return model
+    return plain(model)
 
 
 def file_factory_takes_num_classes(arch: str) -> bool:

@@ -1,0 +1,84 @@
+"""Which networks of the libraries a state dict is probably of, judged by the libraries' source text.
+
+torchvision and timm have 1450 networks, and building one, even without weights, takes about a tenth of a second. The
+parts of a tensor's name are attributes in the file that defines the network, and its widths and depths are often
+written out in the function that makes it. That orders the names well enough that a few dozen builds find most.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from torch import Size
+
+from dfq.models.source_files import Attributes, Source, letters, networks
+
+UNKNOWN = 0.5  # the score of a network whose function says nothing of widths and depths
+FILE_WEIGHT, SEQUENCE_WEIGHT, NUMBER_WEIGHT = 0.28, 0.24, 0.18  # together 0.7, what a close sister often reaches
+# The networks that checkpoints are most often of, which goes before what the text says.
+COMMON = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"),
+    *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet1_0", "shufflenet_v2_x1_0"),
+    *("efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s", "convnext_tiny", "densenet121", "squeezenet1_1"),
+    *("alexnet", "vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "googlenet", "inception_v3", "vit_b_16", "swin_t"),
+)
+COMMON_WEIGHT = 0.15
+SHARPNESS = 4  # how much worse than the best file another is, for a given share of names
+
+
+def likely(shapes: Mapping[str, Size]) -> dict[Source, float]:
+    """Every network → how likely it is, from 0 to 0.85, that it has tensors of these names and shapes.
+
+    Empty where the names are numbers alone (`nn.Sequential`), which no library's are.
+    """
+    sources, attributes = networks()
+    files = _file_scores([name for name in shapes if not name.partition(".")[0].isdigit()], attributes)
+    best = max(files.values(), default=0.0)
+    if best == 0:
+        return {}
+    lengths = {length for shape in shapes.values() for length in shape}
+    sequences, counts = _depths(shapes)
+    scores = {}
+    for network in sources:
+        by_file = (files[network.file] / best) ** SHARPNESS
+        fitting = [each in sequences or lengths.issuperset(each) for each in network.sequences]
+        by_sequence = sum(fitting) / len(fitting) if fitting else UNKNOWN
+        known = network.numbers & (lengths | counts)
+        by_number = len(known) / len(network.numbers) if network.numbers else UNKNOWN
+        common = COMMON_WEIGHT * (network.name.removeprefix("torchvision/") in COMMON)
+        scores[network] = (
+            (FILE_WEIGHT + common) * by_file + SEQUENCE_WEIGHT * by_sequence + NUMBER_WEIGHT * by_number**2
+        )
+    return scores
+
+
+def _file_scores(names: Iterable[str], attributes: Mapping[str, Attributes]) -> dict[str, float]:
+    """Share of the names' parts that are attributes of the file: half for their first parts, which it has itself."""
+    names = list(names)
+    first = {letters(name.partition(".")[0]) for name in names}
+    parts = {letters(part) for name in names for part in name.split(".")}
+    outer = _shares(first - {""}, {file: each.own for file, each in attributes.items()})
+    inner = _shares(parts - {""}, {file: each.all for file, each in attributes.items()})
+    return {file: (outer[file] + inner[file]) / 2 for file in attributes}
+
+
+def _shares(parts: set[str], words: Mapping[str, frozenset[str]]) -> dict[str, float]:
+    """File → share of `parts` among its words, where a rare word counts more and one that no file has nothing."""
+    frequency = Counter(part for each in words.values() for part in parts & each)
+    weight = {part: math.log(1 + len(words) / count) for part, count in frequency.items()}
+    total = sum(weight.values()) or 1.0
+    return {file: sum(weight[part] for part in weight if part in each) / total for file, each in words.items()}
+
+
+def _depths(names: Iterable[str]) -> tuple[set[tuple[int, ...]], set[int]]:
+    """How many children sister containers have, (3, 4, 6, 3) of `layer1.0…2`, `layer2.0…3`, …; and each count."""
+    children: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        parts = name.split(".")
+        for index, part in enumerate(parts):
+            if part.isdigit():
+                children[".".join(parts[:index])].add(part)
+    sisters: dict[str, list[int]] = defaultdict(list)
+    for container, inside in children.items():
+        sisters[letters(container)].append(len(inside))
+    return {tuple(each) for each in sisters.values()}, {len(inside) for inside in children.values()}
