@@ -141,6 +141,7 @@ def same_logits(found: Tensor, expected: Tensor) -> bool:
     return bool(((found - expected).abs() <= room).all())
 
 
+@torch.no_grad()
 def off_by(found: Tensor, expected: Tensor) -> str:
     """How far two answers are apart, in words."""
     if found.shape != expected.shape:
