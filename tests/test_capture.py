@@ -1,0 +1,144 @@
+"""Any way to write a network: the captured graph computes the same, knows every layer, and leaves the module alone."""
+
+from functools import cache
+
+import pytest
+import torch
+from forward_cases import FORWARDS, FROZEN, Normalized, Plain, torchvision_norm
+from torch import Tensor, nn
+from torch.nn import functional as F
+from weight_cases import WEIGHTS
+
+from dfq.batch_norm_statistics import normalization_layers
+from dfq.convert import quantize, weight_quantizers
+from dfq.coverage import measure_coverage
+from dfq.graph.capture import capture
+from dfq.graph.fold_batch_norm import WAS_NORM
+from dfq.input_spec import InputSpec
+from dfq.scheme import make_scheme
+from dfq.teacher import Teacher, evaluating
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+SPEC = InputSpec(size=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+CASES = WEIGHTS | FORWARDS
+
+
+def images(count: int) -> Tensor:
+    return torch.randn(count, *SPEC.size, generator=torch.Generator().manual_seed(count))
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """BatchNorm statistics, factors and offsets that are not the initial ones; training mode."""
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_mean is not None:
+            for tensor in (module.running_mean, module.bias.data):
+                nn.init.normal_(tensor)
+            for tensor in (module.running_var, module.weight.data):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+    return model
+
+
+def contents(model: nn.Module) -> list:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    modes = [(name, module.training) for name, module in model.named_modules()]
+    return [*[(name, tensor.detach().clone(), tensor.requires_grad) for name, tensor in tensors], *modes]
+
+
+@cache
+def captured(name: str):
+    """(the module, its contents before and after, its teacher, its student of 8 bits)."""
+    torch.manual_seed(0)
+    model = lively(CASES[name].make())
+    next(model.parameters()).requires_grad_(False)
+    before = contents(model)
+    teacher = Teacher(model, SPEC)
+    return model, before, contents(model), teacher, quantize(teacher, make_scheme("deploy", bits=8))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", CASES)
+def test_the_graph_gives_the_logits_of_the_module(name):
+    model, _, _, teacher, _ = captured(name)
+    for count in (1, 2, 5):
+        with evaluating(model):
+            expected = model(images(count))
+        assert expected.std() > 0.01
+        for network in (teacher.model, teacher.traced):
+            torch.testing.assert_close(network(images(count)), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_layer_has_the_name_of_its_module_and_runs_on_integers(name):
+    *_, student = captured(name)
+    layers = [n for n in weight_quantizers(student) if not getattr(student.get_submodule(n), WAS_NORM, False)]
+    assert tuple(layers) == CASES[name].layers
+    coverage = measure_coverage(student)
+    assert coverage.not_recognised == [] and len(coverage.layers) >= len(layers)
+    assert all(layer.reason is None or layer.reason.startswith("by choice") for layer in coverage.layers)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_module_is_left_as_it_was(name):
+    model, before, after, *_ = captured(name)
+    assert model.training and len(after) == len(before)
+    for old, new in zip(before, after, strict=True):
+        same = torch.equal(old[1], new[1]) if isinstance(old[1], Tensor) else old[1] == new[1]
+        assert same and (old[0], old[-1]) == (new[0], new[-1])
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen_norms_are_batch_norm_with_their_statistics(name):
+    model, _, _, teacher, _ = captured(name)
+    (norm,) = normalization_layers(teacher.model)
+    assert norm is teacher.model.get_submodule("norm")
+    torch.testing.assert_close(norm.running_mean, model.norm.running_mean)
+    torch.testing.assert_close(norm.running_var, model.norm.running_var)
+
+
+def test_batch_norm_as_a_function_has_statistics():
+    *_, teacher, _ = captured("functions")
+    assert len(normalization_layers(teacher.model)) == 1
+
+
+def test_a_frozen_norm_that_is_called_twice_is_one_batch_norm():
+    class Twice(Normalized):
+        def maps(self, images):
+            return self.norm(self.second(F.relu(self.norm(self.first(images)))))
+
+    model = Twice(torchvision_norm())
+    teacher = Teacher(model, SPEC)
+    assert len(normalization_layers(teacher.model)) == 1
+    torch.testing.assert_close(teacher.traced(images(3)), model(images(3)), atol=1e-4, rtol=1e-4)
+
+
+def test_tied_layers_share_their_parameter():
+    *_, teacher, _ = captured("tied")
+    first, second = (teacher.model.get_submodule(f"middle.{name}") for name in ("first", "second"))
+    assert first.weight is second.weight and first.bias is not second.bias
+
+
+def test_a_module_that_trains_keeps_its_parameters_and_its_dropout():
+    """Each kind of dropout, under the name of its module; parameters are the module's own."""
+
+    class Dropping(Plain):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout2d(0.2)
+
+        def maps(self, images):
+            return F.dropout(self.drop(super().maps(images)), 0.3, self.training)
+
+    model = Dropping()
+    network = capture(model, SPEC, trains=True)
+    assert network.get_submodule("first").weight is model.first.weight
+    kinds = [(type(m), m.p) for m in network.modules() if isinstance(m, (nn.Dropout, nn.Dropout2d))]
+    assert kinds == [(nn.Dropout2d, 0.2), (nn.Dropout, 0.3)] and isinstance(network.drop, nn.Dropout2d)
+    assert not [m for m in Teacher(model, SPEC).model.modules() if isinstance(m, (nn.Dropout, nn.Dropout2d))]
+
+
+def test_buffers_are_not_written_to_when_a_module_trains():
+    model = FORWARDS["writes to its copy"].make()
+    scale = model.scale.clone()
+    network = capture(model, SPEC, trains=True)
+    assert torch.equal(model.scale, scale)
+    torch.testing.assert_close(network(images(3)), model(images(3)))
