@@ -51,8 +51,7 @@ def merged(model: nn.Module) -> nn.Module:
 
 
 def convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    layers = [network.get_submodule(name) for name in matrix_calls(network)]
-    return [layer for layer in layers if isinstance(layer, nn.Conv2d)][1:]
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)][1:]
 
 
 ONE: dict[str, tuple] = {
@@ -70,11 +69,8 @@ SEVERAL: dict[str, tuple] = {
     "other groups": (conv(3, groups=4), conv(1, groups=2)),
     "other dilation": (conv(3, dilation=2), conv(3, dilation=1)),
     "other padding mode": (conv(3), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, padding_mode="circular")),
-    "off the grid of a dilated kernel": (
-        conv(3, dilation=2, padding=2),
-        nn.Sequential(nn.ZeroPad2d(0), nn.Conv2d(WIDTH, WIDTH, (2, 2), dilation=4, padding=2)),
-    ),
-    "beyond the larger kernel": (conv(3, padding=0), nn.Conv2d(WIDTH, WIDTH, (1, 7), padding=(0, 2))),
+    "between the pixels of a dilated kernel": (conv(3, stride=10, dilation=2, padding=1), conv(1, stride=10)),
+    "beyond the larger kernel": (conv(3, stride=10, padding=0), conv(1, stride=10, padding=1)),
 }
 
 
