@@ -176,3 +176,17 @@ def test_moments_follow_factor_and_offset():
     mean, deviation = matrix_calls(canonical(model))["conv"].meta[OUTPUT_MOMENTS]
     torch.testing.assert_close(mean, model.norm.bias.detach() * -2 + 0.5)
     torch.testing.assert_close(deviation, model.norm.weight.detach().abs() * 2, rtol=1e-4, atol=1e-5)
+
+
+def test_arithmetic_on_sizes_is_left_alone():
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.token, self.head = nn.Conv2d(3, 8, 1), nn.Parameter(torch.randn(1, 8)), nn.Linear(8, 4)
+
+        def forward(self, images):
+            halves = torch.cat(self.conv(images).mean((2,)).split(4, 2), 0).mean(2)
+            halves = halves + self.token.expand(images.size(0) * 2, -1)
+            return self.head(halves[: images.size(0)] + halves[images.size(0) :])
+
+    canonical(Windows())
