@@ -151,9 +151,15 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
         macs = _values(sources[0] if transposed else node) * prod(shape[1:])
     else:
         macs = _einsum_macs(node) if node.target is EINSUM else _values(node) * _shape(_factors(node)[0])[-1]
-    name = str(matrices[0].target) if matrices else node.name
+    name = _name(matrices[0]) if matrices else node.name
     kind = str(node.target).split(".")[1]
     return LayerCoverage(name, kind, macs, sum(prod(_shape(matrix)) for matrix in matrices), reason)
+
+
+def _name(matrix: fx.Node) -> str:
+    """The parameter that it is, or is computed from."""
+    sources = matrix.meta.get("sources", ())
+    return sources[0] if len(sources) == 1 else str(matrix.target)
 
 
 def _factors(node: fx.Node) -> tuple[fx.Node, fx.Node]:

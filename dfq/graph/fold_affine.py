@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from dfq.graph.fold_batch_norm import OUTPUT_MOMENTS, WAS_NORM, calls_of
-from dfq.operators import Kind, kind_of
+from dfq.operators import Kind, is_tensor, kind_of
 
 OPERATORS = (operator.mul, operator.truediv, operator.add, operator.sub)
 
@@ -42,7 +42,7 @@ def fold_affine_maps(network: fx.GraphModule) -> None:
         constant = _constant(node.args[1], network)
         if constant is None and node.target in (operator.mul, operator.add):  # in either order
             source, constant = node.args[1], _constant(node.args[0], network)
-        if constant is None or not isinstance(source, fx.Node) or source.op in ("placeholder", "get_attr"):
+        if constant is None or not is_tensor(source) or source.op in ("placeholder", "get_attr"):
             continue
         layer = _layer(source, network)
         dimension = None if layer is None else 1 if isinstance(layer, nn.Conv2d) else -1

@@ -176,7 +176,7 @@ class _Rewriting:
             if call is not None:
                 function, args, kwargs = fx.map_arg(call, self._argument)
                 if node.target in WEIGHTED and arguments["alpha"] != 1:
-                    args = (args[0], self.graph.call_function(operator.mul, (args[1], arguments["alpha"])))
+                    args = (args[0], self._times(args[1], arguments["alpha"], f"constant_{node.name}"))
                 if function is torch.Tensor.size:
                     return self.graph.call_method("size", args)
                 if function is torch.reshape:
@@ -184,6 +184,17 @@ class _Rewriting:
                 return self.graph.call_function(function, args, kwargs)
         args, kwargs = fx.map_arg((node.args, node.kwargs), self._argument)
         return self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
+
+    def _times(self, value: Any, alpha: float, name: str) -> Any:
+        """A value of the new graph, or a number, times `alpha`; of a constant under `name`."""
+        if not isinstance(value, fx.Node):
+            return value * alpha
+        if value.op != "get_attr" or (self.trains and self.owned[str(value.target)].requires_grad):
+            return self.graph.call_function(operator.mul, (value, alpha))
+        self.owned[name] = self.owned[str(value.target)].detach() * alpha
+        read = self.graph.get_attr(name)
+        read.meta = dict(value.meta)
+        return read
 
     def _argument(self, node: Any) -> Any:
         """What stands for a node of the program in the new graph."""
