@@ -65,7 +65,7 @@ class GDFQ:
         self.notes: list[str] = []
         self.generator = RunningGenerator(
             teacher, latent=config.latent, width=config.width, learning_rate=config.learning_rate, betas=config.betas,
-            seed=seed, num_classes=teacher.num_classes,
+            seed=seed, num_classes=teacher.num_answers,
         )  # fmt: skip
         self.steps = 0
 

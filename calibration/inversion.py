@@ -188,7 +188,7 @@ class Inversion:
 
     def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
         """As many of each class as fit, the rest at random, shuffled; in pairs where a term compares within classes."""
-        classes = self.teacher.num_classes
+        classes = self.teacher.num_answers
         paired = any(getattr(term, "needs_pairs", False) for term in config.terms)
         if paired and size < 2 * classes:
             labels = torch.randperm(classes, generator=self.generator)[: (size + 1) // 2].repeat(2)[:size]

@@ -114,4 +114,7 @@ class Qimera(GeneratorSynthesizer):
 def _classifier(teacher: Teacher) -> Tensor:
     """Weights (classes, features) of the last layer; classes at right angles where it is not linear."""
     layers = [m for m in teacher.model.modules() if isinstance(m, nn.Linear) and m.out_features == teacher.num_classes]
-    return layers[-1].weight if layers else torch.eye(teacher.num_classes, device=teacher.device)
+    if not layers:
+        return torch.eye(teacher.num_answers, device=teacher.device)
+    rows = layers[-1].weight
+    return torch.cat([-rows, rows]) if len(rows) == 1 else rows  # a single logit's sign: a class on either side

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm
 
+from dfq.answers import answers
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.calibration.generator import seeded_generator
@@ -77,7 +78,7 @@ class RunningGenerator:
             made, drawn = self.images(min(batch_size, count - start))
             pixels = (spec.to_pixels(made).clamp(0, 1) * 255).round() / 255
             images.append(spec.normalize(pixels))
-            labels.append(self.teacher(images[-1]).argmax(1) if drawn is None else drawn)
+            labels.append(answers(self.teacher(images[-1]), self.teacher.boundary) if drawn is None else drawn)
         return Batch(torch.cat(images).contiguous(memory_format=torch.channels_last), torch.cat(labels))
 
     def state_dict(self) -> dict:

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dfq.answers import answers
 from dfq.batch import Batch
 from dfq.errors import DfqError
 from dfq.files import WRITE_FAILURES, replacing
@@ -60,8 +61,8 @@ def with_answers(batch: Batch, teacher: Teacher) -> Batch:
     """The batch; where its method drew no labels, with the teacher's answers as labels."""
     if batch.labels is not None:
         return batch
-    parts = batch.images.split(ANSWER_BATCH)
-    return Batch(batch.images, torch.cat([teacher(part.to(teacher.device)).argmax(1).cpu() for part in parts]))
+    parts = [part.to(teacher.device) for part in batch.images.split(ANSWER_BATCH)]
+    return Batch(batch.images, torch.cat([answers(teacher(part), teacher.boundary).cpu() for part in parts]))
 
 
 def read_images(source: ImageSource) -> StoredImages:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dfq.answers import answers
 from dfq.features import Features
 from dfq.losses import (
     disagreement,
@@ -127,7 +128,7 @@ class SynthesisRelations:
     def __call__(self, view: View) -> Tensor | None:
         if view.student is None:
             return None
-        labels = view.logits.detach().argmax(1)
+        labels = answers(view.logits.detach())
         layers = view.student.pooled_stages() or [view.student.penultimate]
         last = layers[-2:] if len(layers) >= 4 else layers[-1:]
         losses = [

@@ -54,6 +54,7 @@ def quantize(
     device: str = "cpu",
     allow_pickle: bool = False,
     data: str | Path | None = None,
+    strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -67,6 +68,8 @@ def quantize(
         arch, input_size, mean, std, weights, allow_pickle: as in `dfq.checkpoint.load_checkpoint`.
         out: the run folder to write.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        strict: raise `DfqError` before any work where less than 90 % of the multiply–accumulates would be on integers,
+            or a layer with weights was not recognised.
         settings: the fields of `dfq.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
 
     Raises:
@@ -80,5 +83,5 @@ def quantize(
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return quantize_model(
         teacher, out, chosen, arch=name, assumed=assumed, labelled=labelled,
-        resume=resume, overwrite=overwrite, progress=progress,
+        strict=strict, resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip

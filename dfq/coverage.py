@@ -6,11 +6,13 @@ from math import prod
 from typing import Any
 
 from torch import fx, nn
+from torch.nn import functional as F
 
 from dfq.calibrate import input_quantizer
+from dfq.channel_relu6 import ChannelReLU6
 from dfq.graph.aten_layers import ATEN, FLOAT_LAYERS
 from dfq.graph.shapes import EXAMPLES
-from dfq.operators import is_tensor
+from dfq.operators import is_quantizer, is_tensor
 from dfq.quant_layers import QUANTIZED_LAYERS
 
 LEAST_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of every answer says so
@@ -18,6 +20,7 @@ NOT_RECOGNISED = "not recognised as a layer"
 NO_KERNEL = "no integer kernel for this kind of layer"
 COMPUTED_WEIGHT = "its weight is computed from the images"
 NOT_QUANTIZED = "the scheme does not quantize what it reads"
+NOT_WRITTEN = "the scheme does not quantize what it writes, as integer convolutions must"
 ATTENTION = (ATEN.scaled_dot_product_attention.default,)
 PRODUCTS = (ATEN.bmm.default, ATEN.baddbmm.default, ATEN.matmul.default, ATEN.mm.default, ATEN.addmm.default)
 WITH_SUMMAND = (ATEN.baddbmm.default, ATEN.addmm.default)
@@ -123,9 +126,16 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None
         return None
     weight: Any = layer.weight
     reads_integers = input_quantizer(node, modules) is not None
-    reason = layer.float_reason or (None if reads_integers else NOT_QUANTIZED)
+    must_write = isinstance(layer, nn.Conv2d) and not all(_is_quantized(user, modules) for user in node.users)
+    reason = layer.float_reason or (NOT_QUANTIZED if not reads_integers else NOT_WRITTEN if must_write else None)
     kind = type(layer).__name__.removeprefix("Quant")
     return LayerCoverage(f"{node.target}", kind, _values(node) * weight[0].numel(), weight.numel(), reason)
+
+
+def _is_quantized(reader: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether it is a quantizer, or an activation that the runtime absorbs, in front of one."""
+    is_relu = reader.target in (F.relu, F.relu6) or isinstance(modules.get(str(reader.target)), ChannelReLU6)
+    return is_quantizer(reader) or (is_relu and all(is_quantizer(user) for user in reader.users))
 
 
 def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from dfq.answers import answers, two_or_more
 from dfq.batch import Batch
 from dfq.batch_norm_statistics import pool_moments
 from dfq.errors import DfqError
@@ -29,7 +30,7 @@ class Diversity:
 
     Attributes:
         images: number of images measured, at most 1024.
-        num_classes: C, of the teacher.
+        num_classes: C, of the teacher; 2 where it has a single logit.
         same_class_distance: mean over pairs of one class, 0 to 2; None without such a pair. Small: images repeat.
         different_class_distance: mean over pairs of two classes, 0 to 2; None without such a pair.
         same_class_pairs, different_class_pairs: numbers of pairs in 40 equal bins of distance from 0 to 2.
@@ -92,16 +93,16 @@ def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -
         raise DfqError("a batch of 0 images", "at least one image to measure")
     chosen = batch.pick(batch.spread(MOST_IMAGES).to(batch.images.device))
     logits, features, deviation = _answers(teacher, chosen.images, batch_size)
-    predicted, probabilities = logits.argmax(1), logits.double().softmax(1)
+    predicted, probabilities = answers(logits, teacher.boundary), two_or_more(logits).double().softmax(1)
     labels, entropies = chosen.labels, torch.special.entr(probabilities).sum(1)
     return Diversity(
         images=len(chosen),
-        num_classes=teacher.num_classes,
+        num_classes=teacher.num_answers,
         **_distances(features, predicted),
         entropy=entropies.mean().item(),
         entropy_counts=_histogram(entropies.log10(), ENTROPY_BINS, *ENTROPY_DECADES),
         margin=_margin(probabilities),
-        **_classes(predicted, teacher.num_classes),
+        **_classes(predicted, teacher.num_answers),
         label_agreement=None if labels is None else _mean(labels.cpu() == predicted),
         batch_norm_deviation=deviation,
     )

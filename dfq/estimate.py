@@ -12,6 +12,7 @@ from math import exp, inf, log
 import torch
 from torch import Tensor, nn
 
+from dfq.answers import same_answers
 from dfq.far_images import far_images
 from dfq.input_spec import is_large
 from dfq.losses import knowledge_distillation
@@ -57,6 +58,7 @@ class Jury:
         generator = torch.Generator().manual_seed(seed)
         wanted = mixtures or (ENOUGH_LARGE if is_large(held_out.shape) else ENOUGH)
         rounds = -(-wanted // len(held_out))
+        self.boundary = teacher.boundary
         self.images, self.mixtures = held_out, torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
         self.far = far_images(held_out, len(self.mixtures), generator)
         self.targets, self.mixed_targets, self.far_targets = (
@@ -69,9 +71,9 @@ class Jury:
         answers, mixed_answers = _answers(student, self.images), _answers(student, self.mixtures)
         return Evidence(
             divergence=float(knowledge_distillation(answers, self.targets, TEMPERATURE)),
-            mixed_agreement=_same(mixed_answers, self.mixed_targets),
+            mixed_agreement=same_answers(mixed_answers, self.mixed_targets, self.boundary),
             mixed_divergence=float(knowledge_distillation(mixed_answers, self.mixed_targets, TEMPERATURE)),
-            far_agreement=_same(_answers(student, self.far), self.far_targets),
+            far_agreement=same_answers(_answers(student, self.far), self.far_targets, self.boundary),
         )
 
 
@@ -83,10 +85,6 @@ def measure_evidence(student: nn.Module, teacher: Teacher, held_out: Tensor, *, 
 def _answers(network: nn.Module | Teacher, images: Tensor) -> Tensor:
     """Logits (N, classes)."""
     return torch.cat([network(batch) for batch in images.split(64)])
-
-
-def _same(answers: Tensor, others: Tensor) -> float:
-    return float((answers.argmax(1) == others.argmax(1)).float().mean())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, fx
 
+from dfq.answers import answers
 from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.teacher import Teacher
@@ -182,7 +183,7 @@ class ScheduledImages(FreshImages):
 @torch.no_grad()
 def predicted_labels(teacher: Teacher, images: Tensor) -> Tensor:
     """The teacher's classes of images (N, C, H, W), int64 (N,), on the CPU."""
-    return torch.cat([teacher(part).argmax(1) for part in images.split(256)]).cpu()
+    return torch.cat([answers(teacher(part), teacher.boundary) for part in images.split(256)]).cpu()
 
 
 def paired_index(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -40,12 +40,13 @@ def read_labelled(path: str | Path, input_spec: InputSpec, num_classes: int) -> 
 
     An `.npz` holds `images`, uint8 (N, H, W, C) of exactly the input size ((N, H, W) where C = 1), and `labels`,
     whole numbers (N,). A folder has one sub-folder per class; in sorted order (for ImageNet: of the WordNet ids) they
-    are the classes 0, 1, …; its images are resized and cropped at the centre.
+    are the classes 0, 1, …; its images are resized and cropped at the centre. A network with a single logit tells two
+    classes apart.
 
     Raises:
         DfqError: whatever is missing, damaged or does not fit the network.
     """
-    path = Path(path)
+    path, num_classes = Path(path), max(num_classes, 2)
     if path.is_dir():
         return _read_folder(path, input_spec, num_classes)
     if not path.exists():

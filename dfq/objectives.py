@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from dfq.answers import answers, two_or_more
 from dfq.batch import Batch
 from dfq.features import Features, features_of
 from dfq.losses import knowledge_distillation, label_cross_entropy
@@ -51,7 +52,7 @@ class LabelledDistillation:
         logits = student(batch.images)
         distillation = knowledge_distillation(logits, target, self.temperature)
         if self.divide_by_classes:
-            distillation = distillation / (logits.shape[1] * self.temperature**2)
+            distillation = distillation / (two_or_more(logits).shape[1] * self.temperature**2)
         return {"ce": label_cross_entropy(logits, batch.labels), "kd": distillation}
 
 
@@ -87,7 +88,7 @@ class RelationalDistillation:
         if self.map_weight:
             losses["maps"] = self.map_weight * _map_difference(features, target)
         if self.triplet_weight:
-            triplets = draw_triplets(features.penultimate, target.logits.argmax(1), self.sampling)
+            triplets = draw_triplets(features.penultimate, answers(target.logits, teacher.boundary), self.sampling)
             loss = triplet_loss(features.penultimate, triplets, swapped=self.swapped)
             losses["triplet"] = self.triplet_weight * loss
         return losses

@@ -11,10 +11,11 @@ from dfq.batch import Batch
 from dfq.budget import Budget
 from dfq.clock import Clock
 from dfq.convert import quantize
+from dfq.coverage import measure_coverage
 from dfq.diversity import measure_diversity
 from dfq.diversity_picture import diversity_plot
 from dfq.estimate import measure_evidence, predicted_drop
-from dfq.export import doubts_about_processor, export_float_onnx, export_onnx, validate
+from dfq.export import compare_float_file, doubts_about_processor, export_float_onnx, export_onnx, validate
 from dfq.labelled import Labelled
 from dfq.mixed_precision.run import choose_for_run, find_target
 from dfq.precision import exact_float32
@@ -26,6 +27,7 @@ from dfq.settings import Settings
 from dfq.teacher import Teacher
 from dfq.train import History
 from dfq.tune import Tuned, tune
+from dfq.verdict import check_strict, verdict
 
 CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
 
@@ -51,6 +53,7 @@ def quantize_model(
     assumed: tuple[str, ...] = (),
     labelled: Labelled | None = None,
     batch: Batch | None = None,
+    strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -62,6 +65,7 @@ def quantize_model(
         assumed: sentences on what was guessed while loading, for the report.
         labelled: real images, opened only after everything is decided, to report accuracy.
         batch: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
+        strict: refuse, before any work, a network of which too little is on integers (`dfq.verdict.check_strict`).
         resume: go on with a killed run of the same settings.
         overwrite: replace the results of an earlier run.
 
@@ -74,6 +78,11 @@ def quantize_model(
         progress.note(reason)
     scheme, target = settings.make_scheme(), find_target(teacher, settings, progress)
     student = quantize(teacher, scheme)
+    coverage = measure_coverage(student).to_dict()
+    if strict:
+        check_strict(coverage)
+    for sentence in verdict(coverage):
+        progress.note(sentence.text)
     spec = teacher.input_spec
     run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
 
@@ -117,6 +126,7 @@ def quantize_model(
             labelled=labelled,
             progress=progress,
         ).to_dict()
+        float_file = compare_float_file(run.float_onnx, teacher, images.held_out.images)
 
     warnings = [
         *(f"assumed {sentence}" for sentence in assumed),
@@ -128,6 +138,9 @@ def quantize_model(
         *doubts_about_processor(),
     ]
     content = {
+        "verdict": [sentence.text for sentence in verdict(coverage, float_file)],
+        "coverage": coverage,
+        "float_file": float_file,
         "arch": arch,
         "input_spec": spec.to_dict(),
         **agreement,

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from dfq.formatting import label, milliseconds, number, percent, points, ratio, 
 from dfq.page_section import Section
 from dfq.performance_page import performance_sections
 from dfq.run_folder import RunFolder, read_json
+from dfq.verdict import Sentence, verdict
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Page:
     subtitle: str
     tiles: list[tuple[str, str]]
     sections: list[Section]
+    verdict: list[Sentence] = field(default_factory=list)
 
 
 def write_report_page(report: dict, run: RunFolder) -> None:
@@ -34,7 +36,8 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     scheme = report["settings"]["scheme"]
     title = f"{report['arch'] or 'A network'}, {label(scheme)}"
     made = subtitle(report, f"scheme {scheme['name']}")
-    write_page(Page(title, made, _tiles(report), _sections(report, run)), report, run.page)
+    said = verdict(report.get("coverage"), report.get("float_file"))
+    write_page(Page(title, made, _tiles(report), _sections(report, run), said), report, run.page)
 
 
 def write_page(page: Page, report: dict, path: Path) -> None:
@@ -48,6 +51,7 @@ def write_page(page: Page, report: dict, path: Path) -> None:
     text = template.render(
         title=page.title,
         subtitle=page.subtitle,
+        verdict=page.verdict,
         tiles=[{"name": name, "value": value} for name, value in page.tiles],
         notes=report["warnings"],
         sections=[s for s in page.sections if s.picture or s.rows or s.name.startswith("What the")],

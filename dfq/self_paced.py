@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn.functional import kl_div, log_softmax, softmax
 
+from dfq.answers import two_or_more
 from dfq.batch import Batch
 from dfq.contrast import directions, info_nce
 from dfq.features import features_of
@@ -42,8 +43,8 @@ class SelfPacedDistillation:
         with torch.no_grad():
             target = teacher.features(batch.images)
         features = features_of(student)(batch.images)
-        answers = log_softmax(features.logits.float() / self.temperature, dim=1)
-        wanted = softmax(target.logits.float() / self.temperature, dim=1)
+        answers = log_softmax(two_or_more(features.logits).float() / self.temperature, dim=1)
+        wanted = softmax(two_or_more(target.logits).float() / self.temperature, dim=1)
         divergence = kl_div(answers, wanted, reduction="none").sum(1)
         contrast = self.contrast_weight * _contrast(features.penultimate, target.penultimate)
         weight = self.weight((divergence + contrast).detach(), batch.step)

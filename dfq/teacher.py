@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, fx, nn
 
+from dfq.answers import boundary_of
 from dfq.batch_norm_statistics import BatchNormStatistics, normalization_layers
 from dfq.features import FeatureExtractor
 from dfq.graph.canonical import folded
@@ -48,6 +49,7 @@ class Teacher:
         original: `model`, on the device.
         model: a copy, captured as a graph of layers (`dfq.graph.capture`).
         num_classes: width of the logits.
+        boundary: where a single logit parts two classes (`dfq.answers`).
 
     Raises:
         DfqError: the network cannot be captured.
@@ -59,10 +61,16 @@ class Teacher:
         with evaluating(self.original):
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
         self.num_classes = output_of(self.model).meta["tensor_meta"].shape[-1]
+        self.boundary = boundary_of(self.model)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to the images."""
         return self.model(images)
+
+    @property
+    def num_answers(self) -> int:
+        """How many classes it tells apart: a single logit tells two."""
+        return max(self.num_classes, 2)
 
     @property
     def has_batch_norm(self) -> bool:

@@ -5,6 +5,7 @@ if __name__ != "dfq.export":
 
 from dfq.export.engine import doubts_about_processor
 from dfq.export.engines import ENGINES
+from dfq.export.float_file import compare_float_file
 from dfq.export.opinions import Opinion
 from dfq.export.to_onnx import export_float_onnx, export_onnx
 from dfq.export.validate import Agreement, Labelled, validate
@@ -14,6 +15,7 @@ __all__ = [
     "Agreement",
     "Labelled",
     "Opinion",
+    "compare_float_file",
     "doubts_about_processor",
     "export_float_onnx",
     "export_onnx",

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dfq.answers import answers, same_answers
+
 GRID = 255  # steps of an 8-bit grid
 
 
@@ -42,6 +44,7 @@ def form_opinion(
     labels: np.ndarray | None,
     latency_ms: float | None,
     float_nodes: list[dict] | None,
+    boundary: float = 0.0,
 ) -> Opinion:
     """Compares an engine with the student.
 
@@ -49,25 +52,21 @@ def form_opinion(
         logits: {synthetic, labelled} → network (the engine's name, 'student') → (N, classes); an engine may have
             computed only the first few.
         labels: of the labelled images.
+        boundary: where a single logit parts two classes (`dfq.answers`).
     """
     own = {kind: of_kind[engine] for kind, of_kind in logits.items() if engine in of_kind}
     student = {kind: logits[kind]["student"][: len(values)] for kind, values in own.items()}
     return Opinion(
         engine=engine,
         images={kind: len(values) for kind, values in own.items()},
-        agreement={kind: same_class(own[kind], student[kind]) if kind in own else None for kind in logits},
+        agreement={kind: same_answers(own[kind], student[kind], boundary) if kind in own else None for kind in logits},
         error_steps=error_in_steps(own["synthetic"], student["synthetic"]),
         accuracy=None
         if labels is None
-        else float((own["labelled"].argmax(1) == labels[: len(own["labelled"])]).mean()),
+        else float((answers(own["labelled"], boundary) == labels[: len(own["labelled"])]).mean()),
         latency_ms=latency_ms,
         float_nodes=float_nodes,
     )
-
-
-def same_class(one: np.ndarray, other: np.ndarray) -> float:
-    """Share of rows (N, classes) with the same largest entry."""
-    return float((one.argmax(1) == other.argmax(1)).mean())
 
 
 def error_in_steps(runtime: np.ndarray, student: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfq.export.opinions import same_class
+from dfq.answers import boundary_of, same_answers
 from dfq.progress import Progress
 
 MOST_IMAGES, BATCH_SIZE = 128, 16  # float64 is slow
@@ -36,4 +36,4 @@ def agreement_with_itself(
             own.append(precise(images.to(device, torch.float64)).numpy(force=True))
             task.advance()
     found = np.concatenate(own)
-    return same_class(found, logits[: len(found)])
+    return same_answers(found, logits[: len(found)], boundary_of(student))

@@ -3,27 +3,39 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfq.answers import answers, boundary_of, same_answers
 from dfq.errors import DfqError
 from dfq.export.engine import Engine
 from dfq.export.engines import ENGINES, MAIN, Opened, open_engines
 from dfq.export.islands import count_nodes
 from dfq.export.latency import median_latencies
-from dfq.export.opinions import Opinion, error_in_steps, form_opinion, same_class
+from dfq.export.opinions import Opinion, error_in_steps, form_opinion
 from dfq.export.rounding_ties import agreement_with_itself
+from dfq.input_spec import InputSpec
 from dfq.labelled import Labelled
 from dfq.precision import exact_float32
 from dfq.progress import Progress, Silent
-from dfq.teacher import Teacher
 
 BATCH_SIZE = 64
 LEAST_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
 Network = Callable[[Tensor], np.ndarray]
 Logits = dict[str, np.ndarray]
+
+
+class Original(Protocol):
+    """What a student is compared with: a `dfq.teacher.Teacher`, or whatever stands for it."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def input_spec(self) -> InputSpec: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +76,7 @@ def validate(
     student: nn.Module,
     images: Tensor,
     *,
-    teacher: Teacher | None = None,
+    teacher: Original | None = None,
     float_path: str | Path | None = None,
     labelled: Labelled | None = None,
     engines: Sequence[str] = (MAIN,),
@@ -98,16 +110,17 @@ def validate(
     both: dict[str, Logits] = {"synthetic": {}, "labelled": {}}
     both |= {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
     latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
+    boundary = boundary_of(student)
     labels = None if labelled is None else np.asarray(labelled.labels)
     return Agreement(
         images=len(images),
         agreement=_agreements(both, student, batches, tell),
         error_steps=error_in_steps(both["synthetic"][MAIN], both["synthetic"]["student"]),
-        accuracy=_accuracies(both["labelled"], labels),
+        accuracy=_accuracies(both["labelled"], labels, boundary),
         size_bytes={"float_onnx": _size(float_path), "onnx": _size(path)},
         latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
         nodes=nodes,
-        engines=_opinions(opened, both, labels, latency, nodes["float"]),
+        engines=_opinions(opened, both, labels, latency, nodes["float"], boundary),
     )
 
 
@@ -136,7 +149,7 @@ def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: P
     return {name: np.concatenate(parts) for name, parts in logits.items()}
 
 
-def _normalized(labelled: Labelled, teacher: Teacher | None) -> list[Tensor]:
+def _normalized(labelled: Labelled, teacher: Original | None) -> list[Tensor]:
     if teacher is None:
         raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
     pixels = torch.from_numpy(labelled.images).split(BATCH_SIZE)
@@ -149,12 +162,13 @@ def _opinions(
     labels: np.ndarray | None,
     latency: Mapping[str, float],
     float_nodes: list[dict],
+    boundary: float,
 ) -> list[Opinion]:
     """One row per engine, in the order of the table; `float_nodes` are those of the main engine."""
     rows = {name: Opinion(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
     for name, runner in opened.runners.items():
         found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
-        rows[name] = form_opinion(name, logits, labels, latency.get(name), found)
+        rows[name] = form_opinion(name, logits, labels, latency.get(name), found, boundary)
     return [rows[name] for name in ENGINES if name in rows]
 
 
@@ -162,9 +176,10 @@ def _agreements(
     logits: Mapping[str, Logits], student: nn.Module, batches: Mapping[str, list[Tensor]], progress: Progress
 ) -> dict[str, dict[str, float | None]]:
     found: dict[str, dict[str, float | None]] = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
+    boundary = boundary_of(student)
     for kind, of_kind in logits.items():
         for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
-            found[pair][kind] = same_class(of_kind["student"], of_kind[other]) if other in of_kind else None
+            found[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if other in of_kind else None
         of_file = found["onnx_student"][kind]
         is_doubtful = of_file is not None and of_file < LEAST_AGREEMENT
         found["student_float64"][kind] = (
@@ -173,11 +188,11 @@ def _agreements(
     return found
 
 
-def _accuracies(logits: Logits, labels: np.ndarray | None) -> dict[str, float | None]:
+def _accuracies(logits: Logits, labels: np.ndarray | None, boundary: float) -> dict[str, float | None]:
     names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
     if labels is None:
         return dict.fromkeys(names)
-    return {name: float((logits[key].argmax(1) == labels).mean()) for name, key in names.items()}
+    return {name: float((answers(logits[key], boundary) == labels).mean()) for name, key in names.items()}
 
 
 def _size(path: str | Path | None) -> int | None:

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dfq.errors import DfqError
+from dfq.verdict import Sentence
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -154,6 +155,18 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
+
+
+def verdict(sentences: Sequence[Sentence]) -> None:
+    """What a result begins with; loud sentences in red, the first one in bold, the others behind a hanging dot."""
+    for index, sentence in enumerate(sentences):
+        style = "bold red" if sentence.is_loud else "bold" if index == 0 else ""
+        grid = Table.grid(padding=(0, 1))
+        if index:
+            grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(*["·"][:index], Text(sentence.text, style))
+        stdout.print(grid)
 
 
 def fact(name: str, text: str) -> None:

@@ -4,23 +4,25 @@ from collections import Counter
 from pathlib import Path
 
 import click
-from torch import fx
 
 from dfq.batch_norm_statistics import normalization_layers
 from dfq.cli import console, options
+from dfq.cli.layer_table import layer_table
 from dfq.convert import activation_quantizers, quantize
+from dfq.coverage import measure_coverage
 from dfq.formatting import label, ratio, size
-from dfq.report import layers
 from dfq.scheme import make_scheme
 from dfq.size_estimate import estimated_bytes
 from dfq.targets import find_target
+from dfq.verdict import check_strict, verdict
 
 
 @click.command(short_help="Layers, and to how many bits each would go.")
 @click.argument("model", type=click.Path(path_type=Path))
 @options.bits_options
+@options.strict_option
 @options.model_options
-def inspect(model: Path, **values) -> None:
+def inspect(model: Path, strict: bool, **values) -> None:
     """Show MODEL's layers, and to how many bits each would go. Changes nothing, writes nothing.
 
     \b
@@ -34,15 +36,24 @@ def inspect(model: Path, **values) -> None:
     scheme = make_scheme(values.pop("scheme"), overrides=overrides, **values)
     teacher, arch, assumed = model_options.load(model)
     student = quantize(teacher, scheme)
+    coverage = measure_coverage(student).to_dict()
+    if strict:
+        check_strict(coverage)
+    console.verdict(verdict(coverage))
     title = f"{model.name}: {arch or type(teacher.model).__name__}, {label(scheme.to_dict())} {scheme.name}"
+    console.stdout.print(layer_table(title, student, coverage))
     console.stdout.print(
-        console.table(title, ("layer", "type", "weight", "parameters", "W", "A"), _rows(student), left=2)
+        "MACs: share of the multiply–accumulates. W: bits of the weight. A: bits of the tensor that the layer reads, "
+        "or why it computes in floating point.\n",
+        style="dim",
     )
-    console.stdout.print("W, A: bits of the weight and of the tensor that the layer reads.\n", style="dim")
     spec = teacher.input_spec
     tensors = Counter(quantizer.spec.bits for quantizer in activation_quantizers(student).values())
     float_bytes, quantized_bytes = estimated_bytes(student, find_target(scheme.target))
+    in_float = sum(layer["reason"] is not None for layer in coverage["layers"])
+    counted = f"{len(coverage['layers'])} with weights"
     facts = (
+        ("Layers", f"{counted}: {len(coverage['layers']) - in_float} on integers, {in_float} in floating point"),
         ("Input", f"{'x'.join(map(str, spec.size))}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"),
         ("Classes", str(teacher.num_classes)),
         ("BatchNorm", f"{len(normalization_layers(teacher.model))} layers with statistics, folded before quantization"),
@@ -56,23 +67,3 @@ def inspect(model: Path, **values) -> None:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
-
-
-def _rows(student: fx.GraphModule) -> list[tuple[str, ...]]:
-    return [
-        (
-            layer["name"],
-            layer["type"],
-            "×".join(map(str, layer["shape"])),
-            f"{_parameters(student, layer['name']):,}",
-            str(layer["weight_bits"]),
-            "float" if layer["input_bits"] is None else str(layer["input_bits"]),
-        )
-        for layer in layers(student)
-    ]
-
-
-def _parameters(student: fx.GraphModule, layer: str) -> int:
-    """Of weight and bias, BatchNorm folded into them."""
-    module = student.get_submodule(layer)
-    return sum(parameter.numel() for parameter in module.parameters(recurse=False))

@@ -92,6 +92,12 @@ seed_option = click.option(
     "--seed", type=int, default=0, metavar="N", show_default=True, help="Seed of every random draw."
 )
 
+strict_option = click.option(
+    "--strict", is_flag=True,
+    help="Fail before any work where less than 90 % of the multiply–accumulates would be on integers, or a layer with "
+    "weights was not recognised.  [default: off]",
+)  # fmt: skip
+
 model_options = _stack(
     [
         arch_option,

@@ -23,9 +23,12 @@ from dfq.settings import MIXED
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.  [default: off]")
+@options.strict_option
 @options.data_option
 @options.model_options
-def quantize(model: Path, out: Path | None, resume: bool, overwrite: bool, data: Path | None, **values) -> None:
+def quantize(
+    model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None, **values
+) -> None:
     """Quantize MODEL, a checkpoint, without data, and prove the result in ONNX Runtime.
 
     Makes synthetic images from the network itself, trains a low-bit copy on them, writes it as ONNX for integer
@@ -55,6 +58,6 @@ def quantize(model: Path, out: Path | None, resume: bool, overwrite: bool, data:
         progress.note(f"assumed {sentence}")
     result = quantize_model(
         teacher, folder, settings, arch=arch, assumed=assumed, labelled=labelled,
-        resume=resume, overwrite=overwrite, progress=progress,
+        strict=strict, resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
     summary.show_run(result.report, folder, name=model.name)

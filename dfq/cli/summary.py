@@ -9,6 +9,7 @@ from dfq.cli import console
 from dfq.distillation import DistillFolder
 from dfq.formatting import label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.run_folder import RunFolder
+from dfq.verdict import verdict
 
 STAGES = ("synthesis", "widths", "training", "export", "validation")
 
@@ -18,6 +19,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     settings = report["settings"]
     title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
     console.stdout.print()
+    console.verdict(verdict(report.get("coverage"), report.get("float_file")))
     console.stdout.print(agreement_table(report, title))
     _show_expectation(report)
     show_nodes(report["nodes"])

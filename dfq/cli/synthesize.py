@@ -48,7 +48,7 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     progress, run = console.TerminalProgress(), RunFolder(folder)
     batch, notes = make_images(teacher, settings, budget=Budget(settings.budget), progress=progress)
     stored = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
-    written = write_images(stored, folder, teacher.num_classes)
+    written = write_images(stored, folder, teacher.num_answers)
     contact_sheet(batch, teacher.input_spec, run.samples)
     console.facts("Notes", [*assumed, *notes])
     console.fact("Images", f"{len(batch)} of {'x'.join(map(str, teacher.input_spec.size))}")

@@ -1,5 +1,6 @@
 """`dfq validate`: does the ONNX file of a run do what its student does?"""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -21,22 +22,26 @@ from dfq.performance_page import FLOAT, QUANTIZED, performance_sections
 from dfq.report_page import write_report_page
 from dfq.run_folder import RunFolder, load_run, read_json, write_json
 from dfq.run_images import held_out_count
-from dfq.teacher import Teacher
 
 
 class _RuntimeNetwork(nn.Module):
-    """The run's float ONNX file as a network: a run folder keeps no checkpoint of its teacher."""
+    """The run's float ONNX file as a network."""
 
     def __init__(self, path: Path, threads: int):
         super().__init__()
         self.engine = Engine(path, threads)
         self.device_marker = nn.Parameter(torch.zeros(()), requires_grad=False)
 
-    def __deepcopy__(self, memo: dict) -> "_RuntimeNetwork":
-        return self  # sessions cannot be copied, and nothing here can be changed
-
     def forward(self, images: Tensor) -> Tensor:
         return torch.from_numpy(self.engine.run(images))
+
+
+@dataclass(frozen=True)
+class _RuntimeTeacher:
+    """What stands for the teacher: a run folder keeps no checkpoint of it, and an ONNX file cannot be captured."""
+
+    model: _RuntimeNetwork
+    input_spec: InputSpec
 
 
 @click.command(short_help="Compare a run's ONNX file with its student.")
@@ -90,7 +95,7 @@ def validate(
     _, held_out = batch.split(held_out_count(len(batch)))
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
-    teacher = Teacher(_RuntimeNetwork(folder.float_onnx, used), spec)
+    teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, used), spec)
     found = compare(
         path, student, held_out.images, teacher=teacher, float_path=folder.float_onnx, labelled=labelled,
         engines=engines or tuple(ENGINES), threads=used, progress=console.TerminalProgress(),

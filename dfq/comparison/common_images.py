@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from dfq.answers import answers, boundary_of
 from dfq.run_folder import RunFolder, load_tensors
 from dfq.run_images import held_out_count
 from dfq.teacher import Teacher
@@ -69,4 +70,4 @@ def _spread(pool: Sequence[Tensor], count: int) -> list[Tensor]:
 
 @torch.no_grad()
 def _classes(network: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([network(part).argmax(1) for part in images.split(BATCH_SIZE)])
+    return torch.cat([answers(network(part), boundary_of(network)) for part in images.split(BATCH_SIZE)])
