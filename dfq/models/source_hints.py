@@ -22,12 +22,12 @@ COMMON = (
     *("efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s", "convnext_tiny", "densenet121", "squeezenet1_1"),
     *("alexnet", "vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "googlenet", "inception_v3", "vit_b_16", "swin_t"),
 )
-COMMON_WEIGHT = 0.15
+COMMON_WEIGHT = 0.3
 SHARPNESS = 4  # how much worse than the best file another is, for a given share of names
 
 
 def likely(shapes: Mapping[str, Size]) -> dict[Source, float]:
-    """Every network → how likely it is, from 0 to 0.85, that it has tensors of these names and shapes.
+    """Every network → how likely it is, from 0 to 1, that it has tensors of these names and shapes.
 
     Empty where the names are numbers alone (`nn.Sequential`), which no library's are.
     """
