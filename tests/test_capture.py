@@ -111,10 +111,12 @@ def test_a_frozen_norm_that_is_called_twice_is_one_batch_norm():
     torch.testing.assert_close(teacher.traced(images(3)), model(images(3)), atol=1e-4, rtol=1e-4)
 
 
-def test_tied_layers_share_their_parameter():
-    *_, teacher, _ = captured("tied")
-    first, second = (teacher.model.get_submodule(f"middle.{name}") for name in ("first", "second"))
-    assert first.weight is second.weight and first.bias is not second.bias
+def test_tied_layers_share_their_parameter_until_they_are_quantized():
+    *_, teacher, student = captured("tied")
+    pairs = [[net.get_submodule(f"middle.{name}") for name in ("first", "second")] for net in (teacher.model, student)]
+    assert pairs[0][0].weight is pairs[0][1].weight and pairs[0][0].bias is not pairs[0][1].bias
+    assert torch.equal(pairs[1][0].weight, pairs[1][1].weight)
+    assert pairs[1][0].weight.data_ptr() != pairs[1][1].weight.data_ptr()
 
 
 def test_a_module_that_trains_keeps_its_parameters_and_its_dropout():

@@ -2,7 +2,7 @@
 
 import copy
 
-from torch import fx
+from torch import fx, nn
 
 from dfq.errors import DfqError
 from dfq.graph.capture import off_by, random_images, same_logits
@@ -25,6 +25,7 @@ def folded(network: CapturedNetwork, input_spec: InputSpec) -> fx.GraphModule:
         DfqError: the copy computes something else.
     """
     copied = copy.deepcopy(network)
+    _untie(copied)
     fold_batch_norms(copied)
     spell_out_hard_sigmoids(copied)
     fold_affine_maps(copied)
@@ -40,3 +41,15 @@ def folded(network: CapturedNetwork, input_spec: InputSpec) -> fx.GraphModule:
             exit_code=1,
         )
     return copied
+
+
+def _untie(network: nn.Module) -> None:
+    """Gives each layer tensors of its own, in place: each has a grid of its own, and files hold no tensor twice."""
+    seen: set[int] = set()
+    for module in network.modules():
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            if id(tensor) in seen:
+                own = tensor.detach().clone()
+                is_parameter = isinstance(tensor, nn.Parameter)
+                setattr(module, name, nn.Parameter(own, tensor.requires_grad) if is_parameter else own)
+            seen.add(id(tensor))
