@@ -22,6 +22,7 @@ EXAMPLES = 2  # images that the network is exported with
 BATCHES = (1, 2, 5)  # numbers of images on which the capture is compared with the network
 TOLERANCE = 1e-4  # of the largest logit: kernels may add in another order
 LIBRARIES = tuple(f"{Path(package).parent}/" for package in (torch.__file__, __file__))  # not the network's own code
+FIXED_BATCH = "Constraints violated"  # how torch.export says that the number of images cannot be open
 WAY_OUT = "rewrite that line, and pass the network as --arch path/to/net.py:factory"
 
 
@@ -70,13 +71,19 @@ def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
     try:
         with silence():
             return torch.export.export(model, (images,), dynamic_shapes=({0: Dim.DYNAMIC},))
-    except DfqError:
-        raise
     except Exception as error:
         raise _refused(model, error) from error
 
 
 def _refused(model: nn.Module, error: Exception) -> DfqError:
+    if FIXED_BATCH in str(error):
+        return DfqError(
+            f"{type(model).__name__} takes one number of images only: its forward pass makes a plain number of it",
+            "a forward pass for any number of images: runtimes get files with an open batch",
+            "take the number from images.size(0), not from len(images), and use it in reshape and expand alone; then "
+            "pass the network as --arch path/to/net.py:factory",
+            exit_code=1,
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines or [type(error).__name__])[0][:300]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]

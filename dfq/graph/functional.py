@@ -4,7 +4,8 @@ from torch import fx
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
-from dfq.graph.aten_layers import FUNCTIONS, IDENTITIES, LAYERS, POOLINGS, is_check
+from dfq.graph.aten_functions import FUNCTIONS, IDENTITIES
+from dfq.graph.aten_layers import LAYERS, POOLINGS, is_check
 
 KNOWN = frozenset((*LAYERS, *FUNCTIONS, *IDENTITIES, *POOLINGS))
 

@@ -4,26 +4,16 @@ import operator
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 
 from dfq.errors import DfqError
-from dfq.graph.aten_layers import (
-    DROPOUTS,
-    FUNCTIONS,
-    IDENTITIES,
-    LAYERS,
-    WEIGHTED,
-    arguments_of,
-    changes_nothing,
-    even_pooling,
-    global_pooling,
-    is_check,
-    uses_batch_statistics,
-)
+from dfq.graph.aten_functions import FUNCTIONS, IDENTITIES, WEIGHTED, changes_nothing, even_pooling
+from dfq.graph.aten_layers import DROPOUTS, LAYERS, arguments_of, global_pooling, is_check, uses_batch_statistics
 from dfq.graph.constants import Constant, evaluated
 from dfq.graph.frozen_norms import restore_batch_norms
 from dfq.graph.module_paths import cleaned_stack, innermost_path, layer_name, safe_name
+from dfq.graph.ownership import put, same_layer
 
 IMAGES = "images"
 
@@ -90,7 +80,7 @@ class _Rewriting:
                 self.graph.erase_node(node)
         root = nn.Module()
         for name, value in self.owned.items():
-            _put(root, name, value)
+            put(root, name, value)
         return root
 
     def take(self, node: fx.Node) -> None:
@@ -156,7 +146,7 @@ class _Rewriting:
     def _own(self, wanted: str, layer: nn.Module) -> str:
         """The name under which the network owns the layer: one weight that is called twice is one layer."""
         name, count = wanted, 1
-        while name in self.owned and not _same(self.owned[name], layer):
+        while name in self.owned and not same_layer(self.owned[name], layer):
             count += 1
             name = f"{wanted}_{count}"
         self.owned.setdefault(name, layer)
@@ -209,37 +199,6 @@ class _Rewriting:
         read = self.graph.get_attr(name)
         read.meta = {"sources": value.sources}
         return read
-
-
-def _put(root: nn.Module, name: str, value: nn.Module | Tensor) -> None:
-    """Assigns by a dotted name; the modules on the way are made."""
-    *path, last = name.split(".")
-    for part in path:
-        if not isinstance(getattr(root, part, None), nn.Module):
-            root.add_module(part, nn.Module())
-        root = root.get_submodule(part)
-    before = getattr(root, last, None)
-    if isinstance(value, nn.Module) and isinstance(before, nn.Module):  # what lies inside came first
-        for inner, child in (*before.named_children(), *before.named_parameters(recurse=False)):
-            setattr(value, inner, child)
-    if isinstance(value, (nn.Module, nn.Parameter)):
-        setattr(root, last, value)
-    else:
-        root.register_buffer(last, value)
-
-
-def _same(first: Any, second: nn.Module) -> bool:
-    """Whether two layers are one: the same tensors, called the same way."""
-    if not isinstance(first, nn.Module) or repr(first) != repr(second):
-        return False
-    tensors, others = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (first, second))
-    kept = [name for name in tensors if name != "num_batches_tracked"]
-    return all(name in others and _same_tensor(tensors[name], others[name]) for name in kept)
-
-
-def _same_tensor(first: Tensor, second: Tensor) -> bool:
-    """Whether both are one, or were computed alike."""
-    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
 
 
 def _dtype(node: Any) -> torch.dtype | None:

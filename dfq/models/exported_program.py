@@ -68,7 +68,7 @@ def _trains(norm: fx.Node) -> bool:
 
 @torch.no_grad()
 def _check_same(network: CapturedNetwork, original: Any, images: Tensor, file: Path) -> None:
-    answers = original(images)
+    answers = original(images.clone())  # it may write to its input
     single = answers[0] if isinstance(answers, (tuple, list)) and len(answers) == 1 else answers
     expected = check_logits(single, len(images), f"'{file}'")
     found = network(images)
