@@ -76,7 +76,7 @@ def _group(found: _Found, names: dict[fx.Node, str], network: fx.GraphModule) ->
         tuple(names[node] for node in found.writers),
         {names[layer]: source for layer, source in found.readers},
         tuple(node for node in found.steps if is_relu6(node, network)),
-        network.get_submodule(names[found.writers[0]]).weight.shape[0],
+        len(network.get_submodule(names[found.writers[0]]).get_parameter("weight")),
         -1 if _is_last(found, network) else 1,
     )
 

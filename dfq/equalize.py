@@ -24,6 +24,7 @@ from torch import Tensor, fx, nn
 from dfq.calibrate import input_quantizer
 from dfq.channel_groups import ChannelGroup, find_channel_groups
 from dfq.channel_relu6 import RELU6_LIMIT
+from dfq.convert import weight_quantizers
 from dfq.layer_outputs import matrix_calls
 from dfq.rescaling import by_input_channel, raise_ceiling, rescale
 from dfq.rounding_loss import rounding_loss
@@ -89,6 +90,7 @@ def _worthwhile(
 ) -> Tensor | None:
     """The factors (C,) that the readers lose least with; None where little is gained by any."""
     layers = {name: student.get_submodule(name) for name in group.readers}
+    weights = weight_quantizers(student)
     width = _width(group, samples)
     wanted = equalizing_factors(width, list(layers.values()))
     ceiling = RELU6_LIMIT if group.ceilings else None
@@ -96,13 +98,12 @@ def _worthwhile(
     tried = [factors for factors in tried if bool((factors != factors[0]).any())]
 
     def loss(factors: Tensor) -> float:
-        return sum(
-            rounding_loss(
-                layers[name], rows := samples.rows(group.readers[name]), _along(factors, rows.shape[1]),
-                layers[name].weight_quantizer.spec, spec,
-            )
-            for name, spec in grids.items()
-        )  # fmt: skip
+        total = 0.0
+        for name, spec in grids.items():
+            rows, layer = samples.rows(group.readers[name]), layers[name]
+            along = factors.repeat_interleave(rows.shape[1] // group.channels)  # a flattened map has several of each
+            total += rounding_loss(layer, rows, along, weights[name].spec, spec)
+        return total
 
     losses = [loss(factors) for factors in tried]
     if not tried or min(losses) >= WORTH * loss(torch.ones_like(width)):
@@ -114,11 +115,6 @@ def _width(group: ChannelGroup, samples: TensorSamples) -> Tensor:
     """(C,): the largest value of each channel in all tensors that are read."""
     largest = [samples.largest(node) for node in dict.fromkeys(group.readers.values())]
     return torch.stack([values.view(group.channels, -1).amax(1) for values in largest]).amax(0)
-
-
-def _along(factors: Tensor, features: int) -> Tensor:
-    """Of channels (C,) → of features: a flattened map has several of each channel, side by side."""
-    return factors.repeat_interleave(features // len(factors))
 
 
 def equalizing_factors(width: Tensor, readers: list[nn.Module]) -> Tensor:

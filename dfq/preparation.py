@@ -100,9 +100,8 @@ def difference(other: Teacher, teacher: Teacher, images: Tensor, *, seed: int = 
 
 
 def _same_layer(student: fx.GraphModule, reference: fx.GraphModule, name: str) -> bool:
-    own, wanted = student.get_submodule(name), reference.get_submodule(name)
-    pairs = [(own.weight, wanted.weight), *([(own.bias, wanted.bias)] if wanted.bias is not None else [])]
-    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in pairs)
+    own, wanted = (dict(network.get_submodule(name).named_parameters()) for network in (student, reference))
+    return all(torch.allclose(own[part], tensor, rtol=1e-4, atol=1e-6) for part, tensor in wanted.items())
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def rounding_loss(layer: nn.Module, rows: Tensor, factors: Tensor, weight_spec: 
         factors: by which features are divided before they are rounded, (features,); the weight makes up for them.
         weight_spec, spec: the grids of the weight and of what is read.
     """
-    weight = layer.weight.detach().float()
+    weight = layer.get_parameter("weight").detach().float()
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     weight = weight.reshape(groups, len(weight) // groups, rows.shape[1] // groups, -1)  # (groups, out, in, kernel)
     weight = weight[:, :: max(weight.shape[1] // OUTPUTS, 1)] * factors.view(groups, 1, -1, 1)
