@@ -121,10 +121,11 @@ def measure_coverage(student: fx.GraphModule) -> Coverage:
 
 
 def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None:
-    layer = modules.get(str(node.target)) if node.op == "call_module" else None
-    if not isinstance(layer, tuple(QUANTIZED_LAYERS.values())):
+    called = modules.get(str(node.target)) if node.op == "call_module" else None
+    if not isinstance(called, tuple(QUANTIZED_LAYERS.values())):
         return None
-    weight: Any = layer.weight
+    layer: Any = called
+    weight = layer.weight
     reads_integers = input_quantizer(node, modules) is not None
     must_write = isinstance(layer, nn.Conv2d) and not all(_is_quantized(user, modules) for user in node.users)
     reason = layer.float_reason or (NOT_QUANTIZED if not reads_integers else NOT_WRITTEN if must_write else None)

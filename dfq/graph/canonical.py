@@ -9,12 +9,11 @@ from dfq.graph.capture import off_by, random_images, same_logits
 from dfq.graph.fold_affine import fold_affine_maps, spell_out_hard_sigmoids
 from dfq.graph.fold_batch_norm import fold_batch_norms
 from dfq.graph.merge_branches import merge_branches
-from dfq.graph.rewrite import CapturedNetwork
 from dfq.graph.shapes import propagate_shapes
 from dfq.input_spec import InputSpec
 
 
-def folded(network: CapturedNetwork, input_spec: InputSpec) -> fx.GraphModule:
+def folded(network: fx.GraphModule, input_spec: InputSpec) -> fx.GraphModule:
     """A copy of a captured network without BatchNorm, compared with it on random images.
 
     Every BatchNorm is folded into the layer before it or turned into a depthwise 1×1 convolution, as is every

@@ -164,7 +164,7 @@ class _Rewriting:
             if call is not None and changes_nothing(*call[:2]) and _dtype(node) is _dtype(node.args[0]):
                 return self._argument(node.args[0])
             if call is not None:
-                function, args, kwargs = fx.map_arg(call, self._argument)
+                function, args, kwargs = fx.map_arg(call, self._argument)  # type: ignore[type-var]
                 if node.target in WEIGHTED and arguments["alpha"] != 1:
                     args = (args[0], self._times(args[1], arguments["alpha"], f"constant_{node.name}"))
                 if function is torch.Tensor.size:

@@ -22,6 +22,17 @@ COMMON = (
     *("efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s", "convnext_tiny", "densenet121", "squeezenet1_1"),
     *("alexnet", "vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "googlenet", "inception_v3", "vit_b_16", "swin_t"),
 )
+# Parts of names that torch's own layers have, and numbers: they say nothing of the file.
+ANYWHERE = {
+    "",
+    "weight",
+    "bias",
+    "running_mean",
+    "running_var",
+    "num_batches_tracked",
+    "in_proj_weight",
+    "in_proj_bias",
+}
 COMMON_WEIGHT = 0.3
 SHARPNESS = 4  # how much worse than the best file another is, for a given share of names
 
@@ -57,8 +68,8 @@ def _file_scores(names: Iterable[str], attributes: Mapping[str, Attributes]) -> 
     names = list(names)
     first = {letters(name.partition(".")[0]) for name in names}
     parts = {letters(part) for name in names for part in name.split(".")}
-    outer = _shares(first - {""}, {file: each.own for file, each in attributes.items()})
-    inner = _shares(parts - {""}, {file: each.all for file, each in attributes.items()})
+    outer = _shares(first - ANYWHERE, {file: each.own for file, each in attributes.items()})
+    inner = _shares(parts - ANYWHERE, {file: each.all for file, each in attributes.items()})
     return {file: (outer[file] + inner[file]) / 2 for file in attributes}
 
 
