@@ -12,7 +12,7 @@ from math import exp, inf, log
 import torch
 from torch import Tensor, nn
 
-from dfq.answers import same_answers
+from dfq.answers import answers, same_answers
 from dfq.far_images import far_images
 from dfq.input_spec import is_large
 from dfq.losses import knowledge_distillation
@@ -34,12 +34,14 @@ class Evidence:
         mixed_agreement: top-1 agreement on mixtures of them, in [0, 1].
         mixed_divergence: the divergence on the mixtures.
         far_agreement: top-1 agreement on images made of them that look like nothing, in [0, 1].
+        far_share: of the teacher's most frequent answer to those, in (0, 1]; at 1, agreement on them tells nothing.
     """
 
     divergence: float
     mixed_agreement: float
     mixed_divergence: float
     far_agreement: float
+    far_share: float = 0.0
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -62,18 +64,19 @@ class Jury:
         self.images, self.mixtures = held_out, torch.cat([MIXTURES(held_out, generator) for _ in range(rounds)])
         self.far = far_images(held_out, len(self.mixtures), generator)
         self.targets, self.mixed_targets, self.far_targets = (
-            _answers(teacher, images) for images in (self.images, self.mixtures, self.far)
+            _logits(teacher, images) for images in (self.images, self.mixtures, self.far)
         )
 
     @torch.no_grad()
     def evidence(self, student: nn.Module) -> Evidence:
         """How the student, in evaluation mode, differs from the teacher."""
-        answers, mixed_answers = _answers(student, self.images), _answers(student, self.mixtures)
+        logits, mixed = _logits(student, self.images), _logits(student, self.mixtures)
         return Evidence(
-            divergence=float(knowledge_distillation(answers, self.targets, TEMPERATURE)),
-            mixed_agreement=same_answers(mixed_answers, self.mixed_targets, self.boundary),
-            mixed_divergence=float(knowledge_distillation(mixed_answers, self.mixed_targets, TEMPERATURE)),
-            far_agreement=same_answers(_answers(student, self.far), self.far_targets, self.boundary),
+            divergence=float(knowledge_distillation(logits, self.targets, TEMPERATURE)),
+            mixed_agreement=same_answers(mixed, self.mixed_targets, self.boundary),
+            mixed_divergence=float(knowledge_distillation(mixed, self.mixed_targets, TEMPERATURE)),
+            far_agreement=same_answers(_logits(student, self.far), self.far_targets, self.boundary),
+            far_share=_largest_share(answers(self.far_targets, self.boundary)),
         )
 
 
@@ -82,9 +85,14 @@ def measure_evidence(student: nn.Module, teacher: Teacher, held_out: Tensor, *, 
     return Jury(teacher, held_out, seed=seed).evidence(student)
 
 
-def _answers(network: nn.Module | Teacher, images: Tensor) -> Tensor:
+def _logits(network: nn.Module | Teacher, images: Tensor) -> Tensor:
     """Logits (N, classes)."""
     return torch.cat([network(batch) for batch in images.split(64)])
+
+
+def _largest_share(classes: Tensor) -> float:
+    """Of the most frequent of classes (N,)."""
+    return float(torch.bincount(classes).max()) / len(classes)
 
 
 @dataclass(frozen=True)
@@ -112,15 +120,20 @@ FITTED = Estimate(offset=0.003, power=3.30, error=0.036)
 
 # Mean deviation from the BatchNorm statistics beyond which images tell nothing (sketches, noise).
 LIKE_TRAINING_DATA = 0.1
+MOST_ALIKE = 0.99  # of the teacher's answers to far images, beyond which agreement is no merit
 
 
 def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:
-    """The share of the teacher's accuracy that is likely lost; None where images are too unlike the training data.
+    """The share of the teacher's accuracy that is likely lost; None where the evidence tells nothing.
+
+    That is where images are too unlike the training data, or both networks have one and the same answer to all far images.
 
     Args:
         batch_norm_deviation: of the images, each layer's (`dfq.diversity.Diversity`); None without BatchNorm.
     """
     if not batch_norm_deviation or sum(batch_norm_deviation) / len(batch_norm_deviation) > LIKE_TRAINING_DATA:
+        return None
+    if min(evidence.far_share, evidence.far_agreement) > MOST_ALIKE:
         return None
     return FITTED.drop(evidence)
 

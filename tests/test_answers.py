@@ -60,13 +60,24 @@ def opposite(teacher) -> nn.Module:
     return network
 
 
+@torch.no_grad()
+def test_far_images_that_all_have_one_answer_predict_nothing():
+    teacher = teacher_of()
+    teacher.model.head.bias += 100
+    student = opposite(teacher_of())
+    assert predicted_drop(measure_evidence(student, teacher, images()), [0.0]) > 0.05, "it disagrees"
+    student.head.bias += 200
+    evidence = measure_evidence(student, teacher, images())
+    assert evidence.far_share == evidence.far_agreement == 1 and predicted_drop(evidence, [0.0]) is None
+
+
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_answers(kind):
     one, other = kind([[0.5], [-0.2], [0.9]]), kind([[3.0], [0.2], [0.1]])
     assert answers(one).tolist() == [1, 0, 1]
     assert same_answers(one, other) == pytest.approx(2 / 3)
     assert answers(one, 0.5).tolist() == [0, 0, 1] and same_answers(one, other, 0.5) == pytest.approx(1 / 3)
-    assert two_or_more(one).tolist() == [[0, 0.5], [0, -0.2], [0, 0.9]]
+    assert np.allclose(np.asarray(two_or_more(one)), [[0, 0.5], [0, -0.2], [0, 0.9]])
     three = kind([[0.1, 0.3, 0.2], [5.0, 1.0, 2.0]])
     assert answers(three, 0.5).tolist() == [1, 0] and two_or_more(three) is three
 
@@ -81,7 +92,7 @@ def test_divergences_of_a_single_logit_are_those_of_two_classes():
     student, target = torch.tensor([[1.0], [-2.0]]), torch.tensor([[-1.0], [-2.5]])
     pairs = [F.pad(logits, (1, 0)) for logits in (student, target)]
     assert knowledge_distillation(student, target, 2.0) == knowledge_distillation(*pairs, 2.0)
-    assert knowledge_distillation(student, target) > 0.1 and knowledge_distillation(target, target) == 0
+    assert knowledge_distillation(student, target) > 0.1 and knowledge_distillation(target, target) < 1e-5
     # −log of the sigmoid's probability: binary cross-entropy.
     labels = torch.tensor([1, 0])
     expected = F.binary_cross_entropy_with_logits(student[:, 0], labels.float())
@@ -118,12 +129,14 @@ def test_labels_of_both_classes_are_drawn():
     assert sorted(made.labels.tolist()) == [0] * 4 + [1] * 4
 
 
-@pytest.mark.parametrize("method", ["zeroq", "gdfq", "qimera", "adadfkd"])
+@pytest.mark.parametrize("method", ["zeroq", "gdfq", "qimera"])
 def test_a_whole_run_of_a_single_logit_reports_how_far_off_it_is(tmp_path, method):
     settings = Settings(bits=2, images=16, steps=1, method=method)
     result = quantize_model(teacher_of(), tmp_path / "run", settings)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     apart = same_answers(result.student(images()), result.teacher(images()))
     assert apart < 0.9, "the student must be far off for this test to say something"
-    assert report["evidence"]["divergence"] > 0 and report["evidence"]["far_agreement"] < 1
+    found = report["evidence"]
+    assert found["divergence"] > 0.01
+    assert found["far_agreement"] < 1 or found["predicted_drop"] is None, "where all answers are alike, none is given"
     assert report["diversity"]["num_classes"] == 2
