@@ -162,3 +162,11 @@ def test_nothing_is_fetched_for_an_architecture(torch_home, path):
     torch.save(network.state_dict(), path)
     load_checkpoint(path, arch="torchvision/squeezenet1_1")
     assert not list(torch_home.iterdir())
+
+
+def test_a_file_cannot_have_anything_fetched(path, monkeypatch):
+    monkeypatch.setattr(timm_config, "fetch_config", unreachable)
+    torch.save({"arch": HUB, "state_dict": build("dfq/resnet20").state_dict()}, path)
+    assert refused(path).way_out == f"--arch {HUB}"
+    torch.save({"state_dict": build("dfq/resnet20").state_dict(), "hyper_parameters": {"arch": HUB}}, path)
+    assert "does not say its architecture" in refused(path).found

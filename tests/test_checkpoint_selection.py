@@ -4,6 +4,7 @@ import pytest
 import torch
 from checkpoint_cases import refused
 from checkpoint_networks import HALVES, assert_same, load, under, vgg, write_code
+from command_line import succeed
 
 from dfq.api import load_teacher
 from dfq.checkpoint import load_checkpoint
@@ -124,3 +125,12 @@ def test_one_number_for_all_channels(path, arch):
 def test_one_number_for_a_network_in_memory():
     teacher, _, _ = load_teacher(vgg(), input_size=(3, 16, 16), mean=0.5, std=0.25)
     assert (teacher.input_spec.mean, teacher.input_spec.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
+def test_on_the_command_line(path, arch):
+    torch.save({"model": vgg().state_dict(), "model_ema": vgg().half().state_dict()}, path)
+    options = ("--arch", arch, "--input-size", "3x16x16", "--mean", "0.5", "--std", "0.25,0.5,0.25")
+    text = " ".join(succeed("inspect", path, *options).split())
+    assert "the averaged weights under 'model_ema'" in text and "float32 in place of float16" in text
+    assert "mean 0.5, 0.5, 0.5, std 0.25, 0.5, 0.25" in text
+    assert "Assumed" not in succeed("inspect", path, *options, "--weights", "model")

@@ -14,6 +14,7 @@ from dfq.errors import DfqError
 from dfq.models.exported_program import SUFFIX, ExportedNetwork
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest
+from dfq.models.timm_config import is_hub_name
 from dfq.models.torchvision_library import current_key, is_training_only
 from dfq.models.user_file import build_and_say, file_factory_takes_num_classes, is_file_name
 
@@ -95,6 +96,12 @@ def _stated(contents: Contents, path: Path) -> list[str]:
         raise DfqError(
             f"'{path}' was made with the architecture '{arch}'",
             "your word that this Python file may run",
+            f"--arch {arch}",
+        )
+    if is_hub_name(arch):  # nor what is fetched from the network
+        raise DfqError(
+            f"'{path}' was made with the architecture '{arch}'",
+            "your word that its config.json may be fetched",
             f"--arch {arch}",
         )
     try:

@@ -63,7 +63,7 @@ def increment(model: Path, data: Path, out: Path, resume: bool, overwrite: bool,
     found = learn_classes(
         model, data=data, out=out, arch=model_options.arch, input_size=model_options.input_size,
         mean=model_options.mean, std=model_options.std, device=options.check_device(model_options.device),
-        allow_pickle=model_options.allow_pickle, resume=resume, overwrite=overwrite,
+        weights=model_options.weights, allow_pickle=model_options.allow_pickle, resume=resume, overwrite=overwrite,
         progress=console.TerminalProgress(), **given,
     ).report  # fmt: skip
     console.fact("Classes", f"{found['classes']['old']} old, {found['classes']['new']} new")

@@ -43,9 +43,10 @@ def compare(
     seeds: int = 3,
     arch: str | None = None,
     input_size: Sequence[int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     device: str = "cpu",
+    weights: str | None = None,
     allow_pickle: bool = False,
     data: str | Path | None = None,
     progress: Progress | None = None,
@@ -71,7 +72,14 @@ def compare(
     )  # fmt: skip
     ComparisonFolder(out).check()
     teacher, name, assumed = load_teacher(
-        model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
+        model,
+        arch=arch,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        weights=weights,
+        device=device,
+        allow_pickle=allow_pickle,
     )
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return compare_methods(teacher, out, plan, arch=name, assumed=assumed, labelled=labelled, progress=progress)

@@ -52,9 +52,10 @@ def distill(
     out: str | Path,
     arch: str | None = None,
     input_size: Sequence[int] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     device: str = "cpu",
+    weights: str | None = None,
     allow_pickle: bool = False,
     data: str | Path | None = None,
     resume: bool = False,
@@ -76,7 +77,14 @@ def distill(
     """
     chosen = DistillSettings(**settings)
     teacher, name, assumed = load_teacher(
-        model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
+        model,
+        arch=arch,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        weights=weights,
+        device=device,
+        allow_pickle=allow_pickle,
     )
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return distill_model(

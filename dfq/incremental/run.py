@@ -49,6 +49,7 @@ def increment(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     device: str = "cpu",
+    weights: str | None = None,
     allow_pickle: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -72,7 +73,14 @@ def increment(
     file = Path(out)
     check_file(file, overwrite=overwrite)
     teacher, name, assumed = load_teacher(
-        model, arch=arch, input_size=input_size, mean=mean, std=std, device=device, allow_pickle=allow_pickle
+        model,
+        arch=arch,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        weights=weights,
+        device=device,
+        allow_pickle=allow_pickle,
     )
     assert name is not None
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
