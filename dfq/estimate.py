@@ -126,7 +126,7 @@ MOST_ALIKE = 0.99  # of the teacher's answers to far images, beyond which agreem
 def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:
     """The share of the teacher's accuracy that is likely lost; None where the evidence tells nothing.
 
-    That is where images are too unlike the training data, or where both networks have one and the same answer to all
+    That is where images are too unlike the training data, or where both networks have one answer, the same one, to all
     far images.
 
     Args:

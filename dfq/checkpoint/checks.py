@@ -63,7 +63,9 @@ def _check_empty(matrices: Mapping[str, Tensor]) -> None:
 
 def _check_finite(weights: Mapping[str, Tensor]) -> None:
     counts = {
-        name: int((~torch.isfinite(tensor)).sum()) for name, tensor in weights.items() if tensor.is_floating_point()
+        name: int((~torch.isfinite(tensor)).sum())
+        for name, tensor in weights.items()
+        if tensor.is_floating_point() and not _is_mask(name, tensor)
     }
     bad = {name: count for name, count in counts.items() if count}
     if bad:
@@ -74,6 +76,12 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
             "finite weights",
             "the training has diverged: take an earlier checkpoint",
         )
+
+
+def _is_mask(name: str, tensor: Tensor) -> bool:
+    """Whether it only says, by −∞, what attention must not see; a network that adds it to weights fails on a forward."""
+    is_parameter = name.endswith(("weight", "bias", "running_mean", "running_var"))
+    return not is_parameter and bool((torch.isfinite(tensor) | (tensor == float("-inf"))).all())
 
 
 def first_layer_key(weights: Mapping[str, Tensor]) -> str | None:
