@@ -79,7 +79,7 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def _is_mask(name: str, tensor: Tensor) -> bool:
-    """Whether it only says, by −∞, what attention must not see; a network that adds it to weights fails on a forward."""
+    """Whether it only says, by −∞, what attention must not see."""
     is_parameter = name.endswith(("weight", "bias", "running_mean", "running_var"))
     return not is_parameter and bool((torch.isfinite(tensor) | (tensor == float("-inf"))).all())
 
