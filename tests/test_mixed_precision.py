@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from small_nets import SPEC, PreActivation, Residual, canonical, small_teacher
 from torch import nn
+from torch.nn import functional as F
 
 from dfq.budget import Budget
 from dfq.convert import activation_quantizers, quantize, weight_quantizers
@@ -160,10 +161,12 @@ class Unequal(nn.Module):
         super().__init__()
         self.loud, self.faint = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(3, 6, 3, padding=1)
         self.first, self.head = nn.Conv2d(3, 3, 1), nn.Linear(6, 5)
+        for parameter in self.faint.parameters():
+            parameter.data.mul_(0.01)
 
     def forward(self, images):
         x = self.first(images)
-        return self.head((self.loud(x) + 0.01 * self.faint(x)).mean((2, 3)))
+        return self.head((F.relu(self.loud(x)) + F.relu(self.faint(x))).mean((2, 3)))
 
 
 class TestChoice:
