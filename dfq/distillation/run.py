@@ -136,7 +136,7 @@ def distill_model(
         write_distilled_page(content, run)
         write_json(run.report, content)  # last: it says that the run is finished
         run.remove_scratch()
-    distilled = Teacher(network.model, teacher.input_spec, teacher.device)
+    distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device)
     quantized = None
     if settings.bits is not None:
         images = batch or run.load_images(teacher.input_spec, teacher.device)
