@@ -36,7 +36,7 @@ def test_a_sequence_is_aligned_in_order(fits, pairs):
 
 
 def test_a_shallower_network_of_the_family_takes_all_it_has():
-    teacher, student = residual_teacher().model, build("dfq/resnet20", 10)
+    teacher, student = residual_teacher().original, build("dfq/resnet20", 10)
     assert inherit(student, teacher)
     theirs = teacher.state_dict()
     for stage in (1, 2, 3):
