@@ -78,7 +78,7 @@ FAMILIES = {
     "squeezenet1_1": Family({"QLinearConv": 26, "QLinearConcat": 8}),
     "googlenet": Family({"QLinearConv": 57, "QLinearConcat": 9}),
     "convnext": Family({"QLinearConv": 9, "MatMulIntegerToFloat": 10, "QGemm": 1}, ("Conv", "Gemm")),
-    "vit": Family({"QLinearConv": 1, "MatMulIntegerToFloat": 16, "QGemm": 1}, ("Conv", "Gemm")),
+    "vit": Family({"QLinearConv": 1, "MatMulIntegerToFloat": 12, "QGemm": 5}, ("Conv", "Gemm")),
 }
 # What differs with the default target: gates on integers, and what gains nothing from integers in float.
 ALL_INTEGER = "openvino"
