@@ -37,9 +37,9 @@ class Diversity:
         entropy: mean entropy of the teacher's softmax in nats, 0 (certain) to ln C (knows nothing).
         entropy_counts: numbers of images in 28 bins of entropy, four to a decade from 1e-6 to 10 nats; the first one
             also takes all below.
-        margin: mean difference of the two largest probabilities, 0 to 1; None for one class.
+        margin: mean difference of the two largest probabilities, 0 to 1.
         class_balance: entropy of the classes' shares ÷ ln C, 0 (one class) to 1 (balanced); N < C images reach
-            ln N ÷ ln C. None for one class.
+            ln N ÷ ln C.
         classes_seen: number of classes that at least one image has.
         classes_per_bin: neighbouring classes that share a bin of `class_counts`: 1 up to 100 classes.
         class_counts: numbers of images per bin of classes.
@@ -56,8 +56,8 @@ class Diversity:
     different_class_pairs: tuple[int, ...]
     entropy: float
     entropy_counts: tuple[int, ...]
-    margin: float | None
-    class_balance: float | None
+    margin: float
+    class_balance: float
     classes_seen: int
     classes_per_bin: int
     class_counts: tuple[int, ...]
@@ -136,11 +136,9 @@ def _distances(features: Tensor, predicted: Tensor) -> dict:
     }
 
 
-def _margin(probabilities: Tensor) -> float | None:
-    if probabilities.shape[1] < 2:
-        return None
+def _margin(probabilities: Tensor) -> float:
     largest, second = probabilities.topk(2, dim=1).values.unbind(1)
-    return _mean(largest - second)
+    return (largest - second).float().mean().item()
 
 
 def _classes(predicted: Tensor, num_classes: int) -> dict:
@@ -148,7 +146,7 @@ def _classes(predicted: Tensor, num_classes: int) -> dict:
     entropy = torch.special.entr(counts / counts.sum()).sum().item()
     per_bin = ceil(num_classes / MOST_CLASS_BINS)
     return {
-        "class_balance": entropy / log(num_classes) if num_classes > 1 else None,
+        "class_balance": entropy / log(num_classes),
         "classes_seen": int((counts > 0).sum()),
         "classes_per_bin": per_bin,
         "class_counts": tuple(int(part.sum()) for part in counts.split(per_bin)),

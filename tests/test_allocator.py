@@ -26,4 +26,4 @@ def faults(arm: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc: only its allocator can be told")
 def test_blocks_that_were_freed_cost_no_page_faults():
-    assert faults("kept") < 0.1 * faults("plain")
+    assert faults("kept") < 0.2 * faults("plain"), "pages are asked for once, not for each of ten tensors"

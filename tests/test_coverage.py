@@ -12,6 +12,7 @@ from dfq.coverage import (
     NO_KERNEL,
     NOT_QUANTIZED,
     NOT_RECOGNISED,
+    NOT_WRITTEN,
     Coverage,
     LayerCoverage,
     measure_coverage,
@@ -93,7 +94,7 @@ def test_a_layer_that_is_called_twice_does_its_work_twice():
 
 def test_a_scheme_that_does_not_quantize_what_a_layer_reads():
     coverage = coverage_of(network(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 1)), name="paper-qat")
-    assert [row.reason for row in coverage.layers] == [NOT_QUANTIZED, None, NOT_QUANTIZED]
+    assert [row.reason for row in coverage.layers] == [NOT_QUANTIZED, NOT_WRITTEN, NOT_QUANTIZED]
 
 
 PRODUCTS = {

@@ -12,6 +12,7 @@ import torch
 from command_line import fail, succeed
 from small_nets import SPEC, Residual, lived_in, small_teacher, trainable
 from test_synthesis import quick
+from torch import nn
 
 import dfq
 from dfq.budget import Budget
@@ -219,7 +220,18 @@ class TestStudent:
         assert all(torch.equal(a, b) for a, b in zip(student.model.parameters(), again.model.parameters(), strict=True))
         assert {id(p) for p in student.graph.parameters()} == {id(p) for p in student.model.parameters()}
         student.graph.train()
-        assert student.model[1].training, "training mode reaches the layers"
+        norm, original = student.graph.get_submodule("1"), student.model[1]
+        assert norm.training, "training mode reaches the layers"
+        assert norm.running_mean is original.running_mean
+        assert norm.num_batches_tracked is original.num_batches_tracked
+
+    def test_batch_norm_averages_as_the_network_s_own(self):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.Flatten(), nn.LazyLinear(5))
+        model(torch.zeros(1, *SPEC.size))
+        graph = trainable(model, SPEC)
+        graph.train()(torch.ones(2, *SPEC.size))
+        assert graph.get_submodule("1").momentum is None, "a program of the network in evaluation mode says 0"
+        assert model[1].num_batches_tracked == 2
 
     def test_features_are_matched_where_shapes_are_alike(self, architectures):
         teacher, images = small_teacher(), torch.randn(6, *SPEC.size)

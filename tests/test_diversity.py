@@ -107,9 +107,13 @@ def test_more_classes_than_images():
     assert len(found.class_counts) == 100 and found.class_counts[0] == 4
 
 
-def test_one_class_and_values_that_are_not_finite():
+def test_a_single_logit_is_two_classes():
     one = measure_diversity(linear_teacher(classes=1), Batch(AXES))
-    assert one.margin is None and one.class_balance is None and one.entropy == 0
+    assert one.num_classes == 2 and sum(one.class_counts) == len(AXES)
+    assert 0 < one.margin < 1 and 0 < one.entropy < log(2) and 0 < one.class_balance <= 1
+
+
+def test_values_that_are_not_finite():
     broken = measure_diversity(small_teacher(), Batch(torch.full((3, *SPEC.size), float("nan"))))
     assert json.loads(json.dumps(broken.to_dict(), allow_nan=False))["entropy"] is None
 

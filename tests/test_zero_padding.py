@@ -1,4 +1,4 @@
-"""Zero padding on the way, as SAME padding puts it everywhere, hides neither a pair of layers nor a linear stream."""
+"""Padding between layers, by zeros or by reflection, hides neither a pair of layers nor a linear stream."""
 
 import pytest
 import torch
@@ -21,11 +21,11 @@ HARMLESS = {
     "none": lambda x: F.pad(x, (0, 1, 0, 1), "constant", None),
     "one side": lambda x: F.pad(x, (0, 1)),
     "cropped": lambda x: F.pad(x, (0, -1, -1, 0)),
+    "reflected": lambda x: F.pad(x, (0, 1, 0, 1), mode="reflect"),
 }
 HARMFUL = {
     "ones": lambda x: F.pad(x, (0, 1, 0, 1), value=1.0),
     "of three dimensions": lambda x: F.pad(x, (0, 1, 0, 1, 0, 0)),
-    "reflected": lambda x: F.pad(x, (0, 1, 0, 1), mode="reflect"),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dfq.errors import DfqError
 from dfq.graph.functional import is_functional
@@ -48,8 +49,18 @@ def capture(model: nn.Module, input_spec: InputSpec, *, trains: bool = False) ->
     program = _exported(model, images)
     if trains:  # before it is made functional, the program still has its dropout
         with contextlib.suppress(DfqError, RuntimeError):
-            return _checked(rewritten(program, trains=True), model, input_spec)
-    return _checked(rewritten(functional(program), trains=trains), model, input_spec)
+            return _averaging_alike(_checked(rewritten(program, trains=True), model, input_spec), model)
+    network = _checked(rewritten(functional(program), trains=trains), model, input_spec)
+    return _averaging_alike(network, model) if trains else network
+
+
+def _averaging_alike(network: CapturedNetwork, model: nn.Module) -> CapturedNetwork:
+    """The network, whose BatchNorm layers average and count batches as those of `model` do: a program says neither."""
+    norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, _BatchNorm)}
+    for layer in network.modules():
+        if isinstance(layer, _BatchNorm) and (original := norms.get(id(layer.running_mean))) is not None:
+            layer.momentum, layer.num_batches_tracked = original.momentum, original.num_batches_tracked
+    return network
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
