@@ -1,13 +1,14 @@
 """The census: what becomes of many architectures at 8 bits, a row for each.
 
-    python benchmarks/zoo.py LIST [--out benchmarks/results/zoo.json] [--files] [--only NAME …]
+    python benchmarks/zoo.py LIST [--out benchmarks/results/zoo.json] [--files [SECONDS]] [--only NAME …]
 
 LIST is a file of names, one a line (`torchvision/resnet18`, `timm/vit_tiny_patch16_224`), such as zoo_names.txt. Each
 network has random weights and runs in a process of its own; a row that is there already is not measured again. Columns:
 seconds of the capture (which compares the captured graph with the module on 1, 2 and 5 random images, or refuses), the
 part of the multiply–accumulates of layers that runs on integers for `ort-cpu`, the same with every choice for the sake
 of speed switched off, and the parts in floating point by reason. With --files: sizes of both files, and how often the
-8-bit file in ONNX Runtime answers as its student does on 16 random images.
+8-bit file in ONNX Runtime answers as its student does on 16 random images; with a number of seconds only of networks
+whose capture took no longer. `zoo_table.py` writes the rows as a table.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import multiprocessing
 import time
 import traceback
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("list", type=Path)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "zoo.json")
-    parser.add_argument("--files", action="store_true")
+    parser.add_argument("--files", nargs="?", type=float, const=inf, default=0.0, metavar="SECONDS")
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
     torch.set_num_threads(1)  # before the first fork
@@ -51,7 +53,8 @@ def main() -> None:
         if options.only and name not in options.only:
             continue
         row = rows.get(name, {})
-        if row.get("files") is None if options.files and "refused" not in row else not row:
+        lacks_files = "seconds" in row and row["files"] is None and row["seconds"] <= options.files
+        if not row or lacks_files:
             rows[name] = _in_a_process(name, options.files)
             print(name, json.dumps(rows[name]), flush=True)
             with replacing(options.out) as temporary:
@@ -59,7 +62,7 @@ def main() -> None:
     print(summary(rows))
 
 
-def _in_a_process(name: str, files: bool) -> dict:
+def _in_a_process(name: str, files: float) -> dict:
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     process = context.Process(target=_measure_into, args=(name, files, results))
@@ -73,7 +76,7 @@ def _in_a_process(name: str, files: bool) -> dict:
         process.join()
 
 
-def _measure_into(name: str, files: bool, results) -> None:
+def _measure_into(name: str, files: float, results) -> None:
     try:
         results.put(measure(name, files))
     except BaseException as error:
@@ -83,7 +86,8 @@ def _measure_into(name: str, files: bool, results) -> None:
         )
 
 
-def measure(name: str, files: bool) -> dict:
+def measure(name: str, files: float) -> dict:
+    """The row of a network; sizes and agreement of its files where the capture took at most `files` seconds."""
     torch.manual_seed(0)
     model = build(name).eval()
     spec = published_input_spec(name)
@@ -100,7 +104,7 @@ def measure(name: str, files: bool) -> dict:
         "share_all": round(_share_without_choices(teacher), 4),
         "in_float": {reason: round(share, 4) for reason, share in coverage.float_shares().items()},
         "not_recognised": coverage.not_recognised,
-        "files": _files(teacher, student, spec) if files else None,
+        "files": _files(teacher, student, spec) if seconds <= files else None,
     }
 
 

@@ -1,9 +1,10 @@
 """Networks small enough to test on, each with one difficulty."""
 
 import copy
+from functools import cache
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from dfq.graph.canonical import folded
@@ -70,7 +71,19 @@ def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def small_teacher(model: nn.Module | None = None) -> Teacher:
     torch.manual_seed(0)
-    return Teacher(lived_in(model if model is not None else Residual()), SPEC)
+    if model is not None:
+        return Teacher(lived_in(model), SPEC)
+    teacher, random_state = _residual_teacher()
+    torch.set_rng_state(random_state)
+    return copy.deepcopy(teacher)
+
+
+@cache
+def _residual_teacher() -> tuple[Teacher, Tensor]:
+    """Captured once per process, and the state of torch's random numbers then."""
+    teacher = Teacher(lived_in(Residual()), SPEC)
+    assert teacher.traced is not None  # folded once, too
+    return teacher, torch.get_rng_state()
 
 
 def canonical(model: nn.Module, spec: InputSpec = SPEC) -> fx.GraphModule:

@@ -56,6 +56,31 @@ def captured(name: str):
 
 
 @torch.no_grad()
+def test_a_plain_number_of_images_is_open_again():
+    class Attention(Plain):
+        """Sizes are made of `len(images)`, once of twice as many."""
+
+        def __init__(self):
+            super().__init__()
+            self.token, self.queries = nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 16)
+
+        def forward(self, images):
+            count = len(images)
+            x = self.maps(images)[:, :, ::2, ::2].reshape(count, 8, 16).transpose(1, 2)
+            x = torch.cat([self.token.expand(count, -1, -1), x], 1)
+            keys, values = (
+                self.queries(x).reshape(count, 17, 2, 2, 4).permute(2, 0, 3, 1, 4).reshape(2, count * 2, 17, 4)
+            )
+            x = (keys @ keys.mT).softmax(-1) @ values + torch.zeros(count * 2, 1, 1)
+            return self.head(x.reshape(count, 2, 17, 4).transpose(1, 2).reshape(count, 17, 8).mean(1))
+
+    model = Attention()
+    for trains in (False, True):
+        network = capture(model, SPEC, trains=trains)
+        for count in (1, 3, 200):
+            torch.testing.assert_close(network(images(count)), model(images(count)), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_graph_gives_the_logits_of_the_module(name):
     model, _, _, teacher, _ = captured(name)

@@ -103,6 +103,15 @@ def test_an_input_size_that_does_not_fit():
     assert "Sequential" in refusal(model, LARGER).found
 
 
+def test_a_number_of_images_that_is_computed_with():
+    class Divided(Plain):
+        def forward(self, images):
+            return super().forward(images) / len(images)
+
+    error = refusal(Divided())
+    assert "Divided takes one number of images only" in error.found and error.exit_code == 1
+
+
 @pytest.mark.parametrize("output", [lambda x: x, lambda x: x.mean((1, 2, 3)), lambda x: {"logits": x.mean((2, 3))}])
 def test_what_is_no_logits(output):
     class Other(Plain):

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dfq.errors import DfqError
 from dfq.graph.functional import is_functional
+from dfq.graph.open_batch import UNMISTAKABLE, has_fixed_batch, open_batch
 from dfq.graph.rewrite import CapturedNetwork, rewritten
 from dfq.graph.shapes import propagate_shapes
 from dfq.input_spec import InputSpec
@@ -45,13 +47,21 @@ def capture(model: nn.Module, input_spec: InputSpec, *, trains: bool = False) ->
         propagate_shapes(model, tuple(input_spec.size))
         return model
     model.eval()
-    images = random_images(model, input_spec, EXAMPLES)
-    program = _exported(model, images)
+    program = _exported(model, input_spec)
+    try:
+        network = _rewritten(program, model, input_spec, trains=trains)
+    except DfqError as error:
+        if not has_fixed_batch(program):
+            raise
+        raise _one_batch(model) from error
+    return _averaging_alike(network, model) if trains else network
+
+
+def _rewritten(program: ExportedProgram, model: nn.Module, input_spec: InputSpec, *, trains: bool) -> CapturedNetwork:
     if trains:  # before it is made functional, the program still has its dropout
         with contextlib.suppress(DfqError, RuntimeError):
-            return _averaging_alike(_checked(rewritten(program, trains=True), model, input_spec), model)
-    network = _checked(rewritten(functional(program), trains=trains), model, input_spec)
-    return _averaging_alike(network, model) if trains else network
+            return _checked(rewritten(open_batch(program), trains=True), model, input_spec)
+    return _checked(rewritten(open_batch(functional(program)), trains=trains), model, input_spec)
 
 
 def _averaging_alike(network: CapturedNetwork, model: nn.Module) -> CapturedNetwork:
@@ -78,23 +88,36 @@ def random_images(model: nn.Module, input_spec: InputSpec, count: int, seed: int
     return input_spec.normalize(pixels.to(like.device))
 
 
-def _exported(model: nn.Module, images: Tensor) -> ExportedProgram:
+def _exported(model: nn.Module, input_spec: InputSpec) -> ExportedProgram:
+    """The program for any number of images; where the network makes a plain number of it, for `UNMISTAKABLE` images."""
     try:
-        with silence():
-            return torch.export.export(model, (images,), dynamic_shapes=({0: Dim.DYNAMIC},))
+        return _export(model, random_images(model, input_spec, EXAMPLES), Dim.DYNAMIC)
     except Exception as error:
-        raise _refused(model, error) from error
+        if FIXED_BATCH not in str(error):
+            raise _refused(model, error) from error
+    like = random_images(model, input_spec, 1)
+    try:
+        return _export(model, like.new_empty(UNMISTAKABLE, *input_spec.size), Dim.STATIC)  # nobody reads the pixels
+    except Exception as error:
+        raise _one_batch(model) from error
+
+
+def _export(model: nn.Module, images: Tensor, count: Any) -> ExportedProgram:
+    with silence():
+        return torch.export.export(model, (images,), dynamic_shapes=({0: count},))
+
+
+def _one_batch(model: nn.Module) -> DfqError:
+    return DfqError(
+        f"{type(model).__name__} takes one number of images only: its forward pass makes a plain number of it",
+        "a forward pass for any number of images: runtimes get files with an open batch",
+        "take the number from images.size(0), not from len(images), and use it in reshape and expand alone; then "
+        "pass the network as --arch path/to/net.py:factory",
+        exit_code=1,
+    )
 
 
 def _refused(model: nn.Module, error: Exception) -> DfqError:
-    if FIXED_BATCH in str(error):
-        return DfqError(
-            f"{type(model).__name__} takes one number of images only: its forward pass makes a plain number of it",
-            "a forward pass for any number of images: runtimes get files with an open batch",
-            "take the number from images.size(0), not from len(images), and use it in reshape and expand alone; then "
-            "pass the network as --arch path/to/net.py:factory",
-            exit_code=1,
-        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines or [type(error).__name__])[0][:300]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
@@ -109,7 +132,8 @@ def _refused(model: nn.Module, error: Exception) -> DfqError:
 
 def _checked(network: CapturedNetwork, model: nn.Module, input_spec: InputSpec) -> CapturedNetwork:
     network.meta["image_size"] = tuple(input_spec.size)
-    propagate_shapes(network, tuple(input_spec.size))
+    with silence():
+        propagate_shapes(network, tuple(input_spec.size))
     for count in BATCHES:
         images = random_images(model, input_spec, count, seed=count)
         check_same(network, model, images, type(model).__name__)

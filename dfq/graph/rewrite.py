@@ -207,13 +207,11 @@ def _dtype(node: Any) -> torch.dtype | None:
 
 def _free_of_batch(sizes: Any, node: fx.Node) -> list:
     """Sizes of a view with −1 for the only one that depends on how many images there are."""
-    shape = node.meta["val"].shape
-    depends = [not isinstance(length, int) for length in shape]
-    return (
-        list(sizes)
-        if sum(depends) > 1
-        else [-1 if free else length for length, free in zip(shape, depends, strict=True)]
-    )
+    lengths = list(zip(sizes, node.meta["val"].shape, strict=True))
+    depends = [isinstance(size, fx.Node) or not isinstance(length, int) for size, length in lengths]
+    if sum(depends) > 1:
+        return list(sizes)
+    return [-1 if free else length for free, (_, length) in zip(depends, lengths, strict=True)]
 
 
 def _batch_statistics(node: fx.Node) -> DfqError:

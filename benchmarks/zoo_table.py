@@ -1,0 +1,64 @@
+"""The census as a page of Markdown: what zoo.py measured, before and after the one way in.
+
+python benchmarks/zoo_table.py benchmarks/results/zoo.json [--before benchmarks/results/zoo_before.json] > TABLE
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from zoo import summary
+
+HEADS = ("network", "on integers, before", "on integers", "without choices", "in float, by reason", "file", "agreement")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--before", type=Path, help="shares of an earlier version, by name; null: refused")
+    options = parser.parse_args()
+    rows = json.loads(options.rows.read_text())
+    before = json.loads(options.before.read_text()) if options.before else None
+    print(table(rows, before))
+
+
+def table(rows: dict, before: dict | None) -> str:
+    """The summary, a line for each reason, and a row for each network."""
+    heads = [head for head in HEADS if before is not None or head != HEADS[1]]
+    lines = [summary(rows), "", *_reasons(rows), "", _line(heads), _line(["---"] * len(heads))]
+    for name, row in rows.items():
+        cells = [name, *([] if before is None else [_share(before.get(name))]), *_cells(row)]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _reasons(rows: dict) -> list[str]:
+    shares: dict[str, list[float]] = {}
+    for row in rows.values():
+        for reason, share in row.get("in_float", {}).items():
+            shares.setdefault(reason, []).append(share)
+    return [
+        f"- {reason}: in {len(found)} networks, on average {sum(found) / len(found):.0%} of their multiply–accumulates"
+        for reason, found in sorted(shares.items())
+    ]
+
+
+def _cells(row: dict) -> list[str]:
+    if "refused" in row:
+        return ["refused", "refused", row["refused"].replace("|", "\\|"), "", ""]
+    reasons = "; ".join(f"{reason} {share:.0%}" for reason, share in row["in_float"].items() if share >= 0.005)
+    files = row["files"]
+    sizes = [f"{files['size_ratio']:.2f}×", f"{files['agreement']:.0%}"] if files else ["", ""]
+    return [_share(row["share"]), _share(row["share_all"]), reasons, *sizes]
+
+
+def _share(share: float | None) -> str:
+    return "refused" if share is None else f"{share:.0%}"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

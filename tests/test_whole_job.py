@@ -1,0 +1,90 @@
+"""The whole default job on ten networks of ten kinds, with random weights, at 8 and at 4 bits, in little time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import dfq
+from dfq.export.engine import Engine
+
+SIZE = (3, 64, 64)
+FEW = {"images": 16, "budget": 5.0}
+FARTHEST = {8: 0.2, 4: 1.0}  # a file from its network, by bits: root mean square ÷ the spread of the logits
+SWIN = {"depths": (1, 2), "num_heads": (2, 4), "embed_dim": 32}
+VIT = {"img_size": 64, "depth": 2, "num_classes": 10}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is special about a network, how it is made, and the least share of its products on integers at 8 bits."""
+
+    make: Callable[[], nn.Module]
+    share: float
+
+
+def _timm(name: str, **arguments) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, **{"num_classes": 10} | arguments)
+
+
+def _squeezenet() -> nn.Module:
+    return torchvision.models.SqueezeNet("1_1", num_classes=10)
+
+
+KINDS = {
+    "residual": Kind(_timm("test_resnet"), 0.95),
+    "concatenated branches": Kind(_squeezenet, 0.95),
+    "SAME padding, ReLU6": Kind(_timm("test_efficientnet", pad_type="same", act_layer=nn.ReLU6), 0.95),
+    "hard swish, squeeze and excite": Kind(_timm("mobilenetv3_small_050"), 0.5),
+    "branches that merge": Kind(_timm("test_byobnet"), 0.8),
+    "standardised weights": Kind(_timm("test_nfnet"), 0.5),
+    "attention with a mask that is None": Kind(_timm("vit_tiny_patch16_224", **VIT), 0.8),
+    "windows and shifted masks": Kind(
+        _timm(
+            "swin_tiny_patch4_window7_224", img_size=64, window_size=4, depths=(1, 2), num_heads=(2, 4), embed_dim=32
+        ),
+        0.8,
+    ),
+    "layer norm on maps": Kind(_timm("test_convnext"), 0.8),
+    "convolutions and attention": Kind(_timm("test_coatnet", img_size=64), 0.5),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request) -> tuple[nn.Module, float]:
+    torch.manual_seed(0)
+    kind = KINDS[request.param]
+    model = kind.make().eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # a fresh one says nothing
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+    return model, kind.share
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_default_job(case, bits, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfq.auto.TOO_SHORT", 0.0)  # 4 bits are reconstructed in the little time that there is
+    network, share = case
+    run = tmp_path / "run"
+    report = dfq.quantize(network, out=run, bits=bits, input_size=SIZE, mean=0.5, std=0.25, **FEW).report
+    images = torch.randn(8, *SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = network(images).numpy()
+    assert _distance(run / "float.onnx", images, expected) < 1e-4
+    assert _distance(run / "model.onnx", images, expected) < FARTHEST[bits]
+    assert report["agreement"]["onnx_student"]["synthetic"] == 1.0 and report["error_steps"]["max"] < 0.5
+    assert report["coverage"]["share_of_macs"] >= share and report["coverage"]["not_recognised"] == []
+    assert "reconstruct" in (report["settings"]["method"], *report["fallback"]) or bits == 8
+
+
+def _distance(path: Path, images: Tensor, expected: np.ndarray) -> float:
+    found = Engine(path, threads=1).run(images)
+    return float(np.sqrt(((found - expected) ** 2).mean()) / expected.std(axis=0).mean())
