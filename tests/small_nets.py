@@ -54,11 +54,16 @@ def plain(normalize: bool = False) -> nn.Sequential:
     return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
 
 
-def lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
+def smooth_images(count: int, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Normalised images (count, *size), unlike noise."""
+    coarse = torch.randn(count, size[0], 4, 4, generator=generator) * 0.7
+    return F.interpolate(coarse, size[1:], mode="bilinear")
+
+
+def lived_in(model: nn.Module, seed: int = 0, size: tuple[int, ...] = SPEC.size) -> nn.Module:
     """The model with BatchNorm statistics, factors and offsets as if it had been trained; evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(64, 3, 4, 4, generator=generator) * 0.7  # smooth, unlike noise
-    images = F.interpolate(coarse, SPEC.size[1:], mode="bilinear")
+    images = smooth_images(64, size, generator)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
