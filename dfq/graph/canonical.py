@@ -5,10 +5,11 @@ import copy
 from torch import fx, nn
 
 from dfq.errors import DfqError
-from dfq.graph.capture import off_by, random_images, same_logits
+from dfq.graph.capture import random_images
 from dfq.graph.fold_affine import fold_affine_maps, spell_out_hard_sigmoids
 from dfq.graph.fold_batch_norm import fold_batch_norms
 from dfq.graph.merge_branches import merge_branches
+from dfq.graph.same_logits import off_by, same_logits
 from dfq.graph.shapes import propagate_shapes
 from dfq.input_spec import InputSpec
 
@@ -16,9 +17,9 @@ from dfq.input_spec import InputSpec
 def folded(network: fx.GraphModule, input_spec: InputSpec) -> fx.GraphModule:
     """A copy of a captured network without BatchNorm, compared with it on random images.
 
-    Every BatchNorm is folded into the layer before it or turned into a depthwise 1×1 convolution, as is every
-    other factor and offset of a channel; convolutions of one
-    tensor that are added up become one. Nodes carry the shape of their output for two images.
+    Every BatchNorm is folded into the layer before it or turned into a depthwise 1×1 convolution, as is every other
+    factor and offset of a channel; convolutions of one tensor that are added up become one. Nodes carry the shape of
+    their output for two images.
 
     Raises:
         DfqError: the copy computes something else.

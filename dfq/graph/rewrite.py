@@ -7,13 +7,13 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from dfq.errors import DfqError
 from dfq.graph.aten_functions import FUNCTIONS, IDENTITIES, WEIGHTED, changes_nothing, even_pooling
 from dfq.graph.aten_layers import DROPOUTS, LAYERS, arguments_of, global_pooling, is_check, uses_batch_statistics
 from dfq.graph.constants import Constant, evaluated
 from dfq.graph.frozen_norms import restore_batch_norms
 from dfq.graph.module_paths import cleaned_stack, innermost_path, layer_name, safe_name
 from dfq.graph.ownership import put, same_layer
+from dfq.graph.refusals import batch_statistics, control_flow
 
 IMAGES = "images"
 
@@ -107,14 +107,14 @@ class _Rewriting:
         if node.target is operator.getitem and not isinstance(source := self.values[node.args[0]], fx.Node):
             return source[node.args[1]]  # of a list of results
         if uses_batch_statistics(node):
-            raise _batch_statistics(node)
+            raise batch_statistics(node)
         if node.target in IDENTITIES:
             return self._identity(node)
         constant = None if node.op == "get_attr" else evaluated(node, self.values, trains=self.trains)
         if constant is not None:
             return constant
         if node.op == "get_attr":
-            raise _control_flow(node)
+            raise control_flow(node)
         if node.target in LAYERS and (layer := self._layer(node)) is not None:
             return layer
         return self._function(node)
@@ -212,20 +212,3 @@ def _free_of_batch(sizes: Any, node: fx.Node) -> list:
     if sum(depends) > 1:
         return list(sizes)
     return [-1 if free else length for free, (_, length) in zip(depends, lengths, strict=True)]
-
-
-def _batch_statistics(node: fx.Node) -> DfqError:
-    place = innermost_path(node) or "a BatchNorm of the network"
-    return DfqError(
-        f"'{place}' normalises by the statistics of the batch: the answer to an image depends on the other images",
-        "BatchNorm with running statistics, or normalization within each image (GroupNorm, LayerNorm)",
-        "train with track_running_stats=True, or replace the layer, and pass the network again",
-    )
-
-
-def _control_flow(node: fx.Node) -> DfqError:
-    return DfqError(
-        f"the network branches on the values of a tensor ({node.target})",
-        "a forward pass that computes the same operators for every image",
-        "replace torch.cond and the like by torch.where, and pass the network again",
-    )

@@ -8,8 +8,10 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from dfq.errors import DfqError
-from dfq.graph.capture import check_logits, functional, off_by, same_logits, silence
+from dfq.graph.capture import functional
 from dfq.graph.rewrite import CapturedNetwork, rewritten
+from dfq.graph.same_logits import check_logits, off_by, same_logits
+from dfq.graph.silence import silence
 from dfq.models.exported_archive import EXPORT_AGAIN, read_archive
 
 OTHER_BATCH = 3
