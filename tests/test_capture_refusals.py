@@ -69,6 +69,13 @@ def test_a_forward_pass_that_is_random_or_keeps_state(make):
     assert make.__name__ in error.found and "other logits" in error.found and "random or keep state" in error.way_out
 
 
+def test_a_count_of_calls_is_left_as_it_was():
+    model = Counting()
+    with pytest.raises(DfqError):
+        capture(model, SPEC)
+    assert model.calls == 0
+
+
 @pytest.mark.parametrize("make", [Centered, Leading])
 def test_answers_that_depend_on_the_other_images(make):
     error = refusal(make())

@@ -1,6 +1,7 @@
 """`capture`: any network as a graph of layers, by `torch.export`, compared with the network before it is given back."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -40,15 +41,28 @@ def capture(model: nn.Module, input_spec: InputSpec, *, trains: bool = False) ->
     if isinstance(model, CapturedNetwork):
         propagate_shapes(model, tuple(input_spec.size))
         return model
-    model.eval()
-    program = _exported(model, input_spec)
-    try:
-        network = _rewritten(program, model, input_spec, trains=trains)
-    except DfqError as error:
-        if not has_fixed_batch(program):
-            raise
-        raise one_batch(model) from error
+    with _buffers_kept(model.eval()):
+        program = _exported(model, input_spec)
+        try:
+            network = _rewritten(program, model, input_spec, trains=trains)
+        except DfqError as error:
+            if not has_fixed_batch(program):
+                raise
+            raise one_batch(model) from error
     return _averaging_alike(network, model) if trains else network
+
+
+@contextlib.contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """A network that writes to its buffers, such as one that counts its calls, has them as they were afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
 
 
 def _rewritten(program: ExportedProgram, model: nn.Module, input_spec: InputSpec, *, trains: bool) -> CapturedNetwork:
