@@ -19,6 +19,7 @@ LEAST_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of 
 NOT_RECOGNISED = "not recognised as a layer"
 NO_KERNEL = "no integer kernel for this kind of layer"
 COMPUTED_WEIGHT = "its weight is computed from the images"
+MATRIX_PER_POSITION = "its weight is a matrix for each position, such as relative positions"
 NOT_QUANTIZED = "the scheme does not quantize what it reads"
 NOT_WRITTEN = "the scheme does not quantize what it writes, as integer convolutions must"
 ATTENTION = (ATEN.scaled_dot_product_attention.default,)
@@ -153,6 +154,8 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
     if not matrices and not is_convolution:
         return None  # a product of two activations
     unknown = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
+    if matrices and _is_per_position(node, matrices[0]):
+        unknown = MATRIX_PER_POSITION
     reason = NO_KERNEL if node.target in FLOAT_LAYERS else unknown
     if node.target in RECURRENT:
         macs = _values(sources[0]) // _shape(sources[0])[-1] * sum(prod(_shape(matrix)) for matrix in matrices)
@@ -165,6 +168,18 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
     name = _name(matrices[0]) if matrices else node.name
     kind = str(node.target).split(".")[1]
     return LayerCoverage(name, kind, macs, sum(prod(_shape(matrix)) for matrix in matrices), reason)
+
+
+def _is_per_position(node: fx.Node, matrix: fx.Node) -> bool:
+    """Whether a product takes another matrix for each position of the other factor: no linear layer does."""
+    if node.target in PRODUCTS:
+        return prod(_shape(matrix)[:-2]) > 1
+    if node.target is not EINSUM:
+        return False
+    inputs, output = node.args[0].replace(" ", "").split("->")  # type: ignore[union-attr]
+    terms, operands = inputs.split(","), list(node.args[1])  # type: ignore[arg-type]
+    own = set(terms.pop(operands.index(matrix)))
+    return any(index in output and any(index in term for term in terms) for index in own - {"."})
 
 
 def _name(matrix: fx.Node) -> str:

@@ -10,6 +10,7 @@ from math import floor
 from dfq.coverage import (
     COMPUTED_WEIGHT,
     LEAST_SHARE,
+    MATRIX_PER_POSITION,
     NO_KERNEL,
     NOT_QUANTIZED,
     NOT_RECOGNISED,
@@ -27,6 +28,7 @@ WAYS_OUT = {
     FEW_PRODUCTS: BY_CHOICE,
     NO_KERNEL: "only a layer of another kind would change that",
     COMPUTED_WEIGHT: "only a weight that is stored would change that",
+    MATRIX_PER_POSITION: "only one weight for all positions would change that",
     NOT_RECOGNISED: "written as nn.Conv2d or nn.Linear, they would be; please report them",
     NOT_QUANTIZED: DEPLOY,
     NOT_WRITTEN: DEPLOY,
@@ -36,6 +38,7 @@ SHORT = {
     FEW_PRODUCTS: "few products",
     NO_KERNEL: "no kernel",
     COMPUTED_WEIGHT: "weight computed",
+    MATRIX_PER_POSITION: "per position",
     NOT_RECOGNISED: "not recognised",
     NOT_QUANTIZED: "input in float",
     NOT_WRITTEN: "output in float",

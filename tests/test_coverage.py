@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from dfq.convert import quantize
 from dfq.coverage import (
     COMPUTED_WEIGHT,
+    MATRIX_PER_POSITION,
     NO_KERNEL,
     NOT_QUANTIZED,
     NOT_RECOGNISED,
@@ -100,7 +101,6 @@ def test_a_scheme_that_does_not_quantize_what_a_layer_reads():
 PRODUCTS = {
     # maps (6, 6, 6), six channels of 36 values; name: (function, its parameters, products of one image, weights)
     "matrix on the left": (lambda x, w: (w @ x.flatten(2)).unsqueeze(-1), {"w": (6, 6)}, 6 * 36 * 6, 36),
-    "batch of matrices": (lambda x, w: x @ w, {"w": (6, 6, 5)}, 6 * 6 * 5 * 6, 180),
     "einsum": (lambda x, w: torch.einsum("nchw,cd->ndhw", x, w), {"w": (6, 6)}, 6 * 36 * 6, 36),
     "einsum, any dimensions": (lambda x, w: torch.einsum("n...w,wv->n...v", x, w), {"w": (6, 5)}, 6 * 6 * 6 * 5, 30),
 }
@@ -113,6 +113,20 @@ def test_matrices_that_no_table_knows_are_named(name):
     (unknown,) = [row for row in coverage.layers if row.reason == NOT_RECOGNISED]
     assert coverage.not_recognised == [unknown.name] and unknown.name.endswith("2.w")
     assert (unknown.macs, unknown.weights, coverage.attention_macs) == (macs, weights, 0)
+
+
+PER_POSITION = {
+    "product": (lambda x, w: x @ w, 6 * 6 * 5 * 6),
+    "einsum, as of relative positions": (lambda x, w: torch.einsum("bchw,cwk->bchk", x, w), 6 * 6 * 5 * 6),
+}
+
+
+@pytest.mark.parametrize("name", PER_POSITION)
+def test_a_matrix_for_each_position_is_no_layer_that_was_overlooked(name):
+    function, macs = PER_POSITION[name]
+    coverage = coverage_of(network(nn.Conv2d(3, 6, 3), nn.ReLU(), Maps(function, w=(6, 6, 5))))
+    (row,) = [row for row in coverage.layers if row.reason == MATRIX_PER_POSITION]
+    assert (row.macs, row.weights, coverage.not_recognised) == (macs, 180, [])
 
 
 def test_a_recurrent_layer_multiplies_both_its_matrices_at_every_step():
