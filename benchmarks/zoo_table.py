@@ -9,7 +9,10 @@ from pathlib import Path
 
 from zoo import summary
 
-HEADS = ("network", "on integers, before", "on integers", "without choices", "in float, by reason", "file", "agreement")
+from dfq.verdict import SHORT
+
+BEFORE = "on integers, before"
+HEADS = ("network", BEFORE, "on integers", "without choices", "in float, by reason", "file", "agreement")
 
 
 def main() -> None:
@@ -23,13 +26,11 @@ def main() -> None:
 
 
 def table(rows: dict, before: dict | None) -> str:
-    """The summary, a line for each reason, and a row for each network."""
-    heads = [head for head in HEADS if before is not None or head != HEADS[1]]
-    lines = [summary(rows), "", *_reasons(rows), "", _line(heads), _line(["---"] * len(heads))]
-    for name, row in rows.items():
-        cells = [name, *([] if before is None else [_share(before.get(name))]), *_cells(row)]
-        lines.append(_line(cells))
-    return "\n".join(lines)
+    """The summary, a line for each reason, and a row for each network; no column in which nothing stands."""
+    lines = [[name, "" if before is None else _share(before.get(name)), *_cells(row)] for name, row in rows.items()]
+    columns = [column for column in range(len(HEADS)) if any(line[column] for line in lines)]
+    lines = [list(HEADS), ["---"] * len(HEADS), *lines]
+    return "\n".join([summary(rows), "", *_reasons(rows), "", *(_line([line[c] for c in columns]) for line in lines)])
 
 
 def _reasons(rows: dict) -> list[str]:
@@ -38,7 +39,7 @@ def _reasons(rows: dict) -> list[str]:
         for reason, share in row.get("in_float", {}).items():
             shares.setdefault(reason, []).append(share)
     return [
-        f"- {reason}: in {len(found)} networks, on average {sum(found) / len(found):.0%} of their multiply–accumulates"
+        f"- {SHORT[reason]} ({reason}): in {len(found)} networks, {_share(sum(found) / len(found))} there on average"
         for reason, found in sorted(shares.items())
     ]
 
@@ -46,14 +47,16 @@ def _reasons(rows: dict) -> list[str]:
 def _cells(row: dict) -> list[str]:
     if "refused" in row:
         return ["refused", "refused", row["refused"].replace("|", "\\|"), "", ""]
-    reasons = "; ".join(f"{reason} {share:.0%}" for reason, share in row["in_float"].items() if share >= 0.005)
+    reasons = "; ".join(
+        f"{SHORT[reason]} {_share(share)}" for reason, share in row["in_float"].items() if share >= 0.005
+    )
     files = row["files"]
-    sizes = [f"{files['size_ratio']:.2f}×", f"{files['agreement']:.0%}"] if files else ["", ""]
+    sizes = [f"{files['size_ratio']:.2f}×", _share(files["agreement"])] if files else ["", ""]
     return [_share(row["share"]), _share(row["share_all"]), reasons, *sizes]
 
 
 def _share(share: float | None) -> str:
-    return "refused" if share is None else f"{share:.0%}"
+    return "refused" if share is None else f"{share:.0%}".replace("%", " %")
 
 
 def _line(cells: list[str]) -> str:
