@@ -12,6 +12,7 @@ from dfq.errors import DfqError
 from dfq.graph import canonical, rewrite
 from dfq.graph.aten_layers import ATEN
 from dfq.graph.capture import capture
+from dfq.graph.same_logits import same_logits
 
 
 def refusal(model: nn.Module, spec=SPEC) -> DfqError:
@@ -157,3 +158,15 @@ def test_a_wrong_simplification_is_noticed(monkeypatch):
     with pytest.raises(DfqError, match="once it is simplified"):
         canonical.folded(network, SPEC)
     assert torch.equal(network.get_submodule("head").bias, before)
+
+
+def test_rounding_is_no_wrong_simplification(monkeypatch):
+    compared = []
+
+    def only_in_float64(found, expected):
+        compared.append(found.dtype)
+        return found.dtype == torch.float64 and same_logits(found, expected)
+
+    monkeypatch.setattr(canonical, "same_logits", only_in_float64)
+    network = canonical.folded(capture(Plain(), SPEC), SPEC)
+    assert compared == [torch.float32, torch.float64] and network.get_submodule("head").weight.dtype == torch.float32
