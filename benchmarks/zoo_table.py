@@ -1,6 +1,8 @@
-"""The census as a page of Markdown: what zoo.py measured, before and after the one way in.
+"""The census as a table of Markdown: what zoo.py measured, beside the shares of an earlier version.
 
-python benchmarks/zoo_table.py benchmarks/results/zoo.json [--before benchmarks/results/zoo_before.json] > TABLE
+    python benchmarks/zoo_table.py benchmarks/results/zoo.json [--before benchmarks/results/zoo_before.json]
+
+ZOO.md holds what it prints.
 """
 
 import argparse

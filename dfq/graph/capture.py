@@ -54,7 +54,7 @@ def capture(model: nn.Module, input_spec: InputSpec, *, trains: bool = False) ->
 
 @contextlib.contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """A network that writes to its buffers, such as one that counts its calls, has them as they were afterwards."""
+    """Restores the buffers of a network that writes to them, such as one that counts its calls."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
@@ -73,7 +73,7 @@ def _rewritten(program: ExportedProgram, model: nn.Module, input_spec: InputSpec
 
 
 def _averaging_alike(network: CapturedNetwork, model: nn.Module) -> CapturedNetwork:
-    """The network, whose BatchNorm layers average and count batches as those of `model` do: a program says neither."""
+    """The network, with the momentum and the batch counters of `model`'s BatchNorm layers: a program holds neither."""
     norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, _BatchNorm)}
     for layer in network.modules():
         if isinstance(layer, _BatchNorm) and (original := norms.get(id(layer.running_mean))) is not None:
@@ -97,7 +97,7 @@ def random_images(model: nn.Module, input_spec: InputSpec, count: int, seed: int
 
 
 def _exported(model: nn.Module, input_spec: InputSpec) -> ExportedProgram:
-    """The program for any number of images; where the network makes a plain number of it, for `UNMISTAKABLE` images."""
+    """The program for any number of images; for `UNMISTAKABLE` images where the network uses a plain number of them."""
     try:
         return _export(model, random_images(model, input_spec, EXAMPLES), Dim.DYNAMIC)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Opens the number of images again where a network makes a plain number of it.
+"""Opens the number of images again where a network uses it as a plain Python number.
 
 `len(images)` and `int(images.shape[0])` are plain Python numbers, which torch.export takes for constants: the program
 holds for one number of images only. Such a network is exported with a number of images of which nothing else in a

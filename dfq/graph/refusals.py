@@ -14,8 +14,9 @@ LIBRARIES = tuple(f"{Path(package).parent}/" for package in (torch.__file__, __f
 
 
 def one_batch(model: nn.Module) -> DfqError:
+    """The network works for the number of images that it was exported with, and for no other."""
     return DfqError(
-        f"{type(model).__name__} takes one number of images only: its forward pass makes a plain number of it",
+        f"{type(model).__name__} takes one number of images only: its forward pass uses it as a plain Python number",
         "a forward pass for any number of images: runtimes get files with an open batch",
         "take the number from images.size(0), not from len(images), and use it in reshape and expand alone; then "
         "pass the network as --arch path/to/net.py:factory",
@@ -24,6 +25,7 @@ def one_batch(model: nn.Module) -> DfqError:
 
 
 def not_exported(model: nn.Module, error: Exception) -> DfqError:
+    """torch.export's first line, and the line of the network at which it stopped."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines or [type(error).__name__])[0][:300]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
@@ -37,6 +39,7 @@ def not_exported(model: nn.Module, error: Exception) -> DfqError:
 
 
 def batch_statistics(node: fx.Node) -> DfqError:
+    """A BatchNorm has no running statistics."""
     place = innermost_path(node) or "a BatchNorm of the network"
     return DfqError(
         f"'{place}' normalises by the statistics of the batch: the answer to an image depends on the other images",
@@ -46,6 +49,7 @@ def batch_statistics(node: fx.Node) -> DfqError:
 
 
 def control_flow(node: fx.Node) -> DfqError:
+    """An operator such as torch.cond takes a graph as its argument."""
     return DfqError(
         f"the network branches on the values of a tensor ({node.target})",
         "a forward pass that computes the same operators for every image",
