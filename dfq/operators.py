@@ -28,6 +28,8 @@ MODULES: dict[type[nn.Module], Kind] = {
     ChannelReLU6: Kind.RELU,
     GlobalAveragePool: Kind.INTEGER,
 }
+# Activations that multiply their input by a gate: runtimes compute them in floating point.
+SIGMOID_GATED = (F.silu, F.hardswish, torch.ops.aten.gelu.default, torch.ops.aten.mish.default)
 ADDITIONS = (operator.add,)
 PRODUCTS = (operator.mul,)
 FUNCTIONS: dict[object, Kind] = {

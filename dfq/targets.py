@@ -28,8 +28,8 @@ class Target:
             the same results.
         integer_gates: Sigmoid and products of two tensors run on integers where all that they read is integer, as in
             squeeze-and-excitation behind ReLU.
-        least_products: a convolution whose output meets an operator without integer kernel (SiLU, HardSwish, a
-            normalization), or is added to a tensor in floating point, stays in floating point if each output is a sum
+        least_products: in a network of SiLU, HardSwish or GELU, a convolution whose output meets an operator without
+            integer kernel, or is added to a tensor in floating point, stays in floating point if each output is a sum
             of fewer products than this: it saves less than the conversions behind it cost. 0: none does.
         has_quick_gelu: SiLU is written as ONNX Runtime's own QuickGelu. As Sigmoid and Mul, each of the two would
             dequantize the same tensor again.

@@ -74,9 +74,10 @@ def _fold_when_loaded(graph: ir.Graph, integers: ir.Value) -> None:
             continue
         scales = numbers_of(node.inputs[1])
         column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(numbers_of(integers).ndim)]
-        scale = _initializer(graph, f"{node.inputs[1].name}.column", ir.Tensor(scales.reshape(column)))
-        cast = _cast(integers, ir.DataType.FLOAT, str(integers.name))
-        product = ir.node("Mul", [cast.outputs[0], scale], name=f"{integers.name}/Mul")
+        scale_name = f"{node.inputs[1].name}.column"  # of one layer that is called twice, or of two layers alike
+        scale = graph.initializers.get(scale_name) or _initializer(graph, scale_name, ir.Tensor(scales.reshape(column)))
+        cast = _cast(integers, ir.DataType.FLOAT, str(node.outputs[0].name))
+        product = ir.node("Mul", [cast.outputs[0], scale], name=f"{node.outputs[0].name}/Mul")
         graph.insert_before(node, [cast, product])
         node.outputs[0].replace_all_uses_with(product.outputs[0])
         graph.remove(node, safe=True)

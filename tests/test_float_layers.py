@@ -33,6 +33,20 @@ class Mobile(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Normalized(nn.Module):
+    """As a ResNet of group normalization: few products in front of what has no integer kernel, twice the same layer."""
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        self.stem, self.twice, self.norm = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 1), nn.GroupNorm(4, 16)
+        self.head, self.act = nn.Linear(16, 5), activation
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.act(self.norm(self.stem(images)))
+        x = self.act(self.norm(self.twice(self.act(self.norm(self.twice(x))))))
+        return self.head(x.mean((2, 3)))
+
+
 class Mixer(nn.Module):
     """As a transformer: a residual stream between normalizations."""
 
@@ -90,6 +104,23 @@ def test_a_layer_with_bits_of_its_own_runs_on_integers():
 
 def test_a_target_without_that_rule_has_no_such_layer():
     assert not in_float(make(Mobile(), target="openvino"))
+
+
+@pytest.mark.parametrize("activation, expected", [(nn.ReLU(), set()), (nn.GELU(), {"stem", "twice"})])
+def test_few_products_are_a_reason_beside_gated_activations_alone(activation, expected):
+    assert in_float(make(Normalized(activation))) == expected
+
+
+def test_layers_in_float_may_have_equal_weights(tmp_path):
+    """As layers whose last BatchNorm began at zero: torch's exporter stores one tensor for both of them."""
+    first, second = nn.Conv2d(64, 64, 1), nn.Conv2d(64, 64, 1)
+    second.load_state_dict(first.state_dict())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 5))
+    network = nn.Sequential(nn.Conv2d(3, 64, 3, 2, 1), nn.SiLU(), first, nn.SiLU(), second, nn.SiLU(), *head)
+    student = make(network, 4)
+    path = export_onnx(student, tmp_path / "model.onnx", SPEC)
+    assert_agree(student, path)
+    assert {"2", "4"} <= in_float(student)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

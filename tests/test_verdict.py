@@ -138,7 +138,7 @@ def test_inspect_begins_with_the_verdict_and_lists_every_layer(mostly_float, mon
     assert lines[0].startswith("Only ") and "no integer kernel" in lines[2]
     row = next(line for line in lines if line.split()[:1] == ["2.weight"])
     assert "8×8×4×4" in row and "no kernel" in row and max(map(len, lines)) <= 80
-    assert "3 with weights: 1 on integers, 2 in floating point" in "\n".join(lines)
+    assert "3 with weights: 2 on integers, 1 in floating point" in "\n".join(lines)
 
 
 @pytest.mark.parametrize("command", ["inspect", "quantize"])
