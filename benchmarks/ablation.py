@@ -22,15 +22,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dfq.batch import Batch
-from dfq.calibrate import calibrate
-from dfq.convert import quantize
-from dfq.diversity import measure_diversity
-from dfq.report import hardware, versions
-from dfq.run_images import held_out_count
-from dfq.settings import Settings
+from dfq.evaluation.diversity import measure_diversity
+from dfq.images.batch import Batch
+from dfq.jobs.quantize.settings import Settings
+from dfq.jobs.quantize.synthesis import held_out_count
+from dfq.results.report import hardware, versions
+from dfq.student.convert import make_student
+from dfq.student.set_ranges import calibrate
 from dfq.teacher import Teacher
-from dfq.train import Trainer
+from dfq.training.trainer import Trainer
 
 SCHEME = "paper-qat"
 JURY_SEEDS = (101, 102)
@@ -99,7 +99,7 @@ class Ablation:
         settings = Settings(
             bits=bits, seed=seed, method=method, steps=self.work.steps, images=self.work.images, **self.fields
         )
-        student = quantize(self.teacher, settings.make_scheme())
+        student = make_student(self.teacher, settings.make_scheme())
         synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher, None, None)
         grows = method.first_share < 1
         first = self.first_images(seed) if grows else synthesizer.sample(self.work.images // 2)

@@ -4,12 +4,12 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from dfq.calibration import METHODS, Method, zeroq
-from dfq.calibration.gdfq import GDFQ, GDFQConfig
+from dfq.calibration import METHODS, Method, recipes
+from dfq.calibration.generators.gdfq import GDFQ, GDFQConfig
+from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations, Term
 from dfq.calibration.rgal import STUDENT_PHASE
-from dfq.calibration.terms import Disagreement, SynthesisRelations, Term
-from dfq.objectives import Objective
-from dfq.relations import UNIFORM
+from dfq.training.objectives import Objective
+from dfq.training.relational_losses import UNIFORM
 
 DISAGREEMENT, RELATIONS = Disagreement(1.0), SynthesisRelations(1.0)  # as loud as published
 DISTILLATION = METHODS["zeroq-kd"].objective
@@ -20,7 +20,7 @@ PLAIN_TRIPLETS = replace(STUDENT_PHASE, map_weight=0.0)
 def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields) -> Method:
     """`rgal-zeroq` with other synthesis terms, another objective, or other fields."""
     row = METHODS["rgal-zeroq"]
-    config = replace(row.synthesizer.args[0], terms=(*zeroq.IMPROVED.terms, *terms))
+    config = replace(row.synthesizer.args[0], terms=(*recipes.IMPROVED.terms, *terms))
     synthesizer = type(row.synthesizer)(row.synthesizer.func, config)
     return replace(row, synthesizer=synthesizer, objective=objective, **fields)
 

@@ -23,9 +23,9 @@ from nets import Data
 from rich.console import Console
 
 from dfq.calibration import METHODS
-from dfq.pipeline import quantize_model
-from dfq.report import hardware, versions
-from dfq.settings import Settings
+from dfq.jobs.quantize.run import quantize_model
+from dfq.jobs.quantize.settings import Settings
+from dfq.results.report import hardware, versions
 
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
 README = Path("README.md")

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dfq.pictures import BLUE, DPI, FAINT, INK, ORANGE, dress, save
+from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, save
 
 NET = "resnet20"
 PANELS = (("deploy", 4), ("paper-qat", 3), ("paper-qat", 2))

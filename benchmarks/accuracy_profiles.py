@@ -7,7 +7,7 @@ from nets import DIGITS
 
 @dataclass(frozen=True)
 class Profile:
-    """Equal work for all methods; `settings` are fields of `dfq.settings.Settings`."""
+    """Equal work for all methods; `settings` are fields of `dfq.jobs.quantize.settings.Settings`."""
 
     cells: tuple[tuple[str, str, int, str], ...]  # (net, scheme, bits, method)
     seeds: int

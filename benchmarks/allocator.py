@@ -1,4 +1,4 @@
-"""What keeping freed memory in the process brings (`dfq.allocator`): the same synthesis with and without it.
+"""What keeping freed memory in the process brings (`dfq.system.freed_memory`): the same synthesis with and without it.
 
     python benchmarks/allocator.py [--out benchmarks/results/allocator.json]
 
@@ -20,13 +20,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dfq.allocator import keep_freed_memory
-from dfq.calibration import zeroq
-from dfq.calibration.inversion import Inversion
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.calibration import recipes
+from dfq.calibration.inversion.inversion import Inversion
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models.registry import build
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.system.freed_memory import keep_freed_memory
 from dfq.teacher import Teacher
 
 NET, COUNT, ITERATIONS = "torchvision/mobilenet_v2", 32, 12  # random weights: their values do not matter here
@@ -40,7 +40,7 @@ def work(kept: bool) -> dict:
     torch.set_num_threads(1)
     spec = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     teacher = Teacher(build(NET), spec)
-    synthesizer = Inversion(replace(zeroq.IMPROVED, iterations_large=ITERATIONS), teacher, batch_size=COUNT)
+    synthesizer = Inversion(replace(recipes.IMPROVED, iterations_large=ITERATIONS), teacher, batch_size=COUNT)
     before = resource.getrusage(resource.RUSAGE_SELF)
     synthesizer.sample(COUNT)
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfq.run_folder import write_json
+from dfq.results.stored_files import write_json
 
 
 def read_rows(path: Path) -> list[dict]:

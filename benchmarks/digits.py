@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from dfq.demo import run_demo
-from dfq.report import hardware, versions
+from dfq.jobs.demo import run_demo
+from dfq.results.report import hardware, versions
 
 MOST_POINTS = {"INT8": 0.3, "W4A4": 1.0}
 RESULTS = Path(__file__).parent / "results" / "digits.json"

@@ -23,9 +23,9 @@ from nets import DIGITS, Data, accuracy_on
 from rich.console import Console
 
 from dfq.calibration import METHODS, Method
-from dfq.calibration.rdskd import RDSKD, RDSKDConfig
-from dfq.distillation import DistillSettings, distill_model
-from dfq.report import hardware, versions
+from dfq.calibration.generators.rdskd import RDSKD, RDSKDConfig
+from dfq.jobs.distill import DistillSettings, distill_model
+from dfq.results.report import hardware, versions
 
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
 ALL = ("rgal", "zeroq-kd", "gdfq", "adadfkd", "rdskd", "retain")
@@ -36,7 +36,7 @@ SHORT_RDSKD = replace(  # the published 2400 steps of its generator are four tim
 
 @dataclass(frozen=True)
 class Profile:
-    """Equal work for all methods; `settings` are fields of `dfq.distillation.DistillSettings`."""
+    """Equal work for all methods; `settings` are fields of `dfq.jobs.distill.DistillSettings`."""
 
     teacher: str
     student: str

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfq.comparison.pictures import COLOURS
-from dfq.pictures import DPI, INK, dress, save
+from dfq.jobs.compare.plots import COLOURS
+from dfq.results.plots import DPI, INK, dress, save
 
 FROM = 40.0  # %: below, all methods climb alike
 

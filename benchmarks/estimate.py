@@ -6,7 +6,7 @@ Students of very different quality: widths × schemes × how they were made (ran
 correction; a short reconstruction, unless --untrained). A finished cell is never run again. Each network is predicted
 by a fit over the other ones, so that the error is that of a network which the fit has not seen; drops are fitted as
 shares of the teacher's accuracy, and shown in points. `--show` prints the constants over all, which stand in
-`dfq/estimate.py`.
+`dfq/evaluation/drop_estimate.py`.
 """
 
 import json
@@ -22,17 +22,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dfq.budget import Budget
-from dfq.calibrate import calibrate
-from dfq.convert import quantize
-from dfq.estimate import Estimate, Evidence, Jury, fit_estimate
-from dfq.pictures import BLUE, FAINT, ORANGE, dress, save
-from dfq.post_training import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
-from dfq.progress import Silent
-from dfq.reconstruction import FitSettings
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
-from dfq.settings import Settings
+from dfq.evaluation.drop_estimate import Estimate, Evidence, Jury, fit_estimate
+from dfq.jobs.quantize.settings import Settings
+from dfq.post_training.reconstruction import FitSettings
+from dfq.post_training.steps_after_ranges import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
+from dfq.results.plots import BLUE, FAINT, ORANGE, dress, save
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.student.convert import make_student
+from dfq.student.set_ranges import calibrate
+from dfq.system.budget import Budget
+from dfq.system.progress import Silent
 
 MADE: dict[str, tuple[PostTraining, ...]] = {
     "ranges": (),
@@ -68,7 +68,7 @@ class Judged:
     def run(self, scheme: str, bits: int, made: str) -> dict:
         """One student: what synthetic images say, and what is true."""
         images = self.fitted.images
-        student = quantize(self.teacher, Settings(bits=bits, scheme=scheme).make_scheme())
+        student = make_student(self.teacher, Settings(bits=bits, scheme=scheme).make_scheme())
         calibrate(student, images[:256]).eval()
         for step in MADE[made]:
             step(Bench(student, self.teacher, images, Budget(), Silent(), 0, None))

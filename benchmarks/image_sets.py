@@ -13,10 +13,10 @@ import torch
 from nets import NETS, Data
 from torch import fx
 
-from dfq.batch import Batch
 from dfq.calibration import METHODS, Method
-from dfq.run_folder import RunFolder
-from dfq.settings import Settings
+from dfq.images.batch import Batch
+from dfq.jobs.quantize.settings import Settings
+from dfq.results.run_folder import RunFolder
 from dfq.teacher import Teacher
 
 WORK = Path("benchmarks/work/images")  # not under version control

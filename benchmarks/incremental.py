@@ -24,15 +24,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from dfq.augment import Augment
-from dfq.demo import digits
-from dfq.incremental import STRATEGIES, IncrementSettings, increment_sessions
-from dfq.incremental.run import as_input
-from dfq.input_spec import InputSpec
-from dfq.labelled import Labelled
+from dfq.images.augment import Augment
+from dfq.images.input_spec import InputSpec
+from dfq.images.labelled import Labelled
+from dfq.jobs.demo import digits
+from dfq.jobs.increment import STRATEGIES, IncrementSettings, increment_sessions
+from dfq.jobs.increment.run import as_input
 from dfq.models.registry import DIGITS_INPUT, build
-from dfq.precision import fast_autocast
-from dfq.report import hardware, versions
+from dfq.results.report import hardware, versions
+from dfq.system.compute_dtype import fast_autocast
 from dfq.teacher import Teacher
 
 CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -74,7 +74,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Profile:
-    """`settings` are fields of `dfq.incremental.IncrementSettings`, equal for all strategies, for each session."""
+    """`settings` are fields of `dfq.jobs.increment.IncrementSettings`, equal for all strategies, for each session."""
 
     source: str
     sessions: tuple[tuple[int, ...], ...]  # the classes of each

@@ -7,7 +7,8 @@ reconstruction. A finished cell is never run again; a killed one goes on behind 
 evidence of a jury: held-out *synthetic* images by two parametrizations and of other seeds, which belong to no arm.
 Agreement on 10,000 real images and accuracy on 1000 labelled ones are measured to report. Two arms are no ingredients
 but the ceiling: the same on real images, with and without the polish. Units of single layers are missing: within a
-residual block no tensor alone carries everything, so there is nothing smaller to cut (`dfq.reconstruction.blocks`).
+residual block no tensor alone carries everything, so there is nothing smaller to cut
+(`dfq.post_training.reconstruction.blocks`).
 """
 
 import hashlib
@@ -26,21 +27,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import fx
 
-from dfq.batch import Batch
-from dfq.budget import Budget
-from dfq.calibrate import calibrate
 from dfq.calibration import METHODS
-from dfq.convert import quantize
-from dfq.estimate import Jury
-from dfq.image_source import FixedImages
-from dfq.post_training import Bench, Reconstruct
-from dfq.progress import Silent
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
-from dfq.run_images import held_out_count
-from dfq.settings import Settings
+from dfq.evaluation.drop_estimate import Jury
+from dfq.images.batch import Batch
+from dfq.jobs.quantize.settings import Settings
+from dfq.jobs.quantize.synthesis import held_out_count
+from dfq.post_training.steps_after_ranges import Bench, Reconstruct
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.student.convert import make_student
+from dfq.student.set_ranges import calibrate
+from dfq.system.budget import Budget
+from dfq.system.progress import Silent
 from dfq.teacher import Teacher
-from dfq.train import Trainer
+from dfq.training.image_sources import FixedImages
+from dfq.training.trainer import Trainer
 
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
 JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # (seed, parametrization)
@@ -82,7 +83,7 @@ class Ingredients:
         """A row's figures."""
         scheme, _, bits = form.rpartition("-")
         settings = Settings(bits=int(bits), scheme=scheme, seed=seed, method=arm.method, steps=self.work.steps)
-        student = quantize(self.teacher, settings.make_scheme())
+        student = make_student(self.teacher, settings.make_scheme())
         training, held_out = self._images(arm, settings, form).split(held_out_count(self.work.images))
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         self._reconstruct(student, arm, training, f"{form} {seed}")
@@ -104,7 +105,7 @@ class Ingredients:
             return image_set(self.teacher, self.net, count, seed=seed, method=arm.method)
         first = image_set(self.teacher, self.net, count, seed=seed, method=ARMS["reconstruct"].method)
         first = first.split(len(first) // 2)[0]
-        student = calibrate(quantize(self.teacher, settings.make_scheme()), first.images[:256]).eval()
+        student = calibrate(make_student(self.teacher, settings.make_scheme()), first.images[:256]).eval()
         second = image_set(
             self.teacher, self.net, count // 2, seed=seed + 1000, method=arm.method, against=(form, student)
         )  # fmt: skip

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dfq.calibration import METHODS, Method, rgal, zeroq
-from dfq.calibration.canvas import FreePixels
-from dfq.calibration.inversion import Inversion, InversionConfig
-from dfq.calibration.matching import Matching
-from dfq.reconstruction import FitSettings
+from dfq.calibration import METHODS, Method, recipes, rgal
+from dfq.calibration.inversion import zeroq
+from dfq.calibration.inversion.batch_norm_matching import Matching
+from dfq.calibration.inversion.inversion import Inversion, InversionConfig
+from dfq.calibration.inversion.parametrizations import FreePixels
+from dfq.post_training.reconstruction import FitSettings
 
 ROW = METHODS["reconstruct"]
 FIT: FitSettings = ROW.post_training[0].settings  # type: ignore[attr-defined]
@@ -26,7 +27,7 @@ class Arm:
         real: on real images instead, as many.
     """
 
-    images: InversionConfig | tuple[InversionConfig, ...] = zeroq.IMPROVED
+    images: InversionConfig | tuple[InversionConfig, ...] = recipes.IMPROVED
     against_student: bool = False
     fit: FitSettings = FIT
     polish: float | None = ROW.rate
@@ -52,14 +53,14 @@ ARMS = {
     "− polish": Arm(polish=None),
     "polish at a third of the usual rate": Arm(polish=1 / 3),
     "polish at the usual rate": Arm(polish=1.0),
-    "free pixels": Arm(images=replace(zeroq.IMPROVED, canvas=FreePixels)),
+    "free pixels": Arm(images=replace(recipes.IMPROVED, canvas=FreePixels)),
     "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
-    "generated": Arm(images=zeroq.GENERATED),
-    "+ generated": Arm(images=zeroq.BOTH),
-    "+ slack": Arm(images=replace(zeroq.IMPROVED, matching=Matching(slack=0.1))),
-    "+ aggregated statistics": Arm(images=replace(zeroq.IMPROVED, matching=Matching(aggregated=True))),
-    "+ swing": Arm(images=replace(zeroq.IMPROVED, matching=Matching(swing=True))),
-    "+ low-pass": Arm(images=replace(zeroq.IMPROVED, cutoff=0.5)),
+    "generated": Arm(images=recipes.GENERATED),
+    "+ generated": Arm(images=recipes.BOTH),
+    "+ slack": Arm(images=replace(recipes.IMPROVED, matching=Matching(slack=0.1))),
+    "+ aggregated statistics": Arm(images=replace(recipes.IMPROVED, matching=Matching(aggregated=True))),
+    "+ swing": Arm(images=replace(recipes.IMPROVED, matching=Matching(swing=True))),
+    "+ low-pass": Arm(images=replace(recipes.IMPROVED, cutoff=0.5)),
     "+ relations": Arm(images=rgal.OPTIMIZED, against_student=True),
     "real images": Arm(real=True),
     "real images, − polish": Arm(real=True, polish=None),

@@ -25,18 +25,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import fx
 
-from dfq.bias_correction import correct_biases
-from dfq.calibrate import calibrate
 from dfq.calibration import METHODS
-from dfq.convert import quantize, weight_quantizers
-from dfq.equalize import equalize
-from dfq.estimate import Jury
-from dfq.moment_correction import correct_from_moments
-from dfq.moments import calibrate_from_moments
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
-from dfq.scheme import make_scheme
-from dfq.squant import round_weights
+from dfq.evaluation.drop_estimate import Jury
+from dfq.post_training.batch_norm_bias_correction import correct_from_moments
+from dfq.post_training.batch_norm_ranges import calibrate_from_moments
+from dfq.post_training.bias_correction import correct_biases
+from dfq.post_training.equalization.cross_layer import equalize
+from dfq.post_training.squant import round_weights
+from dfq.quantizers.scheme import make_scheme
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.student.convert import make_student, weight_quantizers
+from dfq.student.set_ranges import calibrate
 
 IMAGES = {"resnet20": 128, "resnet56": 128, "mobilenet_v1_0.25": 64, "mobilenet_v2": 64}
 SKETCHES = 32
@@ -158,7 +158,7 @@ class Bench:
     @torch.no_grad()
     def _calibrated(self, bits: int, equalized: bool, ranges: str, activations: str):
         """(student, the reference that its layers are corrected to); shared by the variants that begin like this."""
-        student = quantize(self.teacher, make_scheme("deploy", bits=bits)).eval()
+        student = make_student(self.teacher, make_scheme("deploy", bits=bits)).eval()
         teacher = equalize(student, self.teacher, self.images["sketches"]) if equalized else self.teacher
         if activations == "images":
             calibrate(student, self.images["plausible"], ranges=ranges)

@@ -13,12 +13,12 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from dfq.calibrate import calibrate, snap_biases
-from dfq.convert import quantize
 from dfq.export import export_float_onnx, export_onnx
-from dfq.export.islands import count_nodes
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from dfq.scheme import make_scheme
+from dfq.export.engines.kernel_report import count_nodes
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.quantizers.scheme import make_scheme
+from dfq.student.convert import make_student
+from dfq.student.set_ranges import calibrate, snap_biases
 from dfq.teacher import Teacher
 
 INPUT = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -125,7 +125,7 @@ def _writers(images: Tensor) -> Iterator[tuple]:
 
 
 def _write_ours(model: nn.Module, path: Path, bits: int, images: Tensor) -> None:
-    student = quantize(Teacher(model, INPUT), make_scheme("deploy", bits=bits))
+    student = make_student(Teacher(model, INPUT), make_scheme("deploy", bits=bits))
     calibrate(student, images[:4], ranges="minmax", batch_size=2)
     snap_biases(student)
     export_onnx(student, path, INPUT)

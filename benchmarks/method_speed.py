@@ -20,20 +20,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dfq.batch import Batch
-from dfq.calibrate import calibrate
 from dfq.calibration import METHODS
-from dfq.calibration.inversion import Inversion
-from dfq.convert import quantize
-from dfq.image_source import FixedImages, FreshImages, GrowingImages
-from dfq.input_spec import InputSpec
+from dfq.calibration.inversion.inversion import Inversion
+from dfq.images.batch import Batch
+from dfq.images.input_spec import InputSpec
+from dfq.jobs.quantize.settings import Settings
 from dfq.models.registry import build
-from dfq.relations import DISTANCE_WEIGHTED, draw_triplets
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
-from dfq.settings import Settings
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.student.convert import make_student
+from dfq.student.set_ranges import calibrate
 from dfq.teacher import Teacher
-from dfq.train import Trainer
+from dfq.training.image_sources import FixedImages, FreshImages, GrowingImages
+from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets
+from dfq.training.trainer import Trainer
 
 IMAGES, STEPS, BATCH, FEW = 1024, 600, 256, 6
 SPEC = InputSpec(size=(3, 32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -47,7 +47,7 @@ class Subject:
         self.settings = Settings(bits=3, scheme="paper-qat", method=name, steps=FEW)
         self.teacher = Teacher(build("dfq/resnet20", 10), SPEC)
         self.images = Batch(torch.randn(BATCH, *SPEC.size), torch.arange(BATCH) % 10)
-        student = quantize(self.teacher, self.settings.make_scheme())
+        student = make_student(self.teacher, self.settings.make_scheme())
         self.student = calibrate(student, self.images.images[:64])
 
     def round(self) -> dict[str, float]:

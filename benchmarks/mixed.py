@@ -25,14 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dfq.calibration import METHODS, Method
+from dfq.jobs.quantize.run import quantize_model
+from dfq.jobs.quantize.settings import MIXED, Settings
 from dfq.mixed_precision import AverageBits
-from dfq.pictures import BLUE, DPI, FAINT, INK, dress, save
-from dfq.pipeline import quantize_model
-from dfq.post_training import Reconstruct
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
-from dfq.scheme import make_scheme
-from dfq.settings import MIXED, Settings
+from dfq.post_training.steps_after_ranges import Reconstruct
+from dfq.quantizers.scheme import make_scheme
+from dfq.results.plots import BLUE, DPI, FAINT, INK, dress, save
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
 from dfq.teacher import Teacher
 
 NET, SCHEME = "resnet20", "deploy"

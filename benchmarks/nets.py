@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfq.allocator import keep_freed_memory
-from dfq.batch import Batch
 from dfq.checkpoint import load_checkpoint
-from dfq.demo import digits, save_teacher
-from dfq.labelled import Labelled, read_labelled
-from dfq.progress import Silent
+from dfq.images.batch import Batch
+from dfq.images.labelled import Labelled, read_labelled
+from dfq.jobs.demo import digits, save_teacher
+from dfq.system.freed_memory import keep_freed_memory
+from dfq.system.progress import Silent
 from dfq.teacher import Teacher
 
 DIGITS, DIGITS_CHECKPOINT = "digits", Path("benchmarks/work/digits.pt")  # the teacher of `dfq demo`, trained here

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from dfq.diversity import Diversity
-from dfq.diversity_picture import diversity_plot
+from dfq.evaluation.diversity import Diversity
+from dfq.results.diversity_plot import diversity_plot
 
 RESULTS = Path("benchmarks/results")
 SHOWN = ("zeroq-kd", "gdfq", "rgal", "rgal-zeroq", "real-1024")

@@ -14,11 +14,11 @@ import click
 import torch
 from torch import Tensor, nn
 
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models.registry import build
-from dfq.precision import fast_autocast
-from dfq.report import hardware, versions
-from dfq.run_folder import write_json
+from dfq.results.report import hardware, versions
+from dfq.results.stored_files import write_json
+from dfq.system.compute_dtype import fast_autocast
 from dfq.teacher import Teacher
 
 CASES = (("dfq/resnet20", 32, 256), ("torchvision/resnet18", 224, 16), ("torchvision/mobilenet_v2", 224, 16))

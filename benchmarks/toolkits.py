@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from dfq.batch import Batch
-from dfq.calibration.onnxruntime_reader import CalibrationReader
+from dfq.calibration.adapters import CalibrationReader
 from dfq.calibration.stored_images import StoredImages
 from dfq.export import export_float_onnx
-from dfq.export.engine import Engine
-from dfq.report import hardware, versions
+from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.images.batch import Batch
+from dfq.results.report import hardware, versions
 from dfq.teacher import Teacher
 
 RESULTS = Path(__file__).parent / "results" / "toolkits.json"

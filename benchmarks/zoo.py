@@ -23,16 +23,16 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from dfq import targets
-from dfq.calibrate import calibrate, snap_biases
-from dfq.convert import quantize
-from dfq.coverage import measure_coverage
 from dfq.export import export_float_onnx, export_onnx, validate
-from dfq.files import replacing
-from dfq.graph.capture import random_images
-from dfq.input_spec import InputSpec
+from dfq.graph.capture.capture import random_images
+from dfq.images.input_spec import InputSpec
 from dfq.models.registry import build, published_input_spec
-from dfq.scheme import make_scheme
+from dfq.quantizers import targets
+from dfq.quantizers.scheme import make_scheme
+from dfq.student.convert import make_student
+from dfq.student.coverage import measure_coverage
+from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.system.atomic_files import replacing
 from dfq.teacher import Teacher
 
 HERE = Path(__file__).parent
@@ -95,7 +95,7 @@ def measure(name: str, files: float) -> dict:
     start = time.monotonic()
     teacher = Teacher(model, spec)
     seconds = time.monotonic() - start
-    student = quantize(teacher, make_scheme("deploy", bits=8))
+    student = make_student(teacher, make_scheme("deploy", bits=8))
     coverage = measure_coverage(student)
     return {
         "seconds": round(seconds, 1),
@@ -112,7 +112,7 @@ def _share_without_choices(teacher: Teacher) -> float:
     default = targets.TARGETS[targets.DEFAULT_TARGET]
     targets.TARGETS[targets.DEFAULT_TARGET] = replace(default, least_products=0)
     try:
-        return measure_coverage(quantize(teacher, make_scheme("deploy", bits=8))).share_of_macs
+        return measure_coverage(make_student(teacher, make_scheme("deploy", bits=8))).share_of_macs
     finally:
         targets.TARGETS[targets.DEFAULT_TARGET] = default
 

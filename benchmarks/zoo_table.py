@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zoo import summary
 
-from dfq.verdict import SHORT
+from dfq.results.verdict import SHORT
 
 BEFORE = "on integers, before"
 HEADS = ("network", BEFORE, "on integers", "without choices", "in float, by reason", "file", "agreement")

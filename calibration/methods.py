@@ -6,25 +6,38 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from dfq.calibration import rgal, zeroq
-from dfq.calibration.adadfkd import AdaDFKD, AdaDFKDConfig
-from dfq.calibration.dafl import DAFL, DAFLConfig
-from dfq.calibration.gdfq import GDFQ, GDFQConfig
-from dfq.calibration.inversion import Inversion
-from dfq.calibration.qimera import Qimera, QimeraConfig
-from dfq.calibration.rdskd import RDSKD, RDSKDConfig
-from dfq.calibration.retain import Retain, RetainConfig
+from dfq.calibration import recipes, rgal
+from dfq.calibration.generators.adadfkd import AdaDFKD, AdaDFKDConfig
+from dfq.calibration.generators.dafl import DAFL, DAFLConfig
+from dfq.calibration.generators.gdfq import GDFQ, GDFQConfig
+from dfq.calibration.generators.qimera import Qimera, QimeraConfig
+from dfq.calibration.generators.rdskd import RDSKD, RDSKDConfig
+from dfq.calibration.generators.retain import Retain, RetainConfig
+from dfq.calibration.inversion import zeroq
+from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.synthesizer import Synthesizer
-from dfq.image_source import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
-from dfq.objectives import KnowledgeDistillation, LabelledDistillation, Objective
-from dfq.post_training import CorrectFromMoments, PostTraining, RangesFromMoments, Reconstruct, RoundWeights
-from dfq.preparation import Preparation, equalize_channels, fill_as_expected, fill_as_seen, turn_streams
-from dfq.reconstruction import FitSettings
-from dfq.retention import RetainingDistillation
-from dfq.self_paced import SelfPacedDistillation
+from dfq.post_training.reconstruction import FitSettings
+from dfq.post_training.steps_after_ranges import (
+    CorrectFromMoments,
+    PostTraining,
+    RangesFromMoments,
+    Reconstruct,
+    RoundWeights,
+)
+from dfq.post_training.steps_before_ranges import (
+    Preparation,
+    equalize_channels,
+    fill_as_expected,
+    fill_as_seen,
+    turn_streams,
+)
+from dfq.training.image_sources import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
+from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation, Objective
+from dfq.training.retain_objective import RetainingDistillation
+from dfq.training.self_paced_objective import SelfPacedDistillation
 
 SYNTHESIS_SHARE = 0.4  # of a time budget
-AUTO = "auto"  # lets `dfq.auto` choose a row
+AUTO = "auto"  # lets `dfq.jobs.quantize.auto_method` choose a row
 DISTILLS_BY_DEFAULT = "rgal"
 NOT_AUGMENTED: Mapping[str, Any] = MappingProxyType({"augment": None})  # as published where every image is new
 
@@ -35,7 +48,7 @@ class Distillation:
 
     Attributes:
         objective: what it minimises. Feature maps are matched where both networks have one shape, else left out.
-        training: fields of `dfq.train.TrainSettings` that the method sets.
+        training: fields of `dfq.training.trainer.TrainSettings` that the method sets.
     """
 
     objective: Objective
@@ -66,11 +79,13 @@ class Method:
         synthesis_share_large: of a time budget, for such images.
         steps_large: training steps on such images, unless a person says; None: as on others.
         ranges: how grids are fitted at the start ("mse", "minmax", "percentile").
-        preparations: how student and teacher are rewritten before that (`dfq.preparation`), in order.
-        zoom: smallest part of an image's side that is enlarged in front of both networks (`dfq.augment.Augment`).
+        preparations: how student and teacher are rewritten before that (`dfq.post_training.steps_before_ranges`), in
+            order.
+        zoom: smallest part of an image's side that is enlarged in front of both networks
+            (`dfq.images.augment.Augment`).
         post_training: what is done to the calibrated student before it is trained, in order.
         rate: part of the usual learning rate; small where training only polishes what `post_training` found.
-        training: fields of `dfq.train.TrainSettings` that the method sets.
+        training: fields of `dfq.training.trainer.TrainSettings` that the method sets.
         distillation: what `dfq distill` takes instead of objective and training; None: the objective as it is, and of
             the training only how images are varied.
     """
@@ -126,7 +141,7 @@ METHODS: dict[str, Method] = {
             name="zeroq-kd",
             paper="Cai et al., CVPR 2020; Hinton et al. 2015; Esser et al., ICLR 2020 (LSQ)",
             summary="better images from BatchNorm statistics; a student with learned steps is distilled on them",
-            synthesizer=partial(Inversion, zeroq.IMPROVED),
+            synthesizer=partial(Inversion, recipes.IMPROVED),
             objective=KnowledgeDistillation(),
             distillation=ON_MIXTURES,
         ),
@@ -158,7 +173,7 @@ METHODS: dict[str, Method] = {
             name="instant",
             paper="Guo et al., ICLR 2022, arXiv 2202.07471 (SQuant); Nagel et al., ICCV 2019, arXiv 1906.04721",
             summary="seconds, no training: ranges and biases from BatchNorm's parameters, roundings that cancel",
-            synthesizer=partial(Inversion, zeroq.SKETCHES),
+            synthesizer=partial(Inversion, recipes.SKETCHES),
             objective=None,
             images=32,
             preparations=(fill_as_expected, equalize_channels),
@@ -168,7 +183,7 @@ METHODS: dict[str, Method] = {
             name="reconstruct",
             paper="Li et al., ICLR 2021, arXiv 2102.05426 (BRECQ); Wei et al., ICLR 2022 (QDrop)",
             summary="roundings and ranges are learned block by block, then the whole is distilled",
-            synthesizer=partial(Inversion, zeroq.MANY),
+            synthesizer=partial(Inversion, recipes.MANY),
             objective=rgal.DISTILLATION,
             images_large=512,
             synthesis_share_large=0.7,

@@ -19,16 +19,16 @@ equal, and nothing is projected.
 from dataclasses import replace
 from types import MappingProxyType
 
-from dfq.calibration import zeroq
-from dfq.calibration.gdfq import GDFQConfig
-from dfq.calibration.terms import Disagreement, SynthesisRelations
-from dfq.mix import Mix
-from dfq.objectives import RelationalDistillation
+from dfq.calibration import recipes
+from dfq.calibration.generators.gdfq import GDFQConfig
+from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations
+from dfq.images.mixtures import Mix
+from dfq.training.objectives import RelationalDistillation
 
 SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/DEFAULTS.md
-GENERATED = replace(zeroq.GENERATED, terms=(*zeroq.GENERATED.terms, *SYNTHESIS_PHASE))
-BASE = replace(GENERATED, terms=(*zeroq.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
-OPTIMIZED = replace(zeroq.IMPROVED, terms=(*zeroq.IMPROVED.terms, *SYNTHESIS_PHASE))
+GENERATED = replace(recipes.GENERATED, terms=(*recipes.GENERATED.terms, *SYNTHESIS_PHASE))
+BASE = replace(GENERATED, terms=(*recipes.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
+OPTIMIZED = replace(recipes.IMPROVED, terms=(*recipes.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
 DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
 STUDENT_FROM_SCRATCH = RelationalDistillation(temperature=20.0, pooled_weight=0.1, triplet_weight=0.1)  # as published

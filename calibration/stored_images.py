@@ -13,12 +13,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dfq.answers import answers
-from dfq.batch import Batch
 from dfq.errors import DfqError
-from dfq.files import WRITE_FAILURES, replacing
-from dfq.input_spec import InputSpec
+from dfq.images.batch import Batch
+from dfq.images.input_spec import InputSpec
+from dfq.system.atomic_files import WRITE_FAILURES, replacing
 from dfq.teacher import Teacher
+from dfq.teacher.answers import answers
 
 SAFETENSORS, NPZ, CLASSES = "images.safetensors", "images.npz", "classes"
 PNG_MODES = {1: "L", 3: "RGB"}  # by channels

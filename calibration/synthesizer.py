@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import fx
 
-from dfq.batch import Batch
+from dfq.images.batch import Batch
 
 
 class Synthesizer(Protocol):

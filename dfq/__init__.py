@@ -7,12 +7,12 @@ print(result.report["agreement"])
 student = dfq.load("run/")
 """
 
-from dfq.api import load, quantize
-from dfq.comparison import Comparison, compare
-from dfq.distillation import Distilled, distill
 from dfq.errors import DfqError
-from dfq.incremental import Incremented, increment
-from dfq.pipeline import Result
+from dfq.jobs.compare import Comparison, compare
+from dfq.jobs.distill import Distilled, distill
+from dfq.jobs.increment import Incremented, increment
+from dfq.jobs.quantize.run import Result, quantize
+from dfq.results.load_run import load_run as load
 
 __all__ = [
     "Comparison",

@@ -12,16 +12,16 @@ import onnx_ir as ir
 import torch
 from torch import fx, nn
 
-from dfq.convert import activation_quantizers
 from dfq.errors import DfqError
-from dfq.export.integer_layout import apply_integer_layout
-from dfq.export.prepare import prepare
-from dfq.export.weights import IntegerWeights
-from dfq.files import replacing
-from dfq.graph.canonical import folded
-from dfq.graph.capture import capture
-from dfq.input_spec import InputSpec
-from dfq.targets import DEFAULT_TARGET, Target, find_target
+from dfq.export.lowering.lower import prepare
+from dfq.export.packing.integer_layout import apply_integer_layout
+from dfq.export.packing.integer_weights import IntegerWeights
+from dfq.graph.capture.capture import capture
+from dfq.graph.folding.canonical import folded
+from dfq.images.input_spec import InputSpec
+from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
+from dfq.student.convert import activation_quantizers
+from dfq.system.atomic_files import replacing
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -37,8 +37,9 @@ def export_onnx(
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
     Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 or INT2, a cast and
-    a factor, per channel. Biases: INT32. What differs between runtimes stands in `dfq.targets`. The student does not
-    change. The file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or not at all.
+    a factor, per channel. Biases: INT32. What differs between runtimes stands in `dfq.quantizers.targets`. The student
+    does not change. The file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or
+    not at all.
 
     Args:
         batch_size: N; None leaves it open.

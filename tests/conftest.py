@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_cases import ARCH
-from command_line import SMALL, succeed
-from export_cases import make_student
-from incremental_cases import OLD, part
-from small_nets import SPEC
+from support.checkpoint_cases import ARCH
+from support.command_line import SMALL, succeed
+from support.export_cases import calibrated_student
+from support.incremental_cases import OLD, part
+from support.small_nets import SPEC
 from torch import nn
 from torch.onnx._internal.exporter import _registration
 
 from dfq.checkpoint import load_checkpoint, save_checkpoint
-from dfq.demo import BATCH_SIZE, normalized
 from dfq.export import export_onnx
+from dfq.jobs.demo import BATCH_SIZE, normalized
 from dfq.models.registry import DIGITS_INPUT, build
 from dfq.teacher import Teacher
 
@@ -83,7 +83,7 @@ def exported(tmp_path_factory):
 
     @cache
     def export(name: str, bits: int, scheme: str = "deploy"):
-        student = make_student(name, bits, scheme)
+        student = calibrated_student(name, bits, scheme)
         return student, export_onnx(student, tmp_path_factory.mktemp("onnx") / f"{name}.onnx", SPEC)
 
     return export

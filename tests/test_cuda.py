@@ -5,21 +5,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from command_line import SMALL, succeed
-from export_cases import NETWORKS, images
-from small_nets import SPEC, lived_in
+from support.command_line import SMALL, succeed
+from support.export_cases import NETWORKS, images
+from support.small_nets import SPEC, lived_in
 
 import dfq
-from dfq.batch_norm_statistics import channel_moments
-from dfq.calibrate import calibrate, snap_biases
 from dfq.calibration import METHODS
-from dfq.convert import activation_quantizers, quantize
 from dfq.export import export_onnx, validate
-from dfq.incremental.strategies import STRATEGIES
-from dfq.reconstruction import FitSettings, reconstruct
-from dfq.scheme import make_scheme
+from dfq.jobs.increment.strategies import STRATEGIES
+from dfq.post_training.reconstruction import FitSettings, reconstruct
+from dfq.post_training.rotation.rotate import turn_linear_streams
+from dfq.quantizers.scheme import make_scheme
+from dfq.student.convert import activation_quantizers, make_student
+from dfq.student.set_ranges import calibrate, snap_biases
 from dfq.teacher import Teacher
-from dfq.turned_streams import turn_linear_streams
+from dfq.teacher.batch_norm_statistics import channel_moments
 
 DEVICE = "cuda"
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -76,7 +76,7 @@ def test_increment(model_file, labelled_file, tmp_path, strategy):
 def test_ranges_are_those_of_the_processor(name):
     found = {}
     for device in ("cpu", DEVICE):
-        student = quantize(teacher_of(name, device), make_scheme("deploy", bits=4))
+        student = make_student(teacher_of(name, device), make_scheme("deploy", bits=4))
         calibrate(student, images().to(device), ranges="minmax")
         found[device] = [q.scale.item() for q in activation_quantizers(student).values()]
     assert found[DEVICE] == pytest.approx(found["cpu"], rel=1e-3)
@@ -85,7 +85,7 @@ def test_ranges_are_those_of_the_processor(name):
 @pytest.mark.parametrize("name", ["mobile", "residual", "relu6"])
 def test_reconstruction_helps_and_the_file_does_what_the_student_does(name, tmp_path):
     teacher, seen = teacher_of(name, DEVICE), images(64).to(DEVICE)
-    student = quantize(teacher, make_scheme("deploy", bits=4))
+    student = make_student(teacher, make_scheme("deploy", bits=4))
     teacher = turn_linear_streams(student, teacher, seen)
     calibrate(student, seen)
     history = reconstruct(student, teacher, seen, FitSettings(iterations=50))

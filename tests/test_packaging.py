@@ -11,12 +11,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 
-def test_every_folder_with_code_is_packaged_and_mapped_folders_are_flat():
-    on_disk = {"dfq", *(f"dfq.{p.parent.name}" for p in (ROOT / "dfq").glob("*/__init__.py"))}
-    assert {"dfq.calibration", "dfq.export"} | on_disk == set(SETUPTOOLS["packages"])
+def packages_in(folder: str, name: str) -> set[str]:
+    faces = [path.parent.relative_to(ROOT / folder).parts for path in (ROOT / folder).rglob("__init__.py")]
+    return {".".join([name, *parts]) for parts in faces}
+
+
+def test_every_folder_with_code_is_packaged():
+    on_disk = packages_in("dfq", "dfq") | packages_in("calibration", "dfq.calibration")
+    assert on_disk | packages_in("export", "dfq.export") == set(SETUPTOOLS["packages"])
     for folder in ("calibration", "export"):
         assert SETUPTOOLS["package-dir"][f"dfq.{folder}"] == folder
-        assert not [p for p in (ROOT / folder).iterdir() if p.is_dir() and p.name != "__pycache__"]
+    for folder in ("dfq", "calibration", "export"):
+        with_code = {path.parent for path in (ROOT / folder).rglob("*.py")}
+        assert not [path for path in with_code if not (path / "__init__.py").exists()]
 
 
 @pytest.mark.parametrize("folder", ["calibration", "export"])
@@ -28,7 +35,7 @@ def test_mapped_folders_refuse_the_wrong_name(folder):
 
 def test_no_file_is_named_after_a_dependency():
     taken = {"onnx", "torch", "click", "numpy", "rich", "onnxruntime", "safetensors", "matplotlib"}
-    assert not {p.stem for f in ("dfq", "calibration", "export") for p in (ROOT / f).glob("*.py")} & taken
+    assert not {p.stem for f in ("dfq", "calibration", "export") for p in (ROOT / f).rglob("*.py")} & taken
 
 
 def test_no_path_of_a_machine_in_the_code():

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 from dfq.models.timm_config import CONFIG, read_config
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them

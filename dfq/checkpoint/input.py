@@ -8,7 +8,7 @@ from torch import nn
 
 from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 
 FLAGS = {
     "size": "--input-size 3x224x224",

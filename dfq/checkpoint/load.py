@@ -15,7 +15,7 @@ from dfq.checkpoint.input import check_forward, resolve_input_spec
 from dfq.checkpoint.published import is_published_name, read_published
 from dfq.checkpoint.weights import Contents, find_contents
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 from dfq.models.own_input import own_input
 from dfq.models.registry import published_input_spec
 from dfq.models.timm_config import is_hub_name

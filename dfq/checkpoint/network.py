@@ -6,7 +6,7 @@ from torch import nn
 
 from dfq.checkpoint.input import resolve_input_spec
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 from dfq.models.own_input import own_input
 from dfq.models.wrappers import plain_copy
 

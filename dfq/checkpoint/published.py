@@ -14,7 +14,7 @@ from dfq.checkpoint.folder import SUFFIXES, described
 from dfq.checkpoint.selection import tensors
 from dfq.checkpoint.weights import Contents, in_float32
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 from dfq.models import timm_library, torchvision_library
 from dfq.models.registry import full_names
 from dfq.models.timm_config import fetch_config, input_of, is_hub_name, unreachable

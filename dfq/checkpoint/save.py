@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, input_spec: InputSpec) -> Path:

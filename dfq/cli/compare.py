@@ -11,9 +11,11 @@ from rich.table import Table
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
-from dfq.cli.parameters import Listed, Named
-from dfq.comparison import JOBS, ComparisonFolder, Plan, compare_methods
-from dfq.comparison.table import (
+from dfq.cli.option_types import Listed, Named
+from dfq.errors import DfqError
+from dfq.images.labelled import read_labelled
+from dfq.jobs.compare import JOBS, ComparisonFolder, Plan, compare_methods
+from dfq.jobs.compare.table import (
     MEASURES,
     VARIETY_COLUMNS,
     caveat,
@@ -32,10 +34,8 @@ from dfq.comparison.table import (
     variety_title,
     words_of,
 )
-from dfq.distillation import DistillSettings
-from dfq.errors import DfqError
-from dfq.labelled import read_labelled
-from dfq.settings import Settings
+from dfq.jobs.distill import DistillSettings
+from dfq.jobs.quantize.settings import Settings
 
 MOST_COLUMNS = 3  # side by side in 80 characters
 OWN_OPTIONS = {  # those that the other job does not have

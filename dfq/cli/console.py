@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dfq.errors import DfqError
-from dfq.verdict import Sentence
+from dfq.results.verdict import Sentence
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -47,7 +47,7 @@ class _Times(ProgressColumn):
 
 
 class TerminalProgress:
-    """Bars on a terminal, a few plain lines elsewhere: the command line's `dfq.progress.Progress`."""
+    """Bars on a terminal, a few plain lines elsewhere: the command line's `dfq.system.progress.Progress`."""
 
     def __init__(self, console: Console = stderr):
         self.console, self._open = console, 0

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.demo import DemoRow, run_demo
-from dfq.formatting import NOTHING, milliseconds, percent, points, ratio, seconds, size
-from dfq.output import check_folder
+from dfq.jobs.demo import DemoRow, run_demo
+from dfq.results.number_format import NOTHING, milliseconds, percent, points, ratio, seconds, size
+from dfq.system.output_paths import check_folder
 
 EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."
 

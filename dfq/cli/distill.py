@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 
 from dfq.calibration import METHODS
-from dfq.cli import console, options, summary
-from dfq.cli.parameters import Named
-from dfq.distillation import DistillSettings, distill_model
-from dfq.distillation.settings import STARTS
-from dfq.labelled import read_labelled
-from dfq.output import check_folder
+from dfq.cli import console, options, run_summary
+from dfq.cli.option_types import Named
+from dfq.images.labelled import read_labelled
+from dfq.jobs.distill import DistillSettings, distill_model
+from dfq.jobs.distill.settings import STARTS
+from dfq.system.output_paths import check_folder
 
 
 @click.command(short_help="A student of another architecture, without data.")
@@ -90,6 +90,6 @@ def distill(
         teacher, student, folder, settings, arch=arch, assumed=assumed, labelled=labelled,
         resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    summary.show_distilled(result.report, folder, name=model.name)
+    run_summary.show_distilled(result.report, folder, name=model.name)
     if result.quantized is not None:
-        summary.show_run(result.quantized.report, result.quantized.folder, name=f"{folder.name}/student.pt")
+        run_summary.show_run(result.quantized.report, result.quantized.folder, name=f"{folder.name}/student.pt")

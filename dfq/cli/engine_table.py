@@ -1,7 +1,7 @@
 """What each engine makes of a file, as a table."""
 
 from dfq.cli import console
-from dfq.formatting import milliseconds, percent
+from dfq.results.number_format import milliseconds, percent
 
 
 def show_engines(rows: list[dict]) -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.cli.parameters import Named
+from dfq.cli.option_types import Named
 from dfq.export import export_onnx
-from dfq.formatting import size
-from dfq.input_spec import InputSpec
-from dfq.output import check_file, make_folder
-from dfq.run_folder import RunFolder, load_run, read_json
-from dfq.targets import DEFAULT_TARGET, TARGETS
+from dfq.images.input_spec import InputSpec
+from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS
+from dfq.results.load_run import load_run
+from dfq.results.number_format import size
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json
+from dfq.system.output_paths import check_file, make_folder
 
 
 @click.command(short_help="A run's student as ONNX, once more.")

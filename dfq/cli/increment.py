@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.cli.parameters import Named
-from dfq.formatting import percent, seconds
-from dfq.incremental import STRATEGIES, IncrementSettings
-from dfq.incremental import increment as learn_classes
+from dfq.cli.option_types import Named
+from dfq.jobs.increment import STRATEGIES, IncrementSettings
+from dfq.jobs.increment import increment as learn_classes
+from dfq.results.number_format import percent, seconds
 
 DEFAULTS = IncrementSettings()
 ROWS = "; ".join(f"{row.name}: {row.summary}" for row in STRATEGIES.values())

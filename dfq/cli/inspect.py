@@ -5,16 +5,16 @@ from pathlib import Path
 
 import click
 
-from dfq.batch_norm_statistics import normalization_layers
 from dfq.cli import console, options
 from dfq.cli.layer_table import layer_table
-from dfq.convert import activation_quantizers, quantize
-from dfq.coverage import measure_coverage
-from dfq.formatting import label, ratio, size
-from dfq.scheme import make_scheme
-from dfq.size_estimate import estimated_bytes
-from dfq.targets import find_target
-from dfq.verdict import check_strict, verdict
+from dfq.quantizers.scheme import make_scheme
+from dfq.quantizers.targets import find_target
+from dfq.results.number_format import label, ratio, size
+from dfq.results.verdict import check_strict, verdict
+from dfq.student.convert import activation_quantizers, make_student
+from dfq.student.coverage import measure_coverage
+from dfq.student.size_estimate import estimated_bytes
+from dfq.teacher.batch_norm_statistics import normalization_layers
 
 
 @click.command(short_help="Layers, and to how many bits each would go.")
@@ -35,7 +35,7 @@ def inspect(model: Path, strict: bool, **values) -> None:
     overrides = dict(values.pop("layer_bits"))
     scheme = make_scheme(values.pop("scheme"), overrides=overrides, **values)
     teacher, arch, assumed = model_options.load(model)
-    student = quantize(teacher, scheme)
+    student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
     if strict:
         check_strict(coverage)

@@ -7,8 +7,8 @@ from rich.table import Table
 from torch import Tensor, fx
 
 from dfq.cli import console
-from dfq.report import layers
-from dfq.verdict import SHORT, small_share
+from dfq.results.report import layers
+from dfq.results.verdict import SHORT, small_share
 
 TYPES = {"Conv2d": "conv", "Linear": "linear", "conv_transpose2d": "transposed"}
 COLUMNS = ("layer", "type", "weight", "parameters", "MACs", "W", "A")
@@ -18,7 +18,7 @@ def layer_table(title: str, student: fx.GraphModule, coverage: Mapping) -> Table
     """A row for each layer; one in floating point has the reason in place of the bits that it reads.
 
     Args:
-        coverage: `dfq.coverage.Coverage.to_dict()` of the student.
+        coverage: `dfq.student.coverage.Coverage.to_dict()` of the student.
     """
     known = {row["name"]: row for row in layers(student)}
     total = max(sum(layer["macs"] for layer in coverage["layers"]), 1)

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from dfq.allocator import keep_freed_memory
 from dfq.cli import console
 from dfq.cli.compare import compare
 from dfq.cli.demo import demo
@@ -19,6 +18,7 @@ from dfq.cli.quantize import quantize
 from dfq.cli.synthesize import synthesize
 from dfq.cli.validate import validate
 from dfq.errors import DfqError
+from dfq.system.freed_memory import keep_freed_memory
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 

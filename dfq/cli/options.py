@@ -8,17 +8,17 @@ from typing import Any
 import click
 import torch
 
-from dfq.api import load_teacher
-from dfq.budget import parse_duration
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
-from dfq.cli.parameters import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_numbers, parse_size
+from dfq.cli.option_types import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_numbers, parse_size
 from dfq.errors import DfqError
-from dfq.ranges import RANGES
-from dfq.scheme import SCHEMES
-from dfq.settings import Settings
-from dfq.targets import DEFAULT_TARGET, TARGETS
+from dfq.jobs.quantize.settings import Settings
+from dfq.quantizers.range_rules import RANGES
+from dfq.quantizers.scheme import SCHEMES
+from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS
+from dfq.system.budget import parse_duration
 from dfq.teacher import Teacher
+from dfq.teacher.load import load_teacher
 
 ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME, hf-hub:OWNER/NAME or path/to/net.py:factory"
 

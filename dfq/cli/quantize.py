@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from dfq.cli import console, options, summary
-from dfq.formatting import label
-from dfq.labelled import read_labelled
-from dfq.output import check_folder
-from dfq.pipeline import quantize_model
-from dfq.settings import MIXED
+from dfq.cli import console, options, run_summary
+from dfq.images.labelled import read_labelled
+from dfq.jobs.quantize.run import quantize_model
+from dfq.jobs.quantize.settings import MIXED
+from dfq.results.number_format import label
+from dfq.system.output_paths import check_folder
 
 
 @click.command(short_help="The main job: checkpoint in, proved ONNX file out.")
@@ -60,4 +60,4 @@ def quantize(
         teacher, folder, settings, arch=arch, assumed=assumed, labelled=labelled,
         strict=strict, resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    summary.show_run(result.report, folder, name=model.name)
+    run_summary.show_run(result.report, folder, name=model.name)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from dfq.budget import Budget
 from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS, StoredImages, with_answers, write_images
 from dfq.cli import console, options
-from dfq.output import check_folder
-from dfq.pictures import contact_sheet
-from dfq.run_folder import RunFolder
-from dfq.run_images import synthesize as make_images
+from dfq.jobs.synthesize import synthesize as make_images
+from dfq.results.plots import contact_sheet
+from dfq.results.run_folder import RunFolder
+from dfq.system.budget import Budget
+from dfq.system.output_paths import check_folder
 
 WHAT = {
     SAFETENSORS: "pixels, labels, normalisation: for dfq's adapters",

@@ -7,21 +7,23 @@ import click
 import torch
 from torch import Tensor, nn
 
-from dfq.cli import console, options, summary
+from dfq.cli import console, options, run_summary
 from dfq.cli.engine_table import show_engines
-from dfq.cli.parameters import Named
+from dfq.cli.option_types import Named
 from dfq.errors import DfqError
 from dfq.export import ENGINES
 from dfq.export import validate as compare
-from dfq.export.engine import Engine
-from dfq.export.performance import measure_performance
-from dfq.input_spec import InputSpec
-from dfq.labelled import read_labelled
-from dfq.output import check_file
-from dfq.performance_page import FLOAT, QUANTIZED, performance_sections
-from dfq.report_page import write_report_page
-from dfq.run_folder import RunFolder, load_run, read_json, write_json
-from dfq.run_images import held_out_count
+from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.export.validation.performance import measure_performance
+from dfq.images.input_spec import InputSpec
+from dfq.images.labelled import read_labelled
+from dfq.jobs.quantize.synthesis import held_out_count
+from dfq.results.load_run import load_run
+from dfq.results.page_sections import FLOAT, QUANTIZED, performance_sections
+from dfq.results.report_page import write_report_page
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json, write_json
+from dfq.system.output_paths import check_file
 
 
 class _RuntimeNetwork(nn.Module):
@@ -100,12 +102,12 @@ def validate(
         path, student, held_out.images, teacher=teacher, float_path=folder.float_onnx, labelled=labelled,
         engines=engines or tuple(ENGINES), threads=used, progress=console.TerminalProgress(),
     ).to_dict()  # fmt: skip
-    console.stdout.print(summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
+    console.stdout.print(run_summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
     error = found["error_steps"]
     console.fact(
         "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits"
     )
-    summary.show_nodes(found["nodes"])
+    run_summary.show_nodes(found["nodes"])
     show_engines(found["engines"])
     if json_file is not None:
         write_json(json_file, found)

@@ -1,1 +1,1 @@
-"""A network as a graph of layers: how it is captured, and the canonical form that everything else reads."""
+"""A network as a graph of layers: how it is captured, rewritten and folded into the form that everything else reads."""

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from dfq.calibrate import calibrate
-from dfq.convert import activation_quantizers, quantize
 from dfq.errors import DfqError
 from dfq.export import export_onnx
 from dfq.mixed_precision.layers import layers_of
-from dfq.mixed_precision.target import Costs
-from dfq.progress import Progress, Silent
-from dfq.scheme import BITS, Scheme
-from dfq.size_estimate import stored_weight_bytes
+from dfq.mixed_precision.width_limit import Costs
+from dfq.quantizers.scheme import BITS, Scheme
+from dfq.student.convert import activation_quantizers, make_student
+from dfq.student.set_ranges import calibrate
+from dfq.student.size_estimate import stored_weight_bytes
+from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
 
 NARROW, WIDE = 4, 8  # a width of each container
@@ -65,7 +65,7 @@ class FileSize:
         return self._measured[key]
 
     def _export(self, widths: Mapping[str, int]) -> int:
-        student = quantize(self.teacher, replace(self.scheme, weight_overrides=widths))
+        student = make_student(self.teacher, replace(self.scheme, weight_overrides=widths))
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(8, *self.teacher.input_spec.size, generator=generator).to(self.teacher.device)
         calibrate(student, noise, ranges="minmax")

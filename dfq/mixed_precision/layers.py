@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from dfq.errors import DfqError
-from dfq.placement import plan
-from dfq.scheme import BITS, Scheme
+from dfq.quantizers.scheme import BITS, Scheme
+from dfq.student.placement import plan
 from dfq.teacher import Teacher
 
 

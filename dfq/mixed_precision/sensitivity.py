@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dfq.budget import Budget
 from dfq.errors import DfqError
-from dfq.fake_quant import FakeQuantize
-from dfq.losses import knowledge_distillation
-from dfq.progress import Progress, Silent
-from dfq.ranges import RANGES
-from dfq.scheme import Scheme
+from dfq.quantizers.fake_quantize import FakeQuantize
+from dfq.quantizers.range_rules import RANGES
+from dfq.quantizers.scheme import Scheme
+from dfq.system.budget import Budget
+from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
-from dfq.train import TrainSettings
+from dfq.training.losses import knowledge_distillation
+from dfq.training.trainer import TrainSettings
 
 Grids = Mapping[str, Mapping[int, FakeQuantize]]  # layer → bits → the fitted grid of its weight
 LARGE_SIDE = 64  # pixels; above it, fewer images in smaller batches

@@ -8,8 +8,8 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from dfq.errors import DfqError
-from dfq.graph.capture import functional
-from dfq.graph.rewrite import CapturedNetwork, rewritten
+from dfq.graph.capture.capture import functional
+from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
 from dfq.graph.same_logits import check_logits, off_by, same_logits
 from dfq.graph.silence import silence
 from dfq.models.exported_archive import EXPORT_AGAIN, read_archive
@@ -23,7 +23,7 @@ def read_exported(path: str | Path) -> CapturedNetwork:
     """Reads a .pt2 file; nothing in it is executed (see `dfq.models.exported_archive`).
 
     Convolutions, linear layers and BatchNorm become layers under the names that they had in the network; other
-    operators become the calls that `dfq.operators` knows, or stay as they are. The result is compared with what
+    operators become the calls that `dfq.graph.operators` knows, or stay as they are. The result is compared with what
     torch makes of the program, on random images, before it is given back.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import torchvision_library
 from dfq.models.registry import build
 from dfq.models.shapes_only import shapes_only

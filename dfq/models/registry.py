@@ -12,7 +12,7 @@ from torch import nn
 
 from dfq import models
 from dfq.errors import DfqError
-from dfq.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import timm_library, torchvision_library
 from dfq.models.exported_program import SUFFIX, read_exported
 from dfq.models.timm_config import fetch_config, is_hub_name

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 from dfq.models import timm_library
 
 CONFIG = "config.json"

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 
 RGB = 3
 NO_ARGUMENTS = ("pretrained", "checkpoint", "cache_dir", "num_classes", "features_only")  # beginnings: would read files

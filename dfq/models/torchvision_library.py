@@ -8,7 +8,7 @@ import torchvision  # type: ignore[import-untyped]
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec
 
 # Training-only heads are not built, and the slow truncated-normal initialisation is skipped.
 BUILD_OPTIONS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""Images from generators that are trained on the teacher's answers."""

@@ -1,0 +1,1 @@
+"""Images whose pixels are optimized until the teacher's statistics fit."""

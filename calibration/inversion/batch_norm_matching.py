@@ -1,0 +1,80 @@
+"""How images are asked to have the statistics that the teacher's BatchNorm layers remember."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from dfq.teacher.batch_norm_statistics import BatchNormStatistics, Moments, pool_moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matching:
+    """One way of matching.
+
+    Attributes:
+        weight: of the deviation, beside the other terms.
+        relative: each channel's statistics relative to its own (False: plain squared distances, as ZeroQ and GDFQ).
+        slack: deviations up to that share of a channel's standard deviation cost nothing (Zhang et al., DSG, CVPR 2021,
+            where each layer's band is measured on noise): images need not all be average. Relative matching only.
+        aggregated: the statistics are those of all batches so far together, not of each alone (Jeon et al., Genie,
+            CVPR 2023): a batch may be one-sided where others make up for it. Relative matching only.
+        swing: strided convolutions see their input shifted by up to a pixel (Genie's swing convolution), else their
+            gradient leaves a chequered pattern.
+    """
+
+    weight: float = 1.0
+    relative: bool = True
+    slack: float = 0.0
+    aggregated: bool = False
+    swing: bool = False
+
+    def deviation(self, statistics: BatchNormStatistics, earlier: "Earlier", size: int) -> Tensor:
+        """The weighted deviation of a batch of `size` images from the last forward pass; a scalar."""
+        if not self.relative:
+            return self.weight * statistics.absolute_loss()
+        moments = statistics.moments
+        if self.aggregated and earlier.moments is not None:
+            moments = pool_moments([earlier.moments, moments], [earlier.count, size])
+        return self.weight * statistics.deviations(moments, slack=self.slack).sum()
+
+
+RELATIVE = Matching()
+
+
+class Earlier:
+    """Moments of the batches that are finished."""
+
+    def __init__(self) -> None:
+        self.moments: Moments | None = None
+        self.count = 0
+
+    def add(self, moments: Moments, size: int) -> None:
+        moments = [None if m is None else (m[0].detach(), m[1].detach()) for m in moments]
+        before = [] if self.moments is None else [(self.moments, self.count)]
+        parts, counts = zip(*before, (moments, size), strict=True)
+        self.moments, self.count = pool_moments(parts, counts), self.count + size
+
+
+@contextmanager
+def swinging(model: nn.Module, generator: torch.Generator, *, on: bool = True) -> Iterator[None]:
+    """Within it, every strided convolution of `model` reads its input moved by −1, 0 or 1 pixel each way.
+
+    What comes in repeats the border. One draw per layer and forward pass, for the whole batch.
+    """
+
+    def shifted(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        row, column = torch.randint(3, (2,), generator=generator).tolist()
+        height, width = inputs[0].shape[2:]
+        return (pad(inputs[0], (1, 1, 1, 1), mode="replicate")[:, :, row : row + height, column : column + width],)
+
+    strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1] if on else []
+    handles = [layer.register_forward_pre_hook(shifted) for layer in strided]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,205 @@
+"""Inversion: images are optimised, batch by batch, until the teacher (and the student) say what they should.
+
+ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canvas`) and in their loss `terms`; the loop
+is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of several such
+kinds may take turns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import cos, inf, isfinite, pi
+
+import torch
+from torch import Tensor, fx
+
+from dfq.calibration.frozen_student import frozen
+from dfq.calibration.inversion.batch_norm_matching import RELATIVE, Earlier, Matching, swinging
+from dfq.calibration.inversion.low_pass import low_pass
+from dfq.calibration.inversion.parametrizations import Canvas
+from dfq.calibration.inversion_terms import Term, View
+from dfq.graph.features import features_of
+from dfq.images.augment import Augment
+from dfq.images.batch import Batch
+from dfq.images.input_spec import is_large
+from dfq.system.budget import Budget
+from dfq.system.compute_dtype import fast_autocast
+from dfq.system.progress import Progress, Silent, Task
+from dfq.teacher import Teacher
+from dfq.training.losses import input_prior
+
+LEAST_TIME = 0.6  # of what a batch takes that must be left to start it, at the speed of the earlier ones
+PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionConfig:
+    """What makes one kind of image.
+
+    Attributes:
+        canvas: how images are written down.
+        terms: besides the deviation from the BatchNorm statistics.
+        iterations: gradient steps for each batch.
+        iterations_large: the same for images of more than 64 pixels; None: as many.
+        learning_rate: of Adam, falling to 0 by a cosine.
+        learning_rate_large: the same for images of more than 64 pixels; None: as much.
+        betas: of Adam.
+        augmented: mirror and shift the images in the loop.
+        matching: of the BatchNorm statistics.
+        cutoff: of the low-pass filter that finished images pass (`low_pass`); None: none.
+    """
+
+    canvas: Callable[..., Canvas]
+    terms: tuple[Term, ...]
+    iterations: int = 200
+    iterations_large: int | None = None
+    learning_rate: float = 0.1
+    learning_rate_large: float | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+    augmented: bool = True
+    matching: Matching = RELATIVE
+    cutoff: float | None = None
+
+    def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
+        """With the `iterations` and the `learning_rate` that images of that size (C, H, W) get."""
+        iterations, rate = self.iterations, self.learning_rate
+        if is_large(size):
+            iterations, rate = self.iterations_large or iterations, self.learning_rate_large or rate
+        return replace(self, iterations=iterations, learning_rate=rate, iterations_large=None, learning_rate_large=None)
+
+
+class Inversion:
+    """Synthesizer that optimises images directly, batch by batch (`dfq.calibration.Synthesizer`).
+
+    Without BatchNorm in the teacher there are no statistics to match: it falls back to the input prior and says so in
+    `notes`.
+
+    Args:
+        kinds: what the batches are, in turn; where there are several, `sample` shuffles what it made.
+        batch_size: images optimised together, whose joint statistics are matched.
+        augment: mirror and shift in the loop.
+        budget: a clock; where it ends first there are fewer images, and a note.
+    """
+
+    def __init__(
+        self,
+        kinds: InversionConfig | tuple[InversionConfig, ...],
+        teacher: Teacher,
+        *,
+        batch_size: int = 256,
+        augment: Augment | None = None,
+        seed: int = 0,
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+    ):
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        kinds = tuple(config.for_size(teacher.input_spec.size) for config in kinds)
+        self.kinds = kinds[:1] if all(kind == kinds[0] for kind in kinds) else kinds
+        self.teacher, self.batch_size = teacher, batch_size
+        self.augment = augment or Augment()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.budget, self.progress = budget or Budget(), progress or Silent()
+        self.student: fx.GraphModule | None = None
+        self.earlier, self.batches_made = Earlier(), 0
+        self.notes: list[str] = []
+        if not teacher.has_batch_norm:
+            self.notes.append(
+                "the teacher has no BatchNorm statistics: images come from the input prior and label cross-entropy "
+                "alone, which describes the training data far less; expect a larger drop"
+            )
+
+    def update(self, student: fx.GraphModule) -> dict[str, float]:
+        """From now on, terms that need a student work against this one."""
+        self.student = student
+        return {}
+
+    def sample(self, count: int) -> Batch:
+        """`count` images with labels in equal shares; pixels lie on the 8-bit grid that image files have.
+
+        Where the time budget ends first, there are fewer images (and a note): a few finished ones serve better than
+        many that have hardly left their random start.
+        """
+        sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
+        kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
+        batches: list[tuple[Tensor, Tensor]] = []
+        start = self.budget.elapsed()
+        with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
+            for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
+                per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
+                if index and self.budget.remaining() < LEAST_TIME * per_step * kind.iterations:
+                    self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
+                    task.advance(sum(kind.iterations for kind in kinds[index:]))
+                    break
+                batches.append(self._batch(kind, size, self.budget.part(1.0), task))
+        self.batches_made += len(batches)
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        if len(self.kinds) > 1:  # any part of them, such as the held-out one, is to hold all kinds
+            order = torch.randperm(len(images), generator=self.generator).to(images.device)
+            return Batch(images, labels).pick(order)
+        return Batch(images, labels)
+
+    def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
+        spec, device = self.teacher.input_spec, self.teacher.device
+        canvas = config.canvas(size, spec.size, self.generator, device)
+        labels = self._draw_labels(config, size).to(device)
+        optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
+        losses: list[float] = []
+        step = 0
+        swing = swinging(self.teacher.model, self.generator, on=config.matching.swing)
+        with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
+            while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
+                for group in optimizer.param_groups:
+                    group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
+                loss = self._loss(config, canvas, labels, statistics)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                norm = torch.nn.utils.clip_grad_norm_(canvas.parameters(), inf)
+                if isfinite(norm):  # one bad step would turn all images into NaN for good
+                    optimizer.step()
+                    losses.append(loss.item())
+                step += 1
+                task.advance(1, loss=loss.item())
+            self.earlier.add(statistics.moments, size)
+        task.advance(config.iterations - step)
+        with torch.no_grad():
+            pixels = canvas.to_pixels(canvas.logits().float())
+            pixels = pixels if config.cutoff is None else low_pass(pixels, config.cutoff)
+            pixels = (pixels.clamp(0, 1) * 255).round() / 255
+        return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
+
+    def _loss(self, config: InversionConfig, canvas: Canvas, labels: Tensor, statistics) -> Tensor:
+        with fast_autocast(self.teacher.device):
+            pixel_logits = canvas.logits().float()
+            pixels = canvas.to_pixels(pixel_logits)
+            varied = self.augment(pixels, self.generator) if config.augmented else pixels
+            images = self.teacher.input_spec.normalize(varied)
+            logits = self.teacher(images)
+            student = self._student_features(config, images)
+        standardized = self.teacher.input_spec.is_standardized
+        view = View(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
+        deviation = input_prior(images)
+        if self.teacher.has_batch_norm:
+            deviation = config.matching.deviation(statistics, self.earlier, len(labels))
+        terms = [loss for term in config.terms if (loss := term(view)) is not None]
+        return deviation + torch.stack([t.float() for t in terms]).sum()
+
+    def _student_features(self, config: InversionConfig, images: Tensor):
+        needed = any(getattr(term, "needs_student", False) for term in config.terms)
+        return features_of(self.student)(images) if needed and self.student is not None else None
+
+    def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
+        """As many of each class as fit, the rest at random, shuffled; in pairs where a term compares within classes."""
+        classes = self.teacher.num_answers
+        paired = any(getattr(term, "needs_pairs", False) for term in config.terms)
+        if paired and size < 2 * classes:
+            labels = torch.randperm(classes, generator=self.generator)[: (size + 1) // 2].repeat(2)[:size]
+        else:
+            whole = torch.arange(classes).repeat(size // classes)
+            labels = torch.cat([whole, torch.randperm(classes, generator=self.generator)[: size - len(whole)]])
+        return labels[torch.randperm(size, generator=self.generator)]
+
+
+def _has_settled(losses: list[float]) -> bool:
+    if len(losses) <= 2 * PATIENCE:
+        return False
+    before, now = min(losses[:-PATIENCE]), min(losses[-PATIENCE:])
+    return now > before * (1 - LEAST_GAIN)

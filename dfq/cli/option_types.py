@@ -1,0 +1,104 @@
+"""Texts of the command line turned into values; each failure says what was found, what is needed, and the way out."""
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Any
+
+import click
+
+from dfq.errors import DfqError
+from dfq.jobs.quantize.settings import MIXED
+
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+class Named(click.ParamType):
+    """A name out of a table; the error lists the table and the closest name."""
+
+    name = "name"
+
+    def __init__(self, option: str, names: Iterable[str], way_out: str):
+        self.option, self.names, self.way_out = option, list(names), way_out
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.names:
+            return value
+        close = get_close_matches(value, self.names, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise DfqError(f"{self.option} {value!r}", f"one of {', '.join(self.names)}", f"{guess}{self.way_out}")
+
+
+class Parsed(click.ParamType):
+    """Text that `parse` turns into a value, or raises `DfqError`."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]):
+        self.name, self.parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self.parse(value) if isinstance(value, str) else value
+
+
+class Listed(click.ParamType):
+    """Values of another type with commas between them: "zeroq,zeroq-kd" is a tuple of two names."""
+
+    def __init__(self, each: click.ParamType):
+        self.each, self.name = each, f"list of {each.name}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(self.each.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
+
+
+def parse_size(text: str) -> tuple[int, int, int]:
+    """(channels, height, width) of "3x32x32"."""
+    parts = re.split("[x×,]", text.strip().lower())
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise DfqError(
+            f"--input-size {text!r}", "channels x height x width, whole numbers", "for example --input-size 3x32x32"
+        )
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def parse_numbers(text: str) -> float | tuple[float, ...]:
+    """The numbers of "0.5,0.5,0.5"; one alone, which stands for all channels, as it is."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise DfqError(
+            f"{text!r}", "one number per channel, with commas, or one for all", "for example --mean 0.5,0.5,0.5"
+        ) from error
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def parse_bits(text: str) -> int | str:
+    """4 of "4"; "mixed" stays."""
+    word = text.strip().lower()
+    if word == MIXED:
+        return word
+    try:
+        return int(word)
+    except ValueError as error:
+        raise DfqError(f"--bits {text!r}", "a whole number from 2 to 8, or mixed", "for example --bits 4") from error
+
+
+def parse_bytes(text: str) -> int:
+    """1200000 of "1.2MB"; units are decimal: B, kB, MB, GB."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", text.lower())
+    if not match or match[2] not in UNITS or float(match[1]) == 0:
+        raise DfqError(
+            f"--target-size {text!r}", "a size in bytes, kB, MB or GB (decimal)", "for example --target-size 1.2MB"
+        )
+    return int(Fraction(match[1]) * UNITS[match[2]])
+
+
+def parse_layer_bits(text: str) -> tuple[str, int]:
+    """("conv1", 4) of "conv1=4"."""
+    name, equals, bits = text.rpartition("=")
+    if not equals or not name or not bits.strip().isdigit():
+        raise DfqError(
+            f"--layer-bits {text!r}", "NAME=BITS", "for example --layer-bits conv1=8; `dfq inspect` lists the names"
+        )
+    return name, int(bits)

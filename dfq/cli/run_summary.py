@@ -1,0 +1,140 @@
+"""The end of a run on the terminal, drawn from the content of `report.json` alone."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.table import Table
+
+from dfq.cli import console
+from dfq.jobs.distill import DistillFolder
+from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.results.run_folder import RunFolder
+from dfq.results.verdict import verdict
+
+STAGES = ("synthesis", "widths", "training", "export", "validation")
+
+
+def show_run(report: dict, folder: Path, name: str) -> None:
+    """Everything that a person wants to know after `dfq quantize`."""
+    settings = report["settings"]
+    title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
+    console.stdout.print()
+    console.verdict(verdict(report.get("coverage"), report.get("float_file")))
+    console.stdout.print(agreement_table(report, title))
+    _show_expectation(report)
+    show_nodes(report["nodes"])
+    _show_widths(report["mixed_precision"])
+    console.facts("Notes", report["warnings"])
+    _show_seconds(report["seconds"], settings["images"], report.get("training"))
+    _show_diversity(report["diversity"])
+    _show_files(RunFolder(folder))
+
+
+def agreement_table(found: dict, title: str) -> Table:
+    """Teacher, student and ONNX file side by side; `found` is a report or an `Agreement` as a dictionary."""
+    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"])]
+    for name, measured, text in (
+        ("file size", found["size_bytes"], size),
+        ("latency, batch 1", found["latency_ms"], milliseconds),
+    ):
+        reference, value = measured["float_onnx"], measured["onnx"]
+        rows.append((name, text(reference), "", text(value) + ratio(value, reference)))
+    return console.table(title, ("", "teacher", "student", "ONNX file"), rows)
+
+
+def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
+    teacher = accuracy["teacher"]
+    if teacher is None:
+        return []
+    cells = [percent(accuracy[key]) + points(accuracy[key], teacher) for key in ("student", "onnx")]
+    return [("accuracy, labelled", percent(teacher), *cells)]
+
+
+def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
+    """Top-1 agreement stands in the column of the network that is compared with the one to its left."""
+    rows: list[tuple[str, ...]] = []
+    for kind in ("labelled", "synthetic"):
+        of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
+        if of_student is not None:
+            rows.append((f"top-1 = teacher, {kind}", "", percent(of_student), ""))
+        if of_file is not None:
+            rows.append((f"top-1 = student, {kind}", "", "", percent(of_file)))
+        of_itself = agreement.get("student_float64", {}).get(kind)
+        if of_itself is not None:
+            rows.append((f"top-1 = in float64, {kind}", "", percent(of_itself), ""))
+    return rows
+
+
+def show_nodes(nodes: dict) -> None:
+    """Which operators the runtime computes in integers, and which stayed float and why."""
+    integer = ", ".join(f"{op} {count}" for op, count in nodes["integer"].items())
+    console.fact("Runs on integers", integer or "nothing")
+    grouped = Counter((node["op"], node["reason"]) for node in nodes["float"])
+    if not grouped:
+        console.fact("Stayed in float", "nothing")
+        return
+    console.stdout.print()
+    rows = [(f"{op} × {count}", reason) for (op, reason), count in grouped.most_common()]
+    console.stdout.print(console.table("Stayed in float", ("operator", "reason"), rows, left=2))
+
+
+def _show_expectation(report: dict) -> None:
+    """Where nobody measured the accuracy: what the evidence on synthetic images lets expect."""
+    expected = report["evidence"]["predicted_drop"]
+    if report["accuracy"]["teacher"] is None and expected is not None:
+        console.fact(
+            "Expected", f"{100 * (1 - expected):.1f} % of the teacher's accuracy, estimated without real images"
+        )
+
+
+def _show_widths(mixed: dict | None) -> None:
+    """Of mixed precision: how many layers have which width."""
+    if mixed is not None:
+        counts = Counter(mixed["widths"].values())
+        layers = ", ".join(f"{count} × {bits} bits" for bits, count in sorted(counts.items()))
+        console.fact("Weights", f"{mixed['average_bits']:.2f} bits on average; layers: {layers}")
+
+
+def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
+    stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES if stage in spent)
+    steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "no training end to end"
+    console.fact("Made from", f"{images} synthetic images; {steps}")
+    console.fact("Time", f"{seconds(spent['total'])}: {stages}")
+
+
+def _show_diversity(found: dict) -> None:
+    """How varied the images are in the teacher's eyes."""
+    distance, balance = (number(found[key]) for key in ("same_class_distance", "class_balance"))
+    entropy = number(found["entropy"], " nats")
+    console.fact("Images", f"same-class distance {distance}, entropy {entropy}, balance {balance}")
+
+
+def _show_files(run: RunFolder) -> None:
+    kinds = (
+        (run.onnx, "the network, for ONNX Runtime"),
+        (run.page, "the report, to look at"),
+        (run.report, "every figure, setting and version"),
+        (run.samples, "what the synthetic images look like"),
+        (run.diversity, "how varied they are in the teacher's eyes"),
+        (run.curve, "how training went"),
+        (run.mixed_precision, "which layer got how many bits, and why"),
+        (run.student, "the student, for dfq.load"),
+    )
+    console.fact("Files", f"in {run.path}/")
+    console.facts("", [f"{path.name:<20}  {what}" for path, what in kinds if path.exists()])
+
+
+def show_distilled(report: dict, folder: Path, name: str) -> None:
+    """Everything that a person wants to know after `dfq distill`."""
+    console.stdout.print()
+    console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
+    counts = report["parameters"]
+    sizes = (f"{counts[which] / 1e3:,.0f} thousand" for which in ("teacher", "student"))
+    console.fact("Parameters", " → ".join(sizes))
+    console.fact("Started from", "layers of the teacher" if report["start"] == "teacher" else "random weights")
+    console.facts("Notes", report["warnings"])
+    _show_seconds(report["seconds"], report["settings"]["images"], report["training"])
+    _show_diversity(report["diversity"])
+    run = DistillFolder(folder)
+    _show_files(run)
+    console.facts("", [f"{run.checkpoint.name:<20}  the student, a checkpoint for `dfq quantize`"])

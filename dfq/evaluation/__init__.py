@@ -1,0 +1,1 @@
+"""How good images and a student are, told without real data."""

@@ -1,0 +1,175 @@
+"""How varied synthetic images are in the teacher's eyes: distances, confusion, balance, BatchNorm statistics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import ceil, isfinite, log, nan
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dfq.errors import DfqError
+from dfq.images.batch import Batch
+from dfq.teacher import Teacher
+from dfq.teacher.answers import answers, two_or_more
+from dfq.teacher.batch_norm_statistics import pool_moments
+
+MOST_IMAGES = 1024  # half a million pairs
+DISTANCE_BINS, ENTROPY_BINS, MOST_CLASS_BINS = 40, 28, 100
+LARGEST_DISTANCE = 2.0  # of two unit vectors
+ENTROPY_DECADES = -6, 1  # of nats; a linear scale would put all that a trained synthesizer makes into one bin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diversity:
+    """What a set of images looks like to the teacher; the class of an image is the teacher's top-1 answer.
+
+    Distances are Euclidean, between penultimate features scaled to length 1, over all pairs: 0 (same direction),
+    √2 (orthogonal), 2 (opposite); behind a ReLU at most √2.
+
+    Attributes:
+        images: number of images measured, at most 1024.
+        num_classes: C, of the teacher; 2 where it has a single logit.
+        same_class_distance: mean over pairs of one class, 0 to 2; None without such a pair. Small: images repeat.
+        different_class_distance: mean over pairs of two classes, 0 to 2; None without such a pair.
+        same_class_pairs, different_class_pairs: numbers of pairs in 40 equal bins of distance from 0 to 2.
+        entropy: mean entropy of the teacher's softmax in nats, 0 (certain) to ln C (knows nothing).
+        entropy_counts: numbers of images in 28 bins of entropy, four to a decade from 1e-6 to 10 nats; the first one
+            also takes all below.
+        margin: mean difference of the two largest probabilities, 0 to 1.
+        class_balance: entropy of the classes' shares ÷ ln C, 0 (one class) to 1 (balanced); N < C images reach
+            ln N ÷ ln C.
+        classes_seen: number of classes that at least one image has.
+        classes_per_bin: neighbouring classes that share a bin of `class_counts`: 1 up to 100 classes.
+        class_counts: numbers of images per bin of classes.
+        label_agreement: share of the images whose drawn label is the teacher's answer, 0 to 1; None without labels.
+        batch_norm_deviation: relative deviation of the whole set's statistics from those of each BatchNorm layer
+            (`BatchNormStatistics.per_layer`), from 0 up, in order of registration; None without BatchNorm.
+    """
+
+    images: int
+    num_classes: int
+    same_class_distance: float | None
+    different_class_distance: float | None
+    same_class_pairs: tuple[int, ...]
+    different_class_pairs: tuple[int, ...]
+    entropy: float
+    entropy_counts: tuple[int, ...]
+    margin: float
+    class_balance: float
+    classes_seen: int
+    classes_per_bin: int
+    class_counts: tuple[int, ...]
+    label_agreement: float | None
+    batch_norm_deviation: tuple[float, ...] | None
+
+    def to_dict(self) -> dict:
+        """Numbers and short lists, as JSON takes them; a value that is not finite becomes None."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Diversity":
+        """What `to_dict` gave. None becomes NaN in fields that cannot be None; in the others it stays None.
+
+        Raises:
+            DfqError: a figure is missing.
+        """
+        missing = [field.name for field in fields(cls) if field.name not in values]
+        if missing:
+            raise DfqError(f"a measurement of diversity without {', '.join(missing)}", "all figures", "repeat the run")
+        restored: dict[str, Any] = {field.name: _restored(values[field.name], field.type) for field in fields(cls)}
+        return cls(**restored)
+
+
+@torch.no_grad()
+def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -> Diversity:
+    """Measures up to 1024 of the images, taken evenly from all labels, in passes of `batch_size`.
+
+    Raises:
+        DfqError: there is no image.
+    """
+    if not len(batch):
+        raise DfqError("a batch of 0 images", "at least one image to measure")
+    chosen = batch.pick(batch.spread(MOST_IMAGES).to(batch.images.device))
+    logits, features, deviation = _answers(teacher, chosen.images, batch_size)
+    predicted, probabilities = answers(logits, teacher.boundary), two_or_more(logits).double().softmax(1)
+    labels, entropies = chosen.labels, torch.special.entr(probabilities).sum(1)
+    return Diversity(
+        images=len(chosen),
+        num_classes=teacher.num_answers,
+        **_distances(features, predicted),
+        entropy=entropies.mean().item(),
+        entropy_counts=_histogram(entropies.log10(), ENTROPY_BINS, *ENTROPY_DECADES),
+        margin=_margin(probabilities),
+        **_classes(predicted, teacher.num_answers),
+        label_agreement=None if labels is None else _mean(labels.cpu() == predicted),
+        batch_norm_deviation=deviation,
+    )
+
+
+def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor, tuple[float, ...] | None]:
+    """(logits (N, C), unit penultimate features (N, D), deviation of each BatchNorm layer), on the CPU."""
+    extract = teacher.features
+    logits, features, moments, parts = [], [], [], images.split(batch_size)
+    with teacher.bn_statistics() as statistics:
+        for part in parts:
+            logits.append(teacher(part).float().cpu())
+            features.append(normalize(extract(part).penultimate.float()).cpu())
+            moments.append(statistics.moments)
+        pooled = pool_moments(moments, [len(part) for part in parts])
+        has_moments = any(moment is not None for moment in pooled)
+        deviation = tuple(statistics.deviations(pooled).tolist()) if has_moments else None
+    return torch.cat(logits), torch.cat(features), deviation
+
+
+def _distances(features: Tensor, predicted: Tensor) -> dict:
+    distances = torch.pdist(features)  # of the pairs (0, 1), (0, 2), …, as `triu_indices` lists them
+    first, second = torch.triu_indices(len(features), len(features), offset=1)
+    is_same = predicted[first] == predicted[second]
+    same, different = distances[is_same], distances[~is_same]
+    return {
+        "same_class_distance": _mean(same),
+        "different_class_distance": _mean(different),
+        "same_class_pairs": _histogram(same, DISTANCE_BINS, 0, LARGEST_DISTANCE),
+        "different_class_pairs": _histogram(different, DISTANCE_BINS, 0, LARGEST_DISTANCE),
+    }
+
+
+def _margin(probabilities: Tensor) -> float:
+    largest, second = probabilities.topk(2, dim=1).values.unbind(1)
+    return (largest - second).float().mean().item()
+
+
+def _classes(predicted: Tensor, num_classes: int) -> dict:
+    counts = torch.bincount(predicted, minlength=num_classes)
+    entropy = torch.special.entr(counts / counts.sum()).sum().item()
+    per_bin = ceil(num_classes / MOST_CLASS_BINS)
+    return {
+        "class_balance": entropy / log(num_classes),
+        "classes_seen": int((counts > 0).sum()),
+        "classes_per_bin": per_bin,
+        "class_counts": tuple(int(part.sum()) for part in counts.split(per_bin)),
+    }
+
+
+def _histogram(values: Tensor, bins: int, least: float, most: float) -> tuple[int, ...]:
+    """Counts in equal bins; the outer ones also take what lies beyond."""
+    counts = torch.histc(values.float().clamp(least, most), bins, least, most)
+    return tuple(int(count) for count in counts)
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.float().mean().item() if len(values) else None
+
+
+def _plain(value: float | Sequence[float] | None) -> float | list | None:
+    if isinstance(value, Sequence):
+        return [_plain(element) for element in value]
+    return value if value is not None and isfinite(value) else None
+
+
+def _restored(value: float | Sequence | None, kind: object) -> float | tuple | None:
+    if isinstance(value, Sequence):
+        return tuple(nan if element is None else element for element in value)
+    return nan if value is None and kind is float else value

@@ -1,0 +1,1 @@
+"""Any network becomes a graph of ATen operators that is compared with it."""

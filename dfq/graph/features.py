@@ -1,0 +1,90 @@
+"""Features of a traced network beside its logits: what relational and feature-matching losses read."""
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, fx
+
+from dfq.graph.operators import Kind, is_quantizer, is_tensor, kind_of
+from dfq.quantizers.quantized_layers import MATRIX_LAYERS
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one forward pass gives.
+
+    Attributes:
+        logits: (N, classes).
+        stages: the last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
+        penultimate: what the classifier reads, flattened, (N, D).
+    """
+
+    logits: Tensor
+    stages: tuple[Tensor, ...]
+    penultimate: Tensor
+
+    def pooled_stages(self) -> list[Tensor]:
+        """Each stage averaged over its pixels, (N, C), float32."""
+        return [stage.float().mean((2, 3)) for stage in self.stages]
+
+    def stages_alike(self, other: "Features") -> list[tuple[Tensor, Tensor]]:
+        """(own, other's) feature maps of one shape, finest first.
+
+        All of them for a teacher and its quantized copy; between two architectures those that happen to have one
+        width at one resolution, which may be none.
+        """
+        others = {stage.shape[1:]: stage for stage in other.stages}  # a resolution occurs once
+        return [(stage, others[stage.shape[1:]]) for stage in self.stages if stage.shape[1:] in others]
+
+
+class FeatureExtractor:
+    """Reads `Features` from a graph of layers (`Teacher.model`, or a student of `dfq.student.convert.make_student`).
+
+    It shares the network's modules: as the student learns, so do its features. Corresponding tensors of a teacher's
+    trace and of its student have the same place in `stages`; the student's come from behind their quantizer.
+    """
+
+    def __init__(self, network: fx.GraphModule):
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        logits = graph.graph_copy(network.graph, copies)
+        stages, penultimate = _stage_ends(network), _classifier_input(network)
+        graph.output((logits, tuple(copies[_quantized(node, network)] for node in stages), copies[penultimate]))
+        self._network = fx.GraphModule(network, graph)
+
+    def __call__(self, images: Tensor) -> Features:
+        logits, stages, penultimate = self._network(images)
+        return Features(logits, stages, penultimate.flatten(1))
+
+
+_extractors: WeakKeyDictionary[fx.GraphModule, FeatureExtractor] = WeakKeyDictionary()
+
+
+def features_of(network: fx.GraphModule) -> FeatureExtractor:
+    """The network's extractor, made once."""
+    if network not in _extractors:
+        _extractors[network] = FeatureExtractor(network)
+    return _extractors[network]
+
+
+def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
+    """The last tensor of each resolution above one pixel; quantizers and moved copies do not count."""
+    ends: dict[tuple[int, int], fx.Node] = {}
+    for node in network.graph.nodes:
+        if node.op == "placeholder" or not is_tensor(node) or is_quantizer(node):
+            continue
+        shape = getattr(node.meta["tensor_meta"], "shape", ())
+        if len(shape) == 4 and min(shape[2:]) > 1 and kind_of(node, network) is not Kind.PASS:
+            ends[tuple(shape[2:])] = node
+    return list(ends.values())
+
+
+def _classifier_input(network: fx.GraphModule) -> fx.Node:
+    calls = [node for node in network.graph.nodes if node.op == "call_module"]
+    source = [call for call in calls if isinstance(network.get_submodule(str(call.target)), MATRIX_LAYERS)][-1].args[0]
+    assert isinstance(source, fx.Node)
+    return source
+
+
+def _quantized(node: fx.Node, network: fx.GraphModule) -> fx.Node:
+    return next((user for user in node.users if is_quantizer(user)), node)

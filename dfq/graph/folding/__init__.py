@@ -1,0 +1,1 @@
+"""The canonical form of a captured network: BatchNorm and affine maps are folded, branches are merged."""

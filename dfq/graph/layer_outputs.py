@@ -1,0 +1,62 @@
+"""Runs a traced network node by node and shows what its matrix layers compute."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from dfq.quantizers.quantized_layers import MATRIX_LAYERS
+
+
+def matrix_calls(network: fx.GraphModule) -> dict[str, fx.Node]:
+    """Layer name → its node, of the convolutions and linear layers that are called exactly once.
+
+    A layer that is called twice computes two tensors: it has no statistics of its own.
+    """
+    targets = [node.target for node in network.graph.nodes if node.op == "call_module"]
+    return {
+        str(node.target): node
+        for node in network.graph.nodes
+        if node.op == "call_module" and targets.count(node.target) == 1 and is_matrix_layer(node, network)
+    }
+
+
+def is_matrix_layer(node: fx.Node, network: fx.GraphModule) -> bool:
+    return node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), MATRIX_LAYERS)
+
+
+def channel_dimension(layer: nn.Module) -> int:
+    """Of a layer's output: (N, C, H, W) of a convolution, (N, …, C) of a linear layer."""
+    return 1 if isinstance(layer, nn.Conv2d) else -1
+
+
+def along_channels(values: Tensor, output: Tensor, layer: nn.Module) -> Tensor:
+    """`values` (C,), shaped so that they broadcast over the layer's output."""
+    shape = [1] * output.dim()
+    shape[channel_dimension(layer)] = -1
+    return values.view(shape)
+
+
+def channel_moments(output: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation) of each channel of a layer's output, float32 (C,)."""
+    deviation, mean = torch.std_mean(output.float(), _other_dimensions(output, layer), correction=0)
+    return mean, deviation
+
+
+def _other_dimensions(output: Tensor, layer: nn.Module) -> list[int]:
+    channel = channel_dimension(layer) % output.dim()
+    return [dimension for dimension in range(output.dim()) if dimension != channel]
+
+
+class LayerVisitor(fx.Interpreter):
+    """Runs a network; `visit(layer name, output)` of each layer of `matrix_calls` says with what the run goes on."""
+
+    def __init__(self, network: fx.GraphModule, visit: Callable[[str, Tensor], Tensor]):
+        super().__init__(network)
+        self.names = {node: name for name, node in matrix_calls(network).items()}
+        self.visit = visit
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        return self.visit(self.names[n], result) if n in self.names else result

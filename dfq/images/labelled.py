@@ -1,0 +1,188 @@
+"""Labelled images, read from disk to report on: nothing here is ever trained, calibrated or chosen on."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dfq.errors import DfqError
+from dfq.images.input_spec import InputSpec
+
+FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
+LARGE_SIDE, CROP = 64, 0.875  # photographs are resized a little larger than the network's input, then cropped
+MOST_BYTES = 8 * 2**30
+WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
+DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Real images and their classes.
+
+    Attributes:
+        images: uint8 (N, H, W, C), of the network's input size.
+        labels: int64 (N,), in [0, num_classes).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_labelled(path: str | Path, input_spec: InputSpec, num_classes: int) -> Labelled:
+    """Reads an `.npz` or a folder of classes.
+
+    An `.npz` holds `images`, uint8 (N, H, W, C) of exactly the input size ((N, H, W) where C = 1), and `labels`,
+    whole numbers (N,). A folder has one sub-folder per class; in sorted order (for ImageNet: of the WordNet ids) they
+    are the classes 0, 1, …; its images are resized and cropped at the centre. A network with a single logit tells two
+    classes apart.
+
+    Raises:
+        DfqError: whatever is missing, damaged or does not fit the network.
+    """
+    path, num_classes = Path(path), max(num_classes, 2)
+    if path.is_dir():
+        return _read_folder(path, input_spec, num_classes)
+    if not path.exists():
+        raise DfqError(f"no file or folder '{path}'", FORMATS, "check the path given to --data")
+    if path.stat().st_size == 0:
+        raise DfqError(f"'{path}' is empty (0 bytes)", FORMATS, "copy or write the file again")
+    return _read_npz(path, input_spec, num_classes)
+
+
+def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
+    arrays = _arrays(path)
+    images = _checked_images(arrays["images"], path, input_spec)
+    labels = _checked_labels(arrays["labels"], path, len(images), num_classes)
+    return Labelled(images, labels)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """'images' and 'labels' of the file. Pickled arrays are never opened: they run code."""
+    if not zipfile.is_zipfile(path):
+        raise _unreadable(path, "which is not a whole .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys = list(file.files)
+            if "images" in keys and "labels" in keys:
+                return {key: file[key] for key in ("images", "labels")}
+    except DAMAGED as error:
+        what = "which holds pickled Python objects" if "allow_pickle" in str(error) else "which is damaged"
+        raise _unreadable(path, what) from error
+    raise DfqError(
+        f"'{path}' with the arrays {', '.join(keys[:8]) or '(none)'}",
+        "arrays named 'images' and 'labels'",
+        WRITE_NPZ,
+    )
+
+
+def _unreadable(path: Path, what: str) -> DfqError:
+    return DfqError(f"'{path}', {what}", FORMATS, WRITE_NPZ)
+
+
+def _checked_images(images: np.ndarray, path: Path, input_spec: InputSpec) -> np.ndarray:
+    channels, height, width = input_spec.size
+    if images.dtype != np.uint8:
+        raise DfqError(
+            f"images of type {images.dtype} in '{path}'",
+            "uint8 pixels from 0 to 255",
+            "store raw pixels, before any normalisation; (pixels * 255).round().astype('uint8') for pixels in [0, 1]",
+        )
+    if images.ndim == 3 and channels == 1:
+        images = images[..., None]
+    if len(images) == 0:
+        raise DfqError(f"no image in '{path}'", "at least one", "check how the file was written")
+    if images.shape[1:] != (height, width, channels):
+        is_channels_first = images.shape[1:] == (channels, height, width)
+        raise DfqError(
+            f"images of shape {images.shape} in '{path}'",
+            f"(N, {height}, {width}, {channels}), the network's input size",
+            "images.transpose(0, 2, 3, 1)"
+            if is_channels_first
+            else "resize the images, or give the network's own size with --input-size",
+        )
+    return images
+
+
+def _checked_labels(labels: np.ndarray, path: Path, count: int, num_classes: int) -> np.ndarray:
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise DfqError(
+            f"labels of type {labels.dtype} and shape {labels.shape} in '{path}'",
+            f"whole numbers of shape ({count},)",
+            "store class numbers: labels.astype('int64'), or one_hot.argmax(1)",
+        )
+    if len(labels) != count:
+        raise DfqError(
+            f"{count} images and {len(labels)} labels in '{path}'",
+            "as many labels as images",
+            "check how the file was written",
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise DfqError(
+            f"labels from {labels.min()} to {labels.max()} in '{path}'",
+            f"classes from 0 to {num_classes - 1}, as the network has {num_classes}",
+            "number the classes from 0 in the order that the network was trained with",
+        )
+    return labels.astype(np.int64)
+
+
+def _read_folder(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
+    classes = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if len(classes) != num_classes:
+        raise DfqError(
+            f"{len(classes)} sub-folders in '{path}'",
+            f"{num_classes}, one per class of the network: their sorted names give the class numbers",
+            "add empty sub-folders for classes without images, or use an .npz with 'images' and 'labels'",
+        )
+    files = [(file, label) for label, folder in enumerate(classes) for file in _image_files(folder)]
+    if not files:
+        raise DfqError(f"no image in '{path}'", f"images in the sub-folders ({', '.join(sorted(SUFFIXES))})")
+    channels, height, width = input_spec.size
+    _check_memory(path, len(files) * channels * height * width)
+    images = np.stack([_read_image(file, input_spec) for file, _ in files])
+    return Labelled(images, np.array([label for _, label in files], np.int64))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def _check_memory(path: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DfqError(
+            f"images of {size / 2**30:.0f} GiB in '{path}'",
+            f"at most {MOST_BYTES / 2**30:.0f} GiB, since all are held in memory",
+            "a part of them is enough for a report: copy a few thousand",
+        )
+
+
+def _read_image(file: Path, input_spec: InputSpec) -> np.ndarray:
+    """(H, W, C) uint8: resized so that the crop at the centre holds most of the picture."""
+    channels, height, width = input_spec.size
+    if channels not in (1, 3):
+        raise DfqError(
+            f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'"
+        )
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB" if channels == 3 else "L")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DfqError(f"'{file}' is not a whole image: {error}", "image files", "remove or replace it") from error
+    if image.size != (width, height):
+        image = _fit(image, height, width)
+    return np.asarray(image).reshape(height, width, channels)
+
+
+def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
+    crop = CROP if min(height, width) >= LARGE_SIDE else 1.0
+    factor = max(height / image.height, width / image.width) / crop
+    size = (max(round(image.width * factor), width), max(round(image.height * factor), height))
+    resized = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return resized.crop((left, top, left + width, top + height))

@@ -1,0 +1,1 @@
+"""What one can ask for: a folder for each verb."""

@@ -1,0 +1,113 @@
+"""The folder of a comparison: `compare.json`, `.md`, `.png`, `diversity.png`, and a run folder per cell, made once."""
+
+from pathlib import Path
+
+from dfq.errors import DfqError
+from dfq.evaluation.diversity import Diversity
+from dfq.images.labelled import Labelled
+from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.plots import comparison_chart
+from dfq.jobs.compare.table import markdown
+from dfq.quantizers.targets import DEFAULT_TARGET
+from dfq.results.diversity_plot import diversity_plot
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json, write_json
+from dfq.system.atomic_files import replacing
+from dfq.system.content_hash import digest, digest_of
+from dfq.system.output_paths import check_writable
+from dfq.teacher import Teacher
+
+
+class ComparisonFolder:
+    """Names of its files, and the way in and out of each.
+
+    Attributes:
+        path: the folder.
+        content, table, chart: `compare.json`, `compare.md`, `compare.png`.
+        diversity: `diversity.png`, the images of all methods in the first column of the axis, first seed.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.content, self.table, self.chart = (self.path / f"compare.{kind}" for kind in ("json", "md", "png"))
+        self.diversity = self.path / "diversity.png"
+
+    def run(self, cell: Cell) -> RunFolder:
+        return RunFolder(self.path / "cells" / cell.name)
+
+    def report(self, cell: Cell) -> dict | None:
+        """The content of a finished cell's `report.json`, which a run writes last; None: not finished."""
+        path = self.run(cell).report
+        return read_json(path) if path.exists() else None
+
+    def check(self) -> None:
+        """Raises `DfqError` if results cannot go there, or something other than a comparison lies there."""
+        if self.path.exists() and not self.path.is_dir():
+            raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
+        check_writable(self.path)
+        if self.path.is_dir() and any(self.path.iterdir()) and not self.content.exists():
+            raise DfqError(
+                f"'{self.path}' is not empty and holds no comparison",
+                "a new or an empty folder, or one that `dfq compare` wrote",
+                "choose another with --out",
+            )
+
+    def check_same(self, conditions: dict) -> None:
+        """Raises `DfqError` if the cells that lie there were made under other conditions (`make_conditions`)."""
+        if not self.content.exists():
+            return
+        before = read_json(self.content).get("conditions", {})
+        differences = _differences(before, conditions)
+        if differences:
+            raise DfqError(
+                f"'{self.path}' holds a comparison with {', '.join(differences)}",
+                "one teacher, one set of settings and one --data for all cells of a folder",
+                "repeat the first command to go on with it, or choose another folder with --out",
+            )
+
+    def write(self, content: dict) -> None:
+        """Replaces the files; each is whole at any time. Without a cell to show there is no `diversity.png`."""
+        write_json(self.content, content)
+        with replacing(self.table) as temporary:
+            temporary.write_text(markdown(content))
+        comparison_chart(content, self.chart)
+        if measured := self._diversities(content):
+            diversity_plot(measured, self.diversity)
+
+    def _diversities(self, content: dict) -> dict[str, Diversity]:
+        """Method → its images, of the finished cells in the first column of the axis and of the first seed."""
+        place = content["axis"][0], content["seeds"][0]
+        rows = [r for r in content["cells"] if (r["column"], r["seed"]) == place and r["state"] == "finished"]
+        reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
+        return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
+
+
+def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> dict:
+    """What must be the same for all cells of a folder; networks and images as SHA-256."""
+    data = None if labelled is None else digest({"images": labelled.images, "labels": labelled.labels})
+    return {
+        "job": plan.job.name,
+        "teacher": digest_of(teacher.model),
+        "input_spec": teacher.input_spec.to_dict(),
+        "data": data,
+        "settings": plan.shared(),
+    }
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    """In words: "another teacher", "steps 600 (now 2)"."""
+    names = {
+        "job": "another --job",
+        "teacher": "another teacher",
+        "input_spec": "another input size, mean or std",
+        "data": "other --data",
+    }
+    before = {"job": "quantize"} | before  # older folders name neither job nor target
+    found = [text for key, text in names.items() if before.get(key) != now[key]]
+    if before["job"] != now["job"]:
+        return found
+    old, new = before.get("settings", {}), now["settings"]
+    old = ({"target": DEFAULT_TARGET} if "target" in new else {}) | old
+    return found + [
+        f"{name} {old.get(name)} (now {new.get(name)})" for name in new | old if old.get(name) != new.get(name)
+    ]

@@ -1,0 +1,106 @@
+"""What is compared: every method × variant × seed, with all other settings the same."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from dfq.errors import DfqError
+from dfq.jobs.compare.compared_jobs import JOBS, Job
+from dfq.jobs.distill import DistillSettings
+from dfq.jobs.quantize.settings import Settings
+
+VARIED = ("method", "bits", "seed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison.
+
+    Attributes:
+        job: what is done.
+        settings: those that `dfq quantize` or `dfq distill` would take.
+        variant: bits, or the architecture of the student.
+    """
+
+    job: Job
+    settings: Settings | DistillSettings
+    variant: int | str
+
+    @property
+    def method(self) -> str:
+        return self.settings.to_dict()["method"]
+
+    @property
+    def column(self) -> str:
+        """ "W4A4", "dfq/resnet20"."""
+        return self.job.column(self.settings, self.variant)
+
+    @property
+    def name(self) -> str:
+        """ "zeroq-w4a4-seed0", "rgal-dfq-resnet20-seed0", its sub-folder."""
+        column = self.column.lower().replace("/", "-").replace(".py:", "-")
+        return f"{self.method}-{column}-seed{self.settings.seed}"
+
+    @property
+    def title(self) -> str:
+        """ "zeroq W4A4 seed 0"."""
+        return f"{self.method} {self.column} seed {self.settings.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A comparison, checked as a whole.
+
+    Attributes:
+        methods: rows of `METHODS`.
+        variants: of the job: bits, or architectures of students (`dfq.jobs.compare.compared_jobs`).
+        seeds: how many; they are 0, 1, …
+        job: a row of `JOBS`.
+        settings: of every cell, of the job's class; method, bits and seed are not used. The budget is that of one cell.
+
+    Raises:
+        DfqError: an empty list, a repetition, or a value that the settings refuse.
+    """
+
+    methods: tuple[str, ...]
+    variants: tuple[int, ...] | tuple[str, ...]
+    seeds: int = 3
+    job: Job = JOBS["quantize"]
+    settings: Settings | DistillSettings = field(default_factory=Settings)
+
+    def __post_init__(self):
+        if not self.methods or not self.variants:
+            raise DfqError(
+                "nothing to compare",
+                f"at least one method and one {self.job.labels.column}",
+                f"for example --methods zeroq-kd,rgal {self.job.example}",
+            )
+        if self.seeds < 1:
+            raise DfqError(f"{self.seeds} seeds", "at least 1", "--seeds 3")
+        names = Counter(cell.name for cell in self.cells)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise DfqError(f"the run {twice[0]} twice", "every run once", "leave repetitions out")
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that a comparison that is stopped early has something of everything."""
+        return [
+            Cell(self.job, replace(self.job.settle(self.settings, variant), method=method, seed=seed), variant)
+            for seed in range(self.seeds)
+            for variant in self.variants
+            for method in self.methods
+        ]
+
+    def columns(self, variants: list | None = None) -> list[str]:
+        """One per variant: "W4A4"."""
+        return [
+            self.job.column(self.job.settle(self.settings, variant), variant) for variant in variants or self.variants
+        ]
+
+    def axis(self) -> list[str]:
+        """The columns along the horizontal axis of a chart; the images of the first one are shown."""
+        return self.columns(self.job.in_order(list(self.variants)))
+
+    def shared(self) -> dict:
+        """The settings that all cells have in common."""
+        return {name: value for name, value in self.settings.to_dict().items() if name not in VARIED}

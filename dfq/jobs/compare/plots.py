@@ -1,0 +1,89 @@
+"""The picture of a comparison: the measured figure against the variant, and against the time that it took."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from dfq.jobs.compare.table import words_of
+from dfq.results.plots import BLUE, DPI, INK, ORANGE, dress, save
+
+COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
+MARKERS = ("o", "s", "^")  # methods beyond the colours repeat them with another marker
+DODGE = 0.07  # columns between two methods
+LOGARITHMIC_FROM = 3.0  # largest ÷ smallest time
+LABELS = {
+    "accuracy": "top-1 accuracy, %",
+    "common_agreement": "top-1 agreement with the teacher, %\n(held-out synthetic images, the same for all)",
+    "agreement": "top-1 agreement with the teacher, %\n(each cell's own synthetic images)",
+}
+
+
+def comparison_chart(content: dict, path: str | Path) -> None:
+    """Writes two panels as one PNG from the content of `compare.json`; error bars are deviations over the seeds.
+
+    Raises:
+        DfqError: the file cannot be written.
+    """
+    figure = Figure(figsize=(9, 4), dpi=DPI, facecolor="white", layout="constrained")
+    by_column, by_seconds = figure.subplots(1, 2, sharey=True)
+    for index, method in enumerate(content["methods"]):
+        rows = [row for row in content["summary"] if row["method"] == method and row["finished"]]
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
+        shift = DODGE * (index - (len(content["methods"]) - 1) / 2)
+        _against_column(by_column, rows, content["axis"], content["measure"], shift, {**style, "label": method})
+        _against_seconds(by_seconds, rows, content["measure"], style)
+    _dress_columns(by_column, content)
+    _dress_seconds(by_seconds, content)
+    teacher = content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
+    if teacher is not None:
+        for axes in (by_column, by_seconds):
+            axes.axhline(100 * teacher, color=INK, linewidth=1, linestyle="--", zorder=1, label="teacher")
+    handles, names = by_column.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8,
+                  labelcolor=INK)  # fmt: skip
+    save(figure, path)
+
+
+def _against_column(axes: Axes, rows: list[dict], order: list[str], measure: str, shift: float, style: dict) -> None:
+    rows = sorted(rows, key=lambda row: order.index(row["column"]))
+    positions = [order.index(row["column"]) + shift for row in rows]
+    means, deviations = _percent(rows, measure)
+    axes.errorbar(positions, means, yerr=deviations, linewidth=1.4, markersize=5, capsize=3, elinewidth=1, **style)
+
+
+def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) -> None:
+    means, deviations = _percent(rows, measure)
+    times = [row["seconds"]["mean"] for row in rows]
+    spreads = [row["seconds"]["std"] or 0.0 for row in rows]
+    axes.errorbar(times, means, xerr=spreads, yerr=deviations, linestyle="", markersize=5, capsize=3, elinewidth=1,
+                  **style)  # fmt: skip
+    for row, time, value in zip(rows, times, means, strict=True):
+        axes.annotate(
+            row["column"], (time, value), (6, 5), textcoords="offset points", fontsize=7, color=style["color"]
+        )
+
+
+def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
+    """(means, standard deviations), 0 where there is one seed."""
+    return [100 * row[measure]["mean"] for row in rows], [100 * (row[measure]["std"] or 0.0) for row in rows]
+
+
+def _dress_columns(axes: Axes, content: dict) -> None:
+    names, words = content["axis"], words_of(content)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    dress(axes, f"by {words.column}", words.axis, LABELS[content["measure"]])
+
+
+def _dress_seconds(axes: Axes, content: dict) -> None:
+    times = [row["seconds"]["mean"] for row in content["summary"] if row["seconds"]["mean"]]
+    if times and max(times) > LOGARITHMIC_FROM * min(times):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.15)
+    dress(axes, "by time", "seconds per run", "")
+    axes.tick_params(labelleft=True)

@@ -1,0 +1,177 @@
+"""`dfq compare`: the same teacher, settings and budget for every method, variant and seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from dfq.errors import DfqError
+from dfq.images.labelled import Labelled, read_labelled
+from dfq.jobs.compare.common_images import common_agreements, common_held_out
+from dfq.jobs.compare.compared_jobs import find_job
+from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
+from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
+from dfq.jobs.compare.table import failed_cells
+from dfq.system.progress import Progress, Silent
+from dfq.teacher import Teacher
+from dfq.teacher.load import load_teacher
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison gives back: its folder, and the content of `compare.json`."""
+
+    folder: Path
+    content: dict
+
+    @property
+    def failed(self) -> list[dict]:
+        """The rows of the cells that ended in an error."""
+        return failed_cells(self.content)
+
+
+def compare(
+    model: str | Path | nn.Module,
+    *,
+    out: str | Path,
+    methods: Sequence[str],
+    job: str = "quantize",
+    bits: Sequence[int] = (4,),
+    students: Sequence[str] = (),
+    seeds: int = 3,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    device: str = "cpu",
+    weights: str | None = None,
+    allow_pickle: bool = False,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings,
+) -> Comparison:
+    """Compares methods on one network: what the command `dfq compare` does.
+
+    Args:
+        model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
+        out: the folder to write, or to go on with.
+        job: "quantize", to each of `bits`, or "distill", into each of `students`.
+        methods, seeds: as in `Plan`.
+        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        settings: fields of `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`,
+            `budget`, …
+
+    Raises:
+        DfqError: anything that does not fit, before the first cell runs. A cell that fails later is in `.failed`.
+    """
+    chosen = find_job(job)
+    variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
+    plan = Plan(
+        methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=chosen.settings_class(**settings)
+    )  # fmt: skip
+    ComparisonFolder(out).check()
+    teacher, name, assumed = load_teacher(
+        model,
+        arch=arch,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        weights=weights,
+        device=device,
+        allow_pickle=allow_pickle,
+    )
+    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
+    return compare_methods(teacher, out, plan, arch=name, assumed=assumed, labelled=labelled, progress=progress)
+
+
+def compare_methods(
+    teacher: Teacher,
+    out: str | Path,
+    plan: Plan,
+    *,
+    arch: str | None = None,
+    assumed: tuple[str, ...] = (),
+    labelled: Labelled | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Runs every cell of `plan` that the folder `out` does not hold yet, and writes the folder's files.
+
+    A finished cell is never run again. One that was killed starts afresh, so that its seconds and its budget are those
+    of a whole run. One that failed is tried again. Methods, variants and seeds may be added to a folder later; whatever
+    else changes needs another folder.
+
+    Args:
+        arch, assumed, labelled: as in `dfq.jobs.quantize.run.quantize_model`.
+
+    Raises:
+        DfqError: the folder holds something else, or a network that the job cannot take.
+    """
+    progress, folder = progress or Silent(), ComparisonFolder(out)
+    conditions = make_conditions(teacher, plan, labelled)
+    header = {"arch": arch, "conditions": conditions}
+    folder.check()
+    folder.check_same(conditions)
+    for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # of each variant
+        plan.job.check(teacher, cell.settings, cell.variant)
+    rows = {cell.name: _row_so_far(folder, cell) for cell in plan.cells}
+    folder.write(make_content(header, plan, rows))
+
+    with progress.task("Comparing", len(plan.cells)) as task:
+        for cell in plan.cells:
+            if rows[cell.name]["state"] != "finished":
+                task.name(cell.title)
+                rows[cell.name] = _run(teacher, folder, cell, arch, assumed, labelled, progress)
+                folder.write(make_content(header, plan, rows))
+            task.advance()
+
+    common_images = _measure_common(teacher, folder, plan, rows, progress)
+    content = make_content(header, plan, rows, common_images)
+    folder.write(content)
+    return Comparison(folder.path, content)
+
+
+def _row_so_far(folder: ComparisonFolder, cell: Cell) -> dict:
+    report = folder.report(cell)
+    return waiting_row(cell) if report is None else finished_row(cell, report)
+
+
+def _run(
+    teacher: Teacher,
+    folder: ComparisonFolder,
+    cell: Cell,
+    arch: str | None,
+    assumed: tuple[str, ...],
+    labelled: Labelled | None,
+    progress: Progress,
+) -> dict:
+    """The row of a cell that was run just now."""
+    try:
+        report = cell.job.run(
+            teacher, folder.run(cell).path, cell.settings, cell.variant, arch=arch, assumed=assumed,
+            labelled=labelled, overwrite=True, progress=progress,
+        )  # fmt: skip
+    except DfqError as error:
+        progress.note(f"{cell.title} failed: {error.found}")
+        return failed_row(cell, error)
+    return finished_row(cell, report)
+
+
+def _measure_common(
+    teacher: Teacher, folder: ComparisonFolder, plan: Plan, rows: dict[str, dict], progress: Progress
+) -> int | None:
+    """Fills in `common_agreement` of the finished rows; returns the number of images, None where there are none."""
+    finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]
+    runs: dict[str, list] = {}
+    for cell in finished:
+        runs.setdefault(cell.method, []).append(folder.run(cell))
+    pixels = common_held_out(runs)
+    if pixels is None:
+        return None
+    with progress.task("Common images", len(finished)) as task:
+        students = (cell.job.student(teacher, folder.run(cell), cell.variant) for cell in finished)
+        agreements = common_agreements(teacher, students, pixels, task)
+    for cell, agreement in zip(finished, agreements, strict=True):
+        rows[cell.name]["common_agreement"] = agreement
+    return len(pixels)

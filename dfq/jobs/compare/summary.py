@@ -1,0 +1,113 @@
+"""The content of `compare.json`: one row per cell, and mean and standard deviation over the seeds."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from dfq.errors import DfqError
+from dfq.jobs.compare.plan import Cell, Plan
+
+FORMAT = 2
+VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.evaluation.diversity.Diversity`
+MEASURED = ("accuracy", "predicted_drop", "agreement", "common_agreement", "seconds", *VARIETY)
+COPIED = ("settings", "versions", "hardware", "warnings")
+
+
+def waiting_row(cell: Cell) -> dict:
+    """A cell that has not run."""
+    return {
+        "method": cell.method,
+        "variant": cell.variant,
+        "column": cell.column,
+        "seed": cell.settings.seed,
+        "folder": f"cells/{cell.name}",
+        "state": "waiting",
+        **dict.fromkeys(MEASURED),
+        "choice": None,
+        "error": None,
+    }
+
+
+def finished_row(cell: Cell, report: dict) -> dict:
+    """The figures of a cell's `report.json`.
+
+    accuracy: top-1 of the ONNX file on `--data`, a fraction, or None; teacher_accuracy: the teacher's.
+    predicted_drop: share of the teacher's accuracy lost, told from synthetic images alone
+        (`dfq.evaluation.drop_estimate`); None where the report has none: images unlike the training data, or a
+        distillation.
+    choice: what `auto` chose and why, in one line; None for other methods.
+    agreement: top-1 of student and teacher on the cell's own held-out synthetic images, a fraction.
+    common_agreement: the same on images that all cells share; None until all have run.
+    same_class_distance, entropy, class_balance: how varied the cell's images are, as in
+        `dfq.evaluation.diversity.Diversity`.
+    """
+    return {
+        **waiting_row(cell),
+        "state": "finished",
+        "accuracy": report["accuracy"]["onnx"],
+        "teacher_accuracy": report["accuracy"]["teacher"],
+        "predicted_drop": report.get("evidence", {}).get("predicted_drop"),
+        "choice": report.get("choice"),
+        "agreement": report["agreement"]["student_teacher"]["synthetic"],
+        "seconds": report["seconds"]["total"],
+        **{name: report["diversity"][name] for name in VARIETY},
+        **{name: report[name] for name in COPIED},
+    }
+
+
+def failed_row(cell: Cell, error: DfqError) -> dict:
+    parts = {"found": error.found, "needed": error.needed, "way_out": error.way_out}
+    return {**waiting_row(cell), "state": "failed", "error": parts}
+
+
+def make_content(header: dict, plan: Plan, rows: Mapping[str, dict], common_images: int | None = None) -> dict:
+    """Everything that table, chart and Markdown are drawn from.
+
+    Args:
+        header: facts that stand as they are: arch, conditions, …
+        rows: cell name → row.
+        common_images: how many images `common_agreement` was measured on; None: not measured.
+    """
+    cells = [rows[cell.name] for cell in plan.cells]
+    teacher = [row["teacher_accuracy"] for row in cells if row["state"] == "finished"]
+    return {
+        "format": FORMAT,
+        **header,
+        "methods": list(plan.methods),
+        "variants": list(plan.variants),
+        "columns": plan.columns(),
+        "axis": plan.axis(),
+        "seeds": list(range(plan.seeds)),
+        "measure": _measure(header["conditions"]["data"] is not None, common_images),
+        "common_images": common_images,
+        "teacher": {"accuracy": teacher[0] if teacher else None},
+        "summary": _summary(plan, cells),
+        "cells": cells,
+    }
+
+
+def _measure(is_labelled: bool, common_images: int | None) -> str:
+    """Which figure table and chart show."""
+    if is_labelled:
+        return "accuracy"
+    return "agreement" if common_images is None else "common_agreement"
+
+
+def _summary(plan: Plan, cells: Sequence[dict]) -> list[dict]:
+    """One row per method and column."""
+    rows = []
+    for method in plan.methods:
+        for column in plan.columns():
+            group = [row for row in cells if (row["method"], row["column"]) == (method, column)]
+            states = {state: sum(row["state"] == state for row in group) for state in ("finished", "failed", "waiting")}
+            figures = {name: mean_and_deviation([row[name] for row in group]) for name in MEASURED}
+            rows.append({"method": method, "column": column, **states, **figures})
+    return rows
+
+
+def mean_and_deviation(values: Sequence[float | None]) -> dict[str, float | None]:
+    """{mean, std} of the values that were measured; std with n − 1, None for fewer than two."""
+    measured = [value for value in values if value is not None]
+    return {
+        "mean": mean(measured) if measured else None,
+        "std": stdev(measured) if len(measured) > 1 else None,
+    }

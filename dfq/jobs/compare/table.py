@@ -1,0 +1,160 @@
+"""The texts of a comparison: what was measured, a cell's figures, and the tables for a paper."""
+
+from dfq.jobs.compare.compared_jobs import ComparisonLabels, find_job
+
+NOTHING = "–"
+VARIETY_COLUMNS = {
+    "same_class_distance": "same-class distance",
+    "entropy": "entropy, nats",
+    "class_balance": "class balance",
+}
+MEASURES = {
+    "accuracy": "top-1 accuracy of the ONNX file on labelled images, in %",
+    "common_agreement": "top-1 agreement with the teacher on held-out synthetic images, in %",
+    "agreement": "top-1 agreement with the teacher on each cell's own held-out synthetic images, in %",
+}
+CAVEATS = {
+    "accuracy": "",
+    "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of the methods that "
+    "make enough, none trained on. They bound nothing on real images; --data measures accuracy.",
+    "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
+    "every cell has run; --data measures accuracy.",
+}
+
+
+def words_of(content: dict) -> ComparisonLabels:
+    return find_job(content["conditions"]["job"]).labels
+
+
+def caveat(content: dict) -> str:
+    """What the figures do not say; empty for accuracies."""
+    return CAVEATS[content["measure"]].format(images=content["common_images"])
+
+
+def explained(content: dict) -> str:
+    """How to read a cell of the table."""
+    seeds = len(content["seeds"])
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    below = "; in brackets the difference from the teacher in points" if content["measure"] == "accuracy" else ""
+    predicted = any(row["predicted_drop"]["mean"] is not None for row in content["summary"])
+    of_what = "that difference" if _reference(content) is not None else "the change of accuracy, in % of the teacher's,"
+    told = f"; predicted: {of_what} as synthetic images alone tell it" if predicted else ""
+    return f"{spread}{below}{told}; seconds are means."
+
+
+def teacher_value(content: dict) -> str:
+    accuracy = content["teacher"]["accuracy"]
+    return NOTHING if accuracy is None else f"{100 * accuracy:.2f}"
+
+
+def value(row: dict, measure: str) -> str:
+    """ "91.02 ± 1.08" of a summary row; "failed" or an en dash where nothing was measured."""
+    mean, deviation = row[measure]["mean"], row[measure]["std"]
+    if mean is None:
+        return "failed" if row["failed"] else NOTHING
+    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
+
+
+def difference(row: dict, content: dict) -> str:
+    """ "(-0.52)", points from the teacher; empty where it is unknown or not an accuracy."""
+    mean, reference = row["accuracy"]["mean"], _reference(content)
+    return "" if mean is None or reference is None else f"({100 * (mean - reference):+.2f})"
+
+
+def prediction(row: dict, content: dict) -> str:
+    """ "predicted -0.40", points from the teacher, or "-0.40 %" of its unknown accuracy; empty where nothing is."""
+    mean, reference = row["predicted_drop"]["mean"], _reference(content)
+    if mean is None:
+        return ""
+    return f"predicted {-100 * mean:+.2f} %" if reference is None else f"predicted {-100 * mean * reference:+.2f}"
+
+
+def _reference(content: dict) -> float | None:
+    """The teacher's accuracy, where accuracies are compared."""
+    return content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
+
+
+def seconds(row: dict) -> str:
+    mean = row["seconds"]["mean"]
+    if mean is None:
+        return ""
+    return f"{mean:.1f} s" if mean < 10 else f"{mean:.0f} s"
+
+
+def missing(row: dict) -> str:
+    """ "1 failed", "2 to run"; empty where the cell is complete, or nothing of it exists."""
+    parts = [f"{row['failed']} failed"] * (row["failed"] > 0) + [f"{row['waiting']} to run"] * (row["waiting"] > 0)
+    return ", ".join(parts) if row["finished"] else ""
+
+
+def variety_title(content: dict) -> str:
+    return f"How varied the synthetic images are in the teacher's eyes, at {content['axis'][0]}"
+
+
+def variety_rows(content: dict) -> list[tuple[str, ...]]:
+    """(method, figures in the order of `VARIETY_COLUMNS`), at the first column of the axis."""
+    rows = [summary_row(content, method, content["axis"][0]) for method in content["methods"]]
+    return [(row["method"], *(_spread(**row[name]) for name in VARIETY_COLUMNS)) for row in rows]
+
+
+def _spread(mean: float | None, std: float | None) -> str:
+    """ "0.61 ± 0.02", "4.2e-05"."""
+    if mean is None:
+        return NOTHING
+    return _number(mean) + (f" ± {_number(std)}" if std is not None else "")
+
+
+def _number(figure: float) -> str:
+    return f"{figure:.2f}" if figure >= 0.1 else f"{figure:.2g}"
+
+
+def summary_row(content: dict, method: str, column: str) -> dict:
+    return next(row for row in content["summary"] if (row["method"], row["column"]) == (method, column))
+
+
+def markdown(content: dict) -> str:
+    """The tables for a paper, with captions that say what was measured and how."""
+    shared = content["conditions"]["settings"]
+    budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
+    captions = [
+        f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
+        f"Network {content['arch'] or 'from Python'}; {words_of(content).conditions(shared)}; {budget}.",
+    ]
+    lines = _head(content["columns"])
+    if content["measure"] == "accuracy":
+        lines.append(_line(["teacher", *(teacher_value(content) for _ in content["columns"])]))
+    for method in content["methods"]:
+        rows = [summary_row(content, method, column) for column in content["columns"]]
+        lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
+    variety = [*_head(list(VARIETY_COLUMNS.values())), *(_line(list(row)) for row in variety_rows(content))]
+    lines += ["", f"{variety_title(content)}.", "", *variety]
+    notes = [f"- {choice}" for choice in choices(content)]
+    notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
+    return "\n".join(["\n".join(captions), "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def choices(content: dict) -> list[str]:
+    """ "W4A4: auto chose reconstruct: …", each once."""
+    return list(dict.fromkeys(f"{row['column']}: {row['choice']}" for row in content["cells"] if row["choice"]))
+
+
+def failed_cells(content: dict) -> list[dict]:
+    return [row for row in content["cells"] if row["state"] == "failed"]
+
+
+def title_of(row: dict) -> str:
+    """ "zeroq W4A4 seed 0" of a cell's row."""
+    return f"{row['method']} {row['column']} seed {row['seed']}"
+
+
+def _markdown_cell(row: dict, content: dict) -> str:
+    figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
+    return ", ".join(part for part in (figures, prediction(row, content), seconds(row), missing(row)) if part)
+
+
+def _head(columns: list[str]) -> list[str]:
+    return [_line(["method", *columns]), _line(["---", *("---:" for _ in columns)])]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

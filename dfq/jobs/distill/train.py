@@ -1,0 +1,87 @@
+"""The first half of a distillation: images, and a student that learns on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from dfq.evaluation.diversity import Diversity, measure_diversity
+from dfq.images.batch import Batch
+from dfq.jobs.distill.folder import DistillFolder
+from dfq.jobs.distill.settings import DistillSettings
+from dfq.jobs.distill.student import FloatStudent
+from dfq.jobs.quantize.fit_student import LEAST_SHARE, RESERVE_SECONDS
+from dfq.jobs.quantize.synthesis import find_images
+from dfq.results import plots
+from dfq.results.diversity_plot import diversity_plot
+from dfq.system.budget import Budget
+from dfq.system.progress import Progress
+from dfq.system.stage_clock import Clock
+from dfq.teacher import Teacher
+from dfq.training.trainer import History, Trainer
+
+SHARE = 0.75  # of the budget, where the student is quantized afterwards
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves beside the student.
+
+    Attributes:
+        held_out: images that the student has not seen.
+        images: how many there are, these included.
+        history: of training.
+        diversity: of all images.
+        notes: on the images, for the report.
+    """
+
+    held_out: Batch
+    images: int
+    history: History
+    diversity: Diversity
+    notes: list[str]
+
+
+def train(
+    teacher: Teacher,
+    student: FloatStudent,
+    settings: DistillSettings,
+    batch: Batch | None,
+    run: DistillFolder,
+    budget: Budget,
+    clock: Clock,
+    progress: Progress,
+    accuracy: Callable[[nn.Module], float] | None = None,
+) -> Trained:
+    """Trains `student` in place as the settings' method says; stores it, the images and the pictures.
+
+    Args:
+        batch: images made before; None: the method makes them.
+        accuracy: as in `dfq.training.trainer.Trainer`.
+    """
+    method, spec = settings.chosen_method, teacher.input_spec
+    share = budget if settings.bits is None else budget.part(SHARE)
+    with clock.stage("synthesis"):
+        images = find_images(teacher, settings.image_settings(spec), batch, run, share, progress)
+    limit = share.keeping(RESERVE_SECONDS, LEAST_SHARE)
+    source = method.source(
+        teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
+        paired=method.paired, budget=limit,
+    )  # fmt: skip
+    trainer = Trainer(
+        teacher, student.graph, settings.distillation.objective, settings.training(spec, inherited=student.inherited),
+        budget=limit, progress=progress, checkpoint=run.training, accuracy=accuracy,
+    )  # fmt: skip
+    with clock.stage("training"):
+        history = trainer.fit(source, images.held_out)
+    clock.move("training", "synthesis", source.seconds)
+    student.model.eval()
+    run.save(student, spec)
+    seen = source.images_at_the_end().joined(images.held_out)
+    if run.images.exists():  # images that were handed in are not ours to store
+        run.save_images(seen, spec)
+    diversity = measure_diversity(teacher, seen)
+    plots.contact_sheet(seen, spec, run.samples)
+    diversity_plot(diversity, run.diversity)
+    plots.learning_curve(history.records, run.curve, history.chosen_step)
+    return Trained(images.held_out, len(seen), history, diversity, images.notes)

@@ -1,0 +1,79 @@
+"""A network with a larger head, and the view of it that still has the old classes alone."""
+
+import copy
+import operator
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from dfq.errors import DfqError
+from dfq.graph.capture.capture import capture
+from dfq.graph.shapes import propagate_shapes
+from dfq.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One network, seen in three ways; all share every layer.
+
+    Attributes:
+        model: logits (N, old + new classes).
+        graph: its graph of layers, from which features are read.
+        old: the graph of its first logits (N, old classes): what stands beside the teacher.
+        head: the classifier.
+        old_classes: how many there were.
+    """
+
+    model: nn.Module
+    graph: fx.GraphModule
+    old: fx.GraphModule
+    head: nn.Linear
+    old_classes: int
+
+
+def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
+    """A copy of the teacher with `new_classes` more logits behind the old ones.
+
+    Old logits stay as they are, up to rounding; new rows of the head start as random as those of a new layer.
+
+    Raises:
+        DfqError: the last layer is no `nn.Linear` of the teacher's classes, or the network cannot be captured.
+    """
+    model = copy.deepcopy(teacher.original).requires_grad_(True)
+    heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    if not heads or heads[-1][1].out_features != teacher.num_classes:
+        raise DfqError(
+            f"a network whose last linear layer does not give its {teacher.num_classes} logits",
+            "a classifier that ends in nn.Linear, which can get more rows",
+            "rewrite the head as nn.Linear and pass the network as --arch path/to/net.py:factory",
+        )
+    name, head = heads[-1]
+    larger = _with_more_rows(head, new_classes, seed)
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, larger)
+    spec = teacher.input_spec
+    graph = capture(model, spec, trains=True)
+    old = _first_logits(graph, teacher.num_classes)
+    propagate_shapes(old, spec.size)
+    return Grown(model, graph, old, larger, teacher.num_classes)
+
+
+def _first_logits(network: fx.GraphModule, count: int) -> fx.GraphModule:
+    """The same layers; the result is the first `count` logits."""
+    graph = fx.Graph()
+    logits = graph.graph_copy(network.graph, {})
+    graph.output(graph.call_function(operator.getitem, (logits, (slice(None), slice(count)))))
+    return fx.GraphModule(network, graph)
+
+
+def _with_more_rows(head: nn.Linear, count: int, seed: int) -> nn.Linear:
+    rows, columns = head.out_features, head.in_features
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        larger = nn.Linear(columns, rows + count, bias=head.bias is not None).to(head.weight.device)
+    with torch.no_grad():
+        larger.weight[:rows] = head.weight
+        if head.bias is not None:
+            larger.bias[:rows] = head.bias
+    return larger

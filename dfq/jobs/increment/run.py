@@ -1,0 +1,171 @@
+"""The job of `dfq increment`: a checkpoint and images of new classes in, a checkpoint of all classes out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfq.checkpoint import save_checkpoint
+from dfq.errors import DfqError
+from dfq.images.labelled import Labelled, read_labelled
+from dfq.jobs.increment.grow_head import grow
+from dfq.jobs.increment.settings import IncrementSettings
+from dfq.jobs.increment.state import LearningState
+from dfq.jobs.increment.train import learn
+from dfq.results import report
+from dfq.results.stored_files import write_json
+from dfq.system.budget import Budget
+from dfq.system.content_hash import digest, digest_of
+from dfq.system.output_paths import check_file
+from dfq.system.progress import Progress, Silent
+from dfq.teacher import Teacher
+from dfq.teacher.load import load_teacher
+
+
+@dataclass(frozen=True)
+class Incremented:
+    """What an increment gives back.
+
+    Attributes:
+        model: evaluation mode, logits (N, old + new classes); the old classes keep their numbers.
+        report: settings, figures, versions.
+    """
+
+    model: nn.Module
+    report: dict
+
+
+def increment(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    device: str = "cpu",
+    weights: str | None = None,
+    allow_pickle: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **settings,
+) -> Incremented:
+    """Teaches a checkpoint new classes from images of these alone: what the command `dfq increment` does.
+
+    Args:
+        data: images of the new classes: a folder with a sub-folder for each (in sorted order they get the numbers after
+            the old classes), or an `.npz` whose 'labels' count the new classes from 0.
+        out: the checkpoint to write; a report of the same name is written beside it, as `.json`, and while it runs,
+            `.part`.
+        resume: go on with a killed run of the same model, images and settings, from its `.part`.
+        settings: the fields of `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
+
+    Raises:
+        DfqError: one error for anything that does not fit; nothing half-written is left.
+    """
+    chosen = IncrementSettings(**settings)
+    file = Path(out)
+    check_file(file, overwrite=overwrite)
+    teacher, name, assumed = load_teacher(
+        model,
+        arch=arch,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        weights=weights,
+        device=device,
+        allow_pickle=allow_pickle,
+    )
+    assert name is not None
+    new_images = read_labelled(data, teacher.input_spec, count_classes(data))
+    part = file.with_suffix(".part")
+    if not resume:
+        part.unlink(missing_ok=True)
+    result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
+    save_checkpoint(file, result.model, name, teacher.input_spec)
+    part.unlink(missing_ok=True)
+    result.report["warnings"] = [*(f"assumed {sentence}" for sentence in assumed), *result.report["warnings"]]
+    write_json(file.with_suffix(".json"), {"arch": name, **result.report})
+    return result
+
+
+def increment_model(
+    teacher: Teacher,
+    new_images: Labelled,
+    settings: IncrementSettings,
+    *,
+    part: Path | None = None,
+    progress: Progress | None = None,
+) -> Incremented:
+    """The teacher's copy that has learned the classes of `new_images`, numbered from 0 there and after its own here.
+
+    Args:
+        part: where a run that is killed leaves what it has, and where a killed one's is taken over; None: nowhere.
+
+    Raises:
+        DfqError: a head that cannot grow, a network that does not trace, or a part of a run under other conditions.
+    """
+    start, budget = time.monotonic(), Budget(settings.budget)
+    new_classes = int(new_images.labels.max()) + 1
+    grown = grow(teacher, new_classes, settings.seed)
+    images = as_input(teacher, new_images)
+    labels = torch.from_numpy(new_images.labels).to(teacher.device) + teacher.num_classes
+    state = LearningState(part, _conditions(teacher, new_images, settings))
+    learned = learn(teacher, grown, images, labels, settings, budget, progress or Silent(), state)
+    model = grown.model.eval().requires_grad_(False)
+    content = {
+        "classes": {"old": teacher.num_classes, "new": new_classes},
+        "images": {"new": len(images), "synthetic": learned.images},
+        "accuracy_on_new_training_images": _accuracy(model, images, labels),
+        "steps": learned.steps,
+        "seconds": time.monotonic() - start,
+        "settings": dict(vars(settings)),
+        "versions": report.versions(),
+        "hardware": report.hardware(teacher.device),
+        "warnings": learned.notes,
+    }
+    return Incremented(model, content)
+
+
+def _conditions(teacher: Teacher, new_images: Labelled, settings: IncrementSettings) -> dict:
+    return {
+        "network": digest_of(teacher.model),
+        "images": digest({"images": new_images.images, "labels": new_images.labels}),
+        "settings": dict(vars(settings)),
+    }
+
+
+def count_classes(path: str | Path) -> int:
+    """How many classes labelled images have: sub-folders, or the largest label of an `.npz` plus one.
+
+    What is damaged or missing counts as one class here; `read_labelled` then says what is wrong with it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sum(folder.is_dir() and not folder.name.startswith(".") for folder in path.iterdir())
+        if not found:
+            raise DfqError(f"no sub-folder in '{path}'", "one for each new class", "check the path given to --data")
+        return found
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return int(file["labels"].max()) + 1
+    except Exception:
+        return 1
+
+
+def as_input(teacher: Teacher, labelled: Labelled) -> Tensor:
+    """Normalised images (N, C, H, W), on the teacher's device."""
+    pixels = torch.from_numpy(labelled.images).permute(0, 3, 1, 2).float() / 255
+    return teacher.input_spec.normalize(pixels.to(teacher.device))
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    answers = torch.cat([model(part).argmax(1) for part in images.split(256)])
+    return float((answers == labels).float().mean())

@@ -1,0 +1,59 @@
+"""`LearningState`: what an increment that was killed goes on from."""
+
+import pickle
+import time
+from pathlib import Path
+
+import torch
+
+from dfq.errors import DfqError
+from dfq.system.atomic_files import replacing
+from dfq.training.training_state import SAVE_EVERY_SECONDS
+
+
+class LearningState:
+    """A file beside the checkpoint that is to be written; there only until that is.
+
+    Args:
+        path: of the file; None: nothing is kept.
+        conditions: what a run that goes on must have in common with the one that was killed; plain values.
+    """
+
+    def __init__(self, path: Path | None = None, conditions: dict | None = None):
+        self.path, self.conditions, self.saved = path, conditions or {}, time.monotonic()
+
+    def read(self, device: torch.device) -> dict:
+        """What the killed run had saved; empty where there is nothing.
+
+        Raises:
+            DfqError: the file is damaged, or of a run under other conditions.
+        """
+        if self.path is None or not self.path.exists():
+            return {}
+        try:
+            state = torch.load(self.path, weights_only=True, map_location=device)
+            before = state["conditions"]
+        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise DfqError(
+                f"'{self.path}' cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+                "the file as dfq wrote it",
+                "leave out --resume to start afresh",
+            ) from error
+        changed = [name for name in self.conditions if before.get(name) != self.conditions[name]]
+        if changed:
+            raise DfqError(
+                f"'{self.path}' is of a run with other {', '.join(changed)}",
+                "the same network, images and settings to go on with",
+                "repeat the first command's options with --resume, or leave it out to start afresh",
+            )
+        return state
+
+    def is_due(self) -> bool:
+        return self.path is not None and time.monotonic() - self.saved >= SAVE_EVERY_SECONDS
+
+    def save(self, **parts) -> None:
+        """Replaces the file by these parts: tensors, numbers, and dictionaries of them."""
+        if self.path is not None:
+            with replacing(self.path) as temporary:
+                torch.save({"conditions": self.conditions, **parts}, temporary)
+            self.saved = time.monotonic()

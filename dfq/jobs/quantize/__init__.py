@@ -1,0 +1,1 @@
+"""The main job: a checkpoint comes in, a proved low-bit file and a report go out."""

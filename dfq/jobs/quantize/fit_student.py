@@ -1,0 +1,118 @@
+"""`tune`: what a method does to a student once there are images: ranges, post-training steps, training."""
+
+from dataclasses import dataclass, replace
+
+from torch import fx
+
+from dfq.evaluation.drop_estimate import Evidence
+from dfq.jobs.quantize.fallback import FALLBACK, Fallback, Verdict
+from dfq.jobs.quantize.settings import Settings
+from dfq.jobs.quantize.synthesis import RunImages
+from dfq.post_training.steps_after_ranges import Bench
+from dfq.post_training.steps_before_ranges import prepare
+from dfq.quantizers.scheme import Scheme
+from dfq.results.run_folder import RunFolder
+from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.system.budget import Budget
+from dfq.system.progress import Progress
+from dfq.teacher import Teacher
+from dfq.training.image_sources import ImageSource
+from dfq.training.trainer import History, Trainer
+
+RESERVE_SECONDS, LEAST_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning leaves.
+
+    Attributes:
+        student: in evaluation mode; another one than was tuned where a fallback was better.
+        source: holds the images that were added while the student learned.
+        history: of training; None where the method does not train, or its student was not taken.
+        sections: of the report, by name.
+        notes: for the report.
+        method: name of the one whose student it is.
+        evidence: on the student, where it was compared with a fallback.
+    """
+
+    student: fx.GraphModule
+    source: ImageSource
+    history: History | None
+    sections: dict
+    notes: list[str]
+    method: str
+    evidence: Evidence | None = None
+
+
+def tune(
+    student: fx.GraphModule,
+    teacher: Teacher,
+    settings: Settings,
+    scheme: Scheme,
+    images: RunImages,
+    run: RunFolder,
+    budget: Budget,
+    progress: Progress,
+    *,
+    falls_back: bool = False,
+) -> Tuned:
+    """Calibrates and tunes `student` in place as the settings' method says, and stores it.
+
+    Args:
+        falls_back: `instant`'s student is made first, and taken where it is better in the end
+            (`dfq.jobs.quantize.fallback`).
+    """
+    if not falls_back or settings.chosen_method.name == FALLBACK:
+        tuned = _tune(student, teacher, settings, scheme, images, run, budget, progress)
+    else:
+        fallback = Fallback(teacher, settings, scheme, images.training.images, images.held_out.images)
+        tuned = _tune(student, teacher, settings, scheme, images, run, budget, progress)
+        tuned = _judged(tuned, fallback.against(tuned.student, tuned.method, progress))
+    run.save_student(tuned.student)
+    return tuned
+
+
+def _judged(tuned: Tuned, verdict: Verdict) -> Tuned:
+    if verdict.note is None:
+        return replace(tuned, evidence=verdict.evidence, sections={**tuned.sections, "fallback": verdict.section})
+    training = tuned.history.to_dict() if tuned.history else None
+    section = {**verdict.section, "undone": {**tuned.sections, "training": training}}
+    notes = [*tuned.notes, *(tuned.history.notes if tuned.history else []), verdict.note]
+    return Tuned(verdict.student, tuned.source, None, {"fallback": section}, notes, FALLBACK, verdict.evidence)
+
+
+def _tune(
+    student: fx.GraphModule,
+    teacher: Teacher,
+    settings: Settings,
+    scheme: Scheme,
+    images: RunImages,
+    run: RunFolder,
+    budget: Budget,
+    progress: Progress,
+) -> Tuned:
+    method = settings.chosen_method
+    first = images.training.images
+    teacher, notes = prepare(student, teacher, first, method.preparations, progress)
+    calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
+    limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
+    training = settings.training(teacher.input_spec, scheme)
+    trains = method.objective is not None and training.steps > 0
+    bench = Bench(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
+    sections: dict = {}
+    for step in method.post_training:
+        sections |= step(bench)
+    notes += bench.notes
+    source = method.source(
+        teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
+        paired=method.paired, budget=limit,
+    )  # fmt: skip
+    history = None
+    if method.objective is not None and trains:
+        trainer = Trainer(
+            teacher, student, method.objective, training, budget=limit, progress=progress, checkpoint=run.training
+        )
+        history = trainer.fit(source, images.held_out)
+    snap_biases(student.eval())
+    return Tuned(student, source, history, sections, notes, method.name)

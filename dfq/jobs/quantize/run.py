@@ -1,0 +1,223 @@
+"""The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import fx, nn
+
+from dfq.evaluation.diversity import measure_diversity
+from dfq.evaluation.drop_estimate import measure_evidence
+from dfq.export import compare_float_file, export_float_onnx, export_onnx, validate
+from dfq.images.batch import Batch
+from dfq.images.labelled import Labelled, read_labelled
+from dfq.jobs.quantize.auto_method import reconsider, resolve
+from dfq.jobs.quantize.fit_student import Tuned, tune
+from dfq.jobs.quantize.report import FinishedRun, make_report
+from dfq.jobs.quantize.settings import Settings
+from dfq.jobs.quantize.synthesis import find_images
+from dfq.jobs.quantize.widths import choose_for_run, find_target
+from dfq.results import plots
+from dfq.results.diversity_plot import diversity_plot
+from dfq.results.report_page import write_report_page
+from dfq.results.run_folder import FORMAT, RunFolder
+from dfq.results.stored_files import write_json
+from dfq.results.verdict import check_strict, verdict
+from dfq.student.convert import make_student
+from dfq.student.coverage import measure_coverage
+from dfq.system.budget import Budget
+from dfq.system.compute_dtype import exact_float32
+from dfq.system.progress import Progress, Silent
+from dfq.system.stage_clock import Clock
+from dfq.teacher import Teacher
+from dfq.teacher.load import load_teacher
+from dfq.training.trainer import History
+
+CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back: the tuned student, its teacher, the folder, and the content of `report.json`."""
+
+    student: fx.GraphModule
+    teacher: Teacher
+    folder: Path
+    report: dict
+    history: History | None
+
+
+def quantize(
+    model: str | Path | nn.Module,
+    *,
+    out: str | Path,
+    arch: str | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    weights: str | None = None,
+    device: str = "cpu",
+    allow_pickle: bool = False,
+    data: str | Path | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **settings,
+) -> Result:
+    """Quantizes a network without data: what the command `dfq quantize` does.
+
+    Args:
+        model: a checkpoint, published weights by name (`torchvision/resnet18`), or a network in memory (then
+            `input_size`, `mean`, `std` are needed, unless its class is of torchvision or timm).
+        arch, input_size, mean, std, weights, allow_pickle: as in `dfq.checkpoint.load_checkpoint`.
+        out: the run folder to write.
+        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        strict: raise `DfqError` before any work where less than 90 % of the multiply–accumulates would be on integers,
+            or a layer with weights was not recognised.
+        settings: the fields of `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`,
+            `seed`, …
+
+    Raises:
+        DfqError: one error for anything that does not fit; nothing half-written is left.
+    """
+    chosen = Settings(**settings)
+    teacher, name, assumed = load_teacher(
+        model, arch=arch, input_size=input_size, mean=mean, std=std, weights=weights, device=device,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
+    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
+    return quantize_model(
+        teacher, out, chosen, arch=name, assumed=assumed, labelled=labelled,
+        strict=strict, resume=resume, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+@exact_float32()
+def quantize_model(
+    teacher: Teacher,
+    out: str | Path,
+    settings: Settings,
+    *,
+    arch: str | None = None,
+    assumed: tuple[str, ...] = (),
+    labelled: Labelled | None = None,
+    batch: Batch | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Quantizes `teacher` without data and writes the run folder `out`.
+
+    Args:
+        arch: name that the network can be rebuilt by (`dfq.models.registry`); None: only from Python.
+        assumed: sentences on what was guessed while loading, for the report.
+        labelled: real images, opened only after everything is decided, to report accuracy.
+        batch: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
+        strict: refuse, before any work, a network of which too little is on integers
+            (`dfq.results.verdict.check_strict`).
+        resume: go on with a killed run of the same settings.
+        overwrite: replace the results of an earlier run.
+
+    Raises:
+        DfqError: see the stages.
+    """
+    progress, clock, budget, run = progress or Silent(), Clock(), Budget(settings.budget), RunFolder(out)
+    settings, reason = resolve(teacher, settings)
+    if reason:
+        progress.note(reason)
+    scheme, target = settings.make_scheme(), find_target(teacher, settings, progress)
+    student = make_student(teacher, scheme)
+    coverage = measure_coverage(student).to_dict()
+    if strict:
+        check_strict(coverage)
+    for sentence in verdict(coverage):
+        progress.note(sentence.text)
+    spec = teacher.input_spec
+    run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
+
+    with clock.stage("synthesis"):
+        images = find_images(teacher, settings, batch, run, budget, progress)
+    settings, said = reconsider(teacher, settings, reason, images.count)
+    if said is not None and said != reason:
+        progress.note(said)
+    choice = None
+    if target is not None:
+        with clock.stage("widths"):
+            share = budget.part(CHOOSING_SHARE)
+            choice = choose_for_run(teacher, settings, target, images.training, run, share, progress)
+            scheme = choice.applied_to(scheme)
+            student = make_student(teacher, scheme)
+    with clock.stage("training"):
+        falls_back = reason is not None  # `auto` chose
+        tuned = tune(student, teacher, settings, scheme, images, run, budget, progress, falls_back=falls_back)
+    student = tuned.student
+    clock.move("training", "synthesis", tuned.source.seconds)
+    made_here, batch = run.images.exists(), tuned.source.images_at_the_end().joined(images.held_out)
+    if made_here:  # images that were handed in are not ours to store
+        run.save_images(batch, spec)
+    diversity = measure_diversity(teacher, batch)
+    plots.contact_sheet(batch, spec, run.samples)
+    diversity_plot(diversity, run.diversity)
+    with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
+        export_onnx(student, run.onnx, spec, target=settings.target)
+        task.advance()
+        export_float_onnx(teacher.model, run.float_onnx, spec)
+        task.advance()
+    with clock.stage("validation"):
+        held_out = images.held_out.images
+        evidence = tuned.evidence or measure_evidence(student, teacher, held_out, seed=settings.seed)
+        agreement = validate(
+            run.onnx,
+            student,
+            held_out,
+            teacher=teacher,
+            float_path=run.float_onnx,
+            labelled=labelled,
+            progress=progress,
+        ).to_dict()
+        float_file = compare_float_file(run.float_onnx, teacher, images.held_out.images)
+
+    content = make_report(
+        FinishedRun(
+            teacher=teacher,
+            arch=arch,
+            assumed=assumed,
+            settings=settings,
+            scheme=scheme,
+            images=images,
+            image_count=len(batch),
+            widths=choice,
+            tuned=tuned,
+            choice=_last_choice(said, settings, tuned),
+            coverage=coverage,
+            diversity=diversity,
+            evidence=evidence,
+            agreement=agreement,
+            float_file=float_file,
+            seconds=clock.to_dict(),
+        )
+    )
+    if tuned.history:
+        plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
+    write_json(run.report, content)
+    write_report_page(content, run)
+    run.remove_scratch()
+    return Result(student, teacher, run.path, content, tuned.history)
+
+
+def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | None:
+    """What `auto` chose, with what it took in the end; None where a person chose."""
+    return said if tuned.method == settings.chosen_method.name else f"{said}; {tuned.method}'s student ended better"
+
+
+def _config(teacher: Teacher, settings: Settings, arch: str | None) -> dict:
+    return {
+        "format": FORMAT,
+        "arch": arch,
+        "num_classes": teacher.num_classes,
+        "input_spec": teacher.input_spec.to_dict(),
+        "scheme": settings.make_scheme().to_dict(),
+        "settings": settings.to_dict(),
+    }

@@ -1,0 +1,52 @@
+"""Mixed precision within a run: the target that its settings name, and the choice that a killed run recorded."""
+
+from dfq.images.batch import Batch
+from dfq.jobs.quantize.settings import Settings
+from dfq.mixed_precision.chosen_widths import Choice
+from dfq.mixed_precision.file_size import FileSize
+from dfq.mixed_precision.pareto_plot import mixed_precision_plot
+from dfq.mixed_precision.search import choose_widths
+from dfq.mixed_precision.width_limit import AverageBits, Target
+from dfq.results.run_folder import RunFolder
+from dfq.system.budget import Budget
+from dfq.system.progress import Progress
+from dfq.teacher import Teacher
+
+
+def find_target(teacher: Teacher, settings: Settings, progress: Progress) -> Target | None:
+    """What the widths may cost; None where the settings give every width.
+
+    Raises:
+        DfqError: the network cannot become as small as that.
+    """
+    if settings.average_bits is not None:
+        return AverageBits(teacher, settings.make_scheme(), settings.average_bits)
+    if settings.target_size is not None:
+        return FileSize(teacher, settings.make_scheme(), settings.target_size, progress)
+    return None
+
+
+def choose_for_run(
+    teacher: Teacher,
+    settings: Settings,
+    target: Target,
+    batch: Batch,
+    run: RunFolder,
+    budget: Budget,
+    progress: Progress,
+) -> Choice:
+    """The widths of this run: chosen now and recorded in its `config.json`, or what is recorded there already.
+
+    A run that is resumed thus never chooses again: its training state belongs to the widths that it started with.
+    """
+    recorded = run.decided("mixed_precision")
+    if recorded is not None:
+        return Choice.from_dict(recorded)
+    choice = choose_widths(
+        teacher, settings.make_scheme(), target, batch.images,
+        ranges=settings.chosen_ranges, budget=budget, progress=progress,
+    )  # fmt: skip
+    mixed_precision_plot(choice, run.mixed_precision)
+    run.decide(scheme=choice.applied_to(settings.make_scheme()).to_dict(), mixed_precision=choice.to_dict())
+    progress.note(f"mixed precision: {choice.average_bits:.2f} bits per weight on average")
+    return choice

@@ -1,0 +1,67 @@
+"""The picture of a choice: the Pareto front with the chosen and the uniform widths, and the bits of each layer."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from dfq.mixed_precision.chosen_widths import Choice
+from dfq.quantizers.scheme import BITS
+from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, save
+
+COSTS = {"bits": ("bits per weight, average", 1.0), "bytes": ("ONNX file, kB", 1e-3)}
+MEGABYTE = 1e6
+MOST_NAMES = 24  # of layers; more cannot be read
+SMALLEST_DRAWN = 1e-7  # nats; a logarithmic axis has no zero
+
+
+def mixed_precision_plot(choice: Choice, path: str | Path) -> None:
+    """Writes summed sensitivity against cost, and the bits of each layer, as one PNG.
+
+    Raises:
+        DfqError: the file cannot be written.
+    """
+    figure = Figure(figsize=(9, 3.8), dpi=DPI, facecolor="white", layout="constrained")
+    front, layers = figure.subplots(1, 2)
+    _draw_front(front, choice)
+    _draw_layers(layers, choice)
+    save(figure, path)
+
+
+def _draw_front(axes: Axes, choice: Choice) -> None:
+    label, factor = COSTS[choice.unit]
+    if choice.unit == "bytes" and choice.front[-1].cost >= MEGABYTE:
+        label, factor = "ONNX file, MB", 1 / MEGABYTE
+    costs = [factor * point.cost for point in choice.front]
+    losses = [max(point.sensitivity, SMALLEST_DRAWN) for point in choice.front]
+    axes.step(costs, losses, where="post", color=BLUE, linewidth=1.4, label="best mixed widths")
+    for index, (bits, point) in enumerate(choice.uniform.items()):
+        place = factor * point.cost, max(point.sensitivity, SMALLEST_DRAWN)
+        axes.plot(*place, "s", color=FAINT, markersize=5, label="" if index else "one width for all")
+        axes.annotate(f"{bits} bits", place, (5, 4), textcoords="offset points", fontsize=7, color=INK)
+    axes.axvline(factor * choice.target, color=ORANGE, linewidth=1, linestyle=":", label="target")
+    axes.plot(factor * choice.chosen.cost, max(choice.chosen.sensitivity, SMALLEST_DRAWN), "o", color=ORANGE,
+              markersize=7, label="chosen")  # fmt: skip
+    dress(axes, "what the widths cost and lose", label, "sum of sensitivities, nats")
+    axes.margins(x=0.1)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, which="minor")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+
+
+def _draw_layers(axes: Axes, choice: Choice) -> None:
+    colours = [FAINT if layer in choice.fixed else BLUE for layer in choice.widths]
+    places = range(len(choice.widths))
+    axes.bar(places, list(choice.widths.values()), color=colours)
+    dress(axes, f"bits of each weight, {choice.average_bits:.2f} on average (grey: fixed)", "", "bits")
+    axes.yaxis.set_major_locator(FixedLocator([0, *BITS]))
+    axes.grid(visible=False, axis="x")
+    axes.set_axisbelow(True)
+    if len(choice.widths) <= MOST_NAMES:
+        axes.set_xticks(places, list(choice.widths), rotation=90, fontsize=7)
+    else:
+        axes.set_xlabel("layer", fontsize=8, color=INK)

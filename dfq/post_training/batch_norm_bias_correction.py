@@ -1,0 +1,70 @@
+"""Bias correction without images: each layer's mean output, and its spread, on maps drawn from BatchNorm's parameters.
+
+What `dfq.post_training.bias_correction` measures on images is measured here on Gaussian maps with the moments that
+BatchNorm leaves (`dfq.post_training.batch_norm_ranges`; Nagel et al., ICCV 2019, section 4.2.1, whose analytic form
+this is by sampling). Teacher and student read the same draws. A layer's input is drawn anew instead of computed, as if
+the layers before it were already exact: so errors do not add up on the way, and no plausible image is needed.
+"""
+
+import torch
+from torch import Tensor, fx
+
+from dfq.graph.folding.fold_batch_norm import OUTPUT_MOMENTS
+from dfq.graph.layer_outputs import channel_moments, matrix_calls
+from dfq.images.input_spec import InputSpec
+from dfq.post_training.batch_norm_ranges import MomentInterpreter, pixels
+from dfq.post_training.bias_correction import Moments, correction, joined, scale_and_shift
+
+PASSES = 4
+
+
+@torch.no_grad()
+def correct_from_moments(
+    student: fx.GraphModule,
+    reference: fx.GraphModule,
+    input_spec: InputSpec,
+    *,
+    match_spread: bool = True,
+    seed: int = 0,
+) -> None:
+    """Shifts the biases of a calibrated student, in place, and scales its channels where `match_spread`.
+
+    Layers whose input does not come from such maps and the image alone stay as they are; so does a network without
+    BatchNorm.
+
+    Args:
+        reference: the `traced` of the teacher, as the preparations left it.
+    """
+    if not any(OUTPUT_MOMENTS in node.meta for node in student.graph.nodes):
+        return
+    wanted, found = (moments_on_draws(network, input_spec, seed) for network in (reference, student))
+    for name, moments in found.items():
+        factor, shift = correction(wanted[name], moments, match_spread=match_spread)
+        scale_and_shift(student.get_submodule(name), factor, shift)
+
+
+def moments_on_draws(network: fx.GraphModule, input_spec: InputSpec, seed: int) -> dict[str, Moments]:
+    """Layer name → mean and standard deviation of each channel of its output, on drawn inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    seen: dict[str, list[Moments]] = {}
+    for _ in range(PASSES):
+        interpreter = _Listening(network, generator, seen)
+        interpreter.run(pixels(network, input_spec, generator))
+    share = torch.full((PASSES, 1), 1 / PASSES, device=next(network.parameters()).device)
+    return {name: joined(moments, share) for name, moments in seen.items()}
+
+
+class _Listening(MomentInterpreter):
+    """Computes each layer on its drawn input, notes the moments, and goes on with a drawn output."""
+
+    def __init__(self, network: fx.GraphModule, generator: torch.Generator, seen: dict[str, list[Moments]]):
+        super().__init__(network, generator)
+        self.layers = {node: name for name, node in matrix_calls(network).items()}
+        self.seen = seen
+
+    def run_node(self, n: fx.Node) -> Tensor:
+        if n in self.layers and self.known.issuperset(n.all_input_nodes):
+            output = fx.Interpreter.run_node(self, n)
+            layer = self.network.get_submodule(str(n.target))
+            self.seen.setdefault(self.layers[n], []).append(channel_moments(output, layer))
+        return super().run_node(n)

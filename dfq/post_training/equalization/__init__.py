@@ -1,0 +1,1 @@
+"""Channels are rescaled so that one grid suits all of them."""

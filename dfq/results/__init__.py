@@ -1,0 +1,1 @@
+"""What a run leaves behind: its folder, report.json, report.html and plots."""

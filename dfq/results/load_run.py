@@ -1,0 +1,75 @@
+"""`load_run`: the quantized student of a run folder, as a torch module."""
+
+from pathlib import Path
+
+from torch import fx, nn
+
+from dfq.errors import DfqError
+from dfq.images.input_spec import InputSpec
+from dfq.models.registry import build
+from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
+from dfq.post_training.bias_correction import give_bias
+from dfq.quantizers.quantized_layers import MATRIX_LAYERS
+from dfq.quantizers.scheme import Scheme
+from dfq.results.run_folder import FORMAT, RunFolder
+from dfq.results.stored_files import load_tensors, read_json
+from dfq.student.convert import make_student
+from dfq.teacher import Teacher
+
+MOST_OF_A_REASON = 200  # characters: torch lists every name
+
+
+def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | None = None) -> fx.GraphModule:
+    """The quantized student of a run folder, bit for bit, in evaluation mode on the CPU (also `dfq.load`).
+
+    Args:
+        arch: the architecture, where the run's own is a Python file, which is not executed unless named here.
+        model: a network of the run's architecture, where it was quantized from Python; its weights are not used.
+
+    Raises:
+        DfqError: not a run folder, a damaged file, or an architecture that cannot be built from its name.
+    """
+    run = RunFolder(folder)
+    config = read_json(run.config)
+    if config.get("kind") == "distilled":
+        raise DfqError(
+            f"'{run.path}' holds a distilled network in floating point",
+            "a folder of `dfq quantize`",
+            f"{run.path}/student.pt is an ordinary checkpoint: dfq quantize {run.path}/student.pt",
+        )
+    if config.get("format") != FORMAT:
+        raise DfqError(
+            f"'{run.path}' is a run folder of format {config.get('format')}",
+            f"format {FORMAT}, which this version of dfq reads and writes",
+            "quantize again; the folder's model.onnx stays valid",
+        )
+    network = model if model is not None else _build(config, arch)
+    teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
+    student = make_student(teacher, Scheme(**config["scheme"]))
+    tensors = load_tensors(run.student)
+    for name, layer in student.named_modules():  # bias correction gives one to layers that had none
+        if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
+            give_bias(layer)
+    try:
+        student.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DfqError(
+            f"'{run.student}' does not fit the network: {reason[:MOST_OF_A_REASON]}",
+            "the run's own architecture",
+            "check --arch",
+        ) from error
+    return student.eval().requires_grad_(False)
+
+
+def _build(config: dict, arch: str | None) -> nn.Module:
+    recorded = config["arch"]
+    if arch is None and (recorded is None or ".py:" in recorded or recorded.startswith("pickle/")):
+        raise DfqError(
+            f"a run whose architecture is {recorded or 'a Python object'}",
+            "the network's code, which a run folder may not bring along",
+            "name it: --arch path/to/net.py:factory, or dfq.load(folder, model=network)",
+        )
+    arch = arch or recorded
+    is_fixed = is_file_name(arch) and not file_factory_takes_num_classes(arch)
+    return build(arch, None if is_fixed else config["num_classes"])

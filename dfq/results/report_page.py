@@ -1,0 +1,171 @@
+"""`report.html`: the content of `report.json` and the pictures of a run on one page that needs nothing else."""
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment
+
+from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.results.page_sections import Section, performance_sections
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json
+from dfq.results.verdict import Sentence, verdict
+from dfq.system.atomic_files import replacing
+
+
+@dataclass(frozen=True)
+class Page:
+    """What stands on a page above the content of `report.json`; a tile is (what, figure)."""
+
+    title: str
+    subtitle: str
+    tiles: list[tuple[str, str]]
+    sections: list[Section]
+    verdict: list[Sentence] = field(default_factory=list)
+
+
+def write_report_page(report: dict, run: RunFolder) -> None:
+    """Writes `report.html` of a finished run of `dfq quantize`.
+
+    Raises:
+        DfqError: it cannot be written.
+    """
+    scheme = report["settings"]["scheme"]
+    title = f"{report['arch'] or 'A network'}, {label(scheme)}"
+    made = subtitle(report, f"scheme {scheme['name']}")
+    said = verdict(report.get("coverage"), report.get("float_file"))
+    write_page(Page(title, made, _tiles(report), _sections(report, run), said), report, run.page)
+
+
+def write_page(page: Page, report: dict, path: Path) -> None:
+    """One file, its pictures within, no script, nothing loaded from elsewhere; sections with nothing to show are left
+    out.
+
+    Raises:
+        DfqError: it cannot be written.
+    """
+    template = Environment(autoescape=True).from_string(files("dfq.results").joinpath("report_page.html").read_text())
+    text = template.render(
+        title=page.title,
+        subtitle=page.subtitle,
+        verdict=page.verdict,
+        tiles=[{"name": name, "value": value} for name, value in page.tiles],
+        notes=report["warnings"],
+        sections=[s for s in page.sections if s.picture or s.rows or s.name.startswith("What the")],
+        everything=json.dumps(report, indent=1),
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def subtitle(report: dict, first: str) -> str:
+    """How the run was made, behind the words `first`."""
+    settings, spent = report["settings"], report["seconds"]["total"]
+    made = f"{first}, method {settings['method']}, seed {report['seed']}"
+    return f"{made}; {settings['images']} synthetic images and no real one; {seconds(spent)}."
+
+
+def _tiles(report: dict) -> list[tuple[str, str]]:
+    """The figures that decide whether a person takes the file."""
+    expected = report["evidence"]["predicted_drop"]
+    if report["accuracy"]["onnx"] is None and expected is not None:
+        return [
+            ("of the teacher's accuracy, expected (an estimate)", f"{100 * (1 - expected):.1f} %"),
+            *file_tiles(report),
+        ]
+    return file_tiles(report)
+
+
+def file_tiles(report: dict) -> list[tuple[str, str]]:
+    """What was measured of the ONNX file."""
+    accuracy, agreement = report["accuracy"], report["agreement"]
+    bytes_, latency = report["size_bytes"], report["latency_ms"]
+    kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
+    tiles = []
+    if accuracy["onnx"] is not None:
+        change = points(accuracy["onnx"], accuracy["teacher"])
+        tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
+    return [
+        *tiles,
+        (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
+        (f"file = student, {kind} images", percent(agreement["onnx_student"][kind], 1)),
+        ("file size (part of the float file)", size(bytes_["onnx"]) + ratio(bytes_["onnx"], bytes_["float_onnx"])),
+        ("latency, batch 1", milliseconds(latency["onnx"]) + ratio(latency["onnx"], latency["float_onnx"])),
+    ]
+
+
+def _sections(report: dict, run: RunFolder) -> list[Section]:
+    return [
+        *made_from(report, run),
+        *(performance_sections(read_json(run.performance)) if run.performance.exists() else []),
+        _blocks(report.get("reconstruction")),
+        Section("Width of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
+        Section("What the runtime computes in integers", _integers(report["nodes"])),
+        _float_nodes(report["nodes"]["float"]),
+        _layers(report["layers"]),
+        made_with(report),
+    ]
+
+
+def made_from(report: dict, run: RunFolder) -> list[Section]:
+    """Images and training."""
+    return [
+        Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
+        Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
+        Section("Training", _training(report), _picture(run.curve)),
+    ]
+
+
+def _picture(path: Path) -> str:
+    return b64encode(path.read_bytes()).decode() if path.exists() else ""
+
+
+def _diversity(found: dict) -> str:
+    distance = number(found["same_class_distance"])
+    return (
+        f"Distance between images of a class {distance}, entropy of the teacher's answers "
+        f"{number(found['entropy'])} nats, class balance {number(found['class_balance'])}."
+    )
+
+
+def _training(report: dict) -> str:
+    training = report["training"]
+    return f"{training['steps']} steps; the state of step {training['chosen_step']} was kept." if training else ""
+
+
+def _blocks(reconstruction: dict | None) -> Section:
+    rows = [
+        (block["name"], f"{block['before']:.3g}", f"{block['after']:.3g}", "yes" if block["kept"] else "no",
+         str(block["iterations"]), seconds(block["seconds"]))
+        for block in (reconstruction or {"blocks": []})["blocks"]
+    ]  # fmt: skip
+    text = "Squared error of each block's output, part of the variance of the teacher's, on held-out synthetic images."
+    return Section("Reconstruction", text, "", ("block", "before", "after", "kept", "iterations", "time"), tuple(rows))
+
+
+def _integers(nodes: dict) -> str:
+    return ", ".join(f"{op} × {count}" for op, count in nodes["integer"].items()) or "Nothing."
+
+
+def _float_nodes(nodes: list[dict]) -> Section:
+    rows = tuple((node["name"], node["op"], node["reason"]) for node in nodes)
+    return Section("What stayed in floating point", head=("node", "operator", "reason"), rows=rows)
+
+
+def _layers(layers: list[dict]) -> Section:
+    rows = tuple(
+        (row["name"], row["type"], "×".join(map(str, row["shape"])), str(row["weight_bits"]),
+         str(row["input_bits"] or "float"))
+        for row in layers
+    )  # fmt: skip
+    return Section("Layers", head=("layer", "type", "weight", "bits of weight", "bits of input"), rows=rows)
+
+
+def made_with(report: dict) -> Section:
+    """Machine and versions."""
+    facts = {**report["hardware"], **report["versions"]}
+    rows = tuple((name, str(value)) for name, value in facts.items() if value is not None)
+    return Section("Made with", head=("what", "which"), rows=rows)

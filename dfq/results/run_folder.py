@@ -1,0 +1,106 @@
+"""The run folder: what `dfq quantize --out run/` leaves. Every file in it is whole or absent."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfq.errors import DfqError
+from dfq.images.batch import Batch
+from dfq.images.input_spec import InputSpec
+from dfq.quantizers.targets import DEFAULT_TARGET
+from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
+
+# 1: quantizers stood elsewhere, so that some tensors would fit and mean another student; 2: they had other names.
+FORMAT = 3
+
+
+class RunFolder:
+    """Names of the files of one run, and the way in and out of each.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.onnx, self.float_onnx = self.path / "model.onnx", self.path / "float.onnx"
+        self.student, self.config = self.path / "student.safetensors", self.path / "config.json"
+        self.images, self.samples = self.path / "images.safetensors", self.path / "samples.png"
+        self.report, self.page = self.path / "report.json", self.path / "report.html"
+        self.curve = self.path / "learning_curve.png"
+        self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
+        self.reconstruction = self.path / "reconstruction.ckpt"
+        self.mixed_precision = self.path / "mixed_precision.png"
+        self.performance = self.path / "performance.json"
+
+    def artifacts(self) -> list[Path]:
+        return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
+
+    def prepare(self, config: dict, *, resume: bool, overwrite: bool) -> None:
+        """Makes the folder ready for a run of `config`; touches only files that a run writes.
+
+        Raises:
+            DfqError: it holds files already (and neither flag is set), it holds a run of other settings (resume), or
+                it cannot be written to.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
+        occupied = self.path.is_dir() and any(self.path.iterdir())
+        if resume and self.config.exists():
+            self._check_same_run(config)
+        elif occupied and not overwrite and not resume:
+            raise DfqError(
+                f"'{self.path}' is not empty",
+                "a new or an empty folder, so that nothing is lost",
+                "choose another with --out, go on with that run with --resume, or replace it with --overwrite",
+            )
+        else:
+            for artifact in self.artifacts():
+                artifact.unlink(missing_ok=True)
+            write_json(self.config, config)
+
+    def decide(self, **values: dict) -> None:
+        """Records in `config.json` what was decided on the way; a resumed run keeps to it (`decided`)."""
+        write_json(self.config, {**read_json(self.config), **values})
+
+    def decided(self, name: str) -> dict | None:
+        """What `decide` recorded under this name; None: nothing yet."""
+        return read_json(self.config).get(name)
+
+    def _check_same_run(self, config: dict) -> None:
+        before = read_json(self.config)
+        for part in ("scheme", "settings"):  # of runs from before there were targets
+            if "target" in config.get(part, {}):
+                before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
+        if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
+            before["scheme"]["weight_overrides"] = {}
+        changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
+        if changed:
+            raise DfqError(
+                f"'{self.path}' holds a run with other {', '.join(changed)}",
+                "the same model and settings to go on with",
+                "repeat the first command's options with --resume, or start afresh with --overwrite",
+            )
+
+    def save_images(self, batch: Batch, input_spec: InputSpec) -> None:
+        """Pixels as uint8 (N, C, H, W) under 'images', labels as int64 (N,) under 'labels'."""
+        tensors = {"images": (input_spec.to_pixels(batch.images.cpu()) * 255).round().to(torch.uint8).contiguous()}
+        if batch.labels is not None:
+            tensors["labels"] = batch.labels.cpu()
+        save_tensors(self.images, tensors, {"input_spec": json.dumps(input_spec.to_dict())})
+
+    def load_images(self, input_spec: InputSpec, device: torch.device) -> Batch:
+        """The saved images, normalised again: bit for bit those that were used, whose pixels have 8 bits."""
+        tensors = load_tensors(self.images)
+        images = input_spec.normalize(tensors["images"].to(device).float() / 255)
+        labels = tensors.get("labels")
+        return Batch(images, None if labels is None else labels.to(device))
+
+    def save_student(self, student: nn.Module) -> None:
+        save_tensors(self.student, {n: t.detach().cpu().contiguous() for n, t in student.state_dict().items()}, {})
+
+    def remove_scratch(self) -> None:
+        self.training.unlink(missing_ok=True)
+        self.reconstruction.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""`quantize`: from a teacher to its fake-quantized student."""
+
+import copy
+import re
+from collections.abc import Iterable
+
+from torch import fx, nn
+
+from dfq.graph.operators import QUANTIZERS, is_quantizer
+from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
+from dfq.quantizers.quantized_layers import quantize_layer
+from dfq.quantizers.scheme import Scheme
+from dfq.student.placement import TensorPlan, plan
+from dfq.teacher import Teacher
+
+
+def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
+    """A fake-quantized copy of the teacher, to be calibrated before use (`dfq.student.set_ranges.calibrate`).
+
+    The student is an fx graph: layers keep the teacher's module names, BatchNorm is folded, weights pass
+    `<layer>.weight_quantizer`, activations pass `activation_quantizers.<node>`, and `….<node>_narrow` where matrix
+    layers read fewer bits than others do.
+
+    Raises:
+        DfqError: the network has nothing to quantize.
+    """
+    student = copy.deepcopy(teacher.traced).requires_grad_(True)
+    planned = plan(student, scheme)
+    for layer, spec in planned.weights.items():
+        quantize_layer(student.get_submodule(layer), spec, planned.float_layers.get(layer))
+    student.add_submodule(QUANTIZERS, nn.ModuleDict())
+    for tensor in planned.tensors:
+        _insert(student, tensor)
+    student.graph.lint()
+    student.recompile()
+    return student.to(teacher.device)
+
+
+def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
+    quantizer = FakeQuantize(tensor.spec, scale_limit=tensor.scale_limit)
+    calls = [_call_after(student, tensor.node, quantizer, tensor.node.users)]
+    for node in tensor.shared:
+        calls.append(_call_after(student, node, SharedQuantize(quantizer), node.users))
+    for call in calls:
+        readers = [user for user in call.users if user in tensor.narrow_readers]
+        if tensor.narrow is not None and readers:
+            _call_after(student, call, FakeQuantize(tensor.narrow), readers)
+
+
+def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module, users: Iterable[fx.Node]) -> fx.Node:
+    """Puts a call of `module` between `node` and some of its users."""
+    of_quantizer = str(node.target).rpartition(".")[2] + "_narrow"
+    name = of_quantizer if is_quantizer(node) else re.sub(r"\W", "_", node.name)
+    path = f"{QUANTIZERS}.{name}"
+    student.add_submodule(path, module)
+    readers = list(users)
+    with student.graph.inserting_after(node):
+        call = student.graph.call_module(path, (node,))
+    call.meta = dict(node.meta)
+    for reader in readers:
+        reader.replace_input_with(node, call)
+    return call
+
+
+def activation_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
+    """The activation quantizers of a student by name, in the order of the graph."""
+    return {n: m for n, m in student.get_submodule(QUANTIZERS).named_children() if isinstance(m, FakeQuantize)}
+
+
+def weight_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
+    """The weight quantizers of a student by their layer's name."""
+    suffix = ".weight_quantizer"
+    return {n.removesuffix(suffix): m for n, m in student.named_modules() if n.endswith(suffix)}

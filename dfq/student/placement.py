@@ -1,0 +1,133 @@
+"""Where quantizers go: decides, for a graph and a scheme, which tensors get which grid.
+
+Placements (`Scheme.placement`), each a rule over tensors:
+    "edges": every tensor that an integer kernel reads or must write, but for the logits. Linear layers may write
+        floating point at no cost, convolutions may not; additions, concatenations, pooling and gates are integer where
+        all that they read is, so that the residual stream of a transformer stays in floating point between its
+        normalizations. Convolutions that gain nothing by it stay in floating point (`Target.least_products`), but for
+        the grid of their weight;
+    "matrix-inputs": every tensor that a convolution or a linear layer reads;
+    "after-relu": every output of ReLU or ReLU6.
+Where additions (or other operators with an integer kernel) read the same tensor as matrix layers of few bits, "edges"
+puts two grids, one behind the other: `Scheme.edge_bits` for the former, so that roundings do not pile up along a
+residual stream, and the narrow one in front of the matrix layers alone.
+Where the first layer has bits of its own, so has what it puts out, whoever reads that.
+A layer's output that only an activation reads is skipped: the quantizer sits behind the activation, where the runtime
+absorbs it. Values that are only moved (max pooling, reshaping) share the grid of the tensor they come from.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from dfq.errors import DfqError
+from dfq.graph.channel_relu6 import RELU6_LIMIT
+from dfq.graph.operators import Kind, is_relu6
+from dfq.quantizers.scheme import QuantSpec, Scheme
+from dfq.student.placement_graph import PlacementGraph
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One quantizer: the node whose output it rounds, its grid, and the moved copies that share it.
+
+    Attributes:
+        narrow: a second grid that `narrow_readers` alone see, of what is already on the first; None: all see the first.
+    """
+
+    node: fx.Node
+    spec: QuantSpec
+    scale_limit: float | None
+    shared: tuple[fx.Node, ...]
+    narrow: QuantSpec | None = None
+    narrow_readers: tuple[fx.Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations.
+
+    `float_layers` have a grid for their weight, but compute in floating point, for this reason.
+    """
+
+    weights: dict[str, QuantSpec]
+    tensors: list[TensorPlan]
+    float_layers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _on_edges(graph: PlacementGraph, node: fx.Node) -> bool:
+    if graph.is_absorbed(node) or graph.is_logits(node):
+        return False
+    return graph.integer[node] or any(graph.reads_integers(reader) for reader in graph.readers(node))
+
+
+def _on_matrix_inputs(graph: PlacementGraph, node: fx.Node) -> bool:
+    return any(graph.kinds[reader] is Kind.MATRIX for reader in graph.readers(node))
+
+
+def _after_relu(graph: PlacementGraph, node: fx.Node) -> bool:
+    return graph.kinds[node] is Kind.RELU
+
+
+PLACEMENTS: dict[str, Callable[[PlacementGraph, fx.Node], bool]] = {
+    "edges": _on_edges,
+    "matrix-inputs": _on_matrix_inputs,
+    "after-relu": _after_relu,
+}
+
+
+def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
+    """The quantizers that `scheme` puts into a graph of `dfq.graph.folding.canonical`.
+
+    Raises:
+        DfqError: no convolution or linear layer, or an override that names no such layer.
+    """
+    graph = PlacementGraph(graph_module, scheme)
+    bits = _layer_bits(graph, scheme)
+    weights = {layer: scheme.weight_spec(weight_bits) for layer, (weight_bits, _) in bits.items()}
+    is_placed = PLACEMENTS[scheme.placement]
+    tensors = [
+        _tensor_plan(graph, node, scheme, bits)
+        for node, kind in graph.kinds.items()
+        if _is_one_tensor(node) and kind is not Kind.PASS and is_placed(graph, node)
+    ]
+    return Plan(weights, tensors, graph.float_layers)
+
+
+def _is_one_tensor(node: fx.Node) -> bool:
+    meta = node.meta.get("tensor_meta")
+    dtype = getattr(meta, "dtype", None)  # a tuple of tensors has none
+    return node.op != "output" and dtype is not None and dtype.is_floating_point
+
+
+def _layer_bits(graph: PlacementGraph, scheme: Scheme) -> dict[str, tuple[int, int]]:
+    layers = graph.layers
+    if not layers:
+        raise DfqError("a network without convolution or linear layers", "at least one", "nothing to quantize here")
+    unknown = sorted({*scheme.overrides, *scheme.weight_overrides} - set(layers))
+    if unknown:
+        raise DfqError(
+            f"bits for {', '.join(unknown)}", f"names of layers, such as {', '.join(layers[:3])}", "see `dfq inspect`"
+        )
+    return {layer: scheme.layer_bits(layer, is_end=layer in graph.ends) for layer in layers}
+
+
+def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dict[str, tuple[int, int]]) -> TensorPlan:
+    readers = graph.readers(node)
+    matrices = tuple(reader for reader in readers if graph.kinds[reader] is Kind.MATRIX)
+    wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
+    if scheme.first_last_bits is not None and graph.is_first_output(node):
+        wanted = max(wanted, *(bits[first][1] for first in graph.first_layers))
+    others = [reader for reader in readers if reader not in matrices and graph.reads_integers(reader)]
+    is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
+    spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)
+    limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
+    shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
+    if is_split:
+        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices)
+    return TensorPlan(node, spec, limit, shared)
+
+
+def _read_as_integers(graph: PlacementGraph, moved: fx.Node) -> bool:
+    return any(graph.reads_integers(reader) for reader in graph.readers(moved))

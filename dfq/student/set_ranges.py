@@ -1,0 +1,147 @@
+"""`calibrate`: sets every range of a student from its weights and from images; `snap_biases` for the runtime."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+
+from dfq.errors import DfqError
+from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
+from dfq.quantizers.quantized_layers import MATRIX_LAYERS
+from dfq.quantizers.range_rules import RANGES
+from dfq.student.convert import activation_quantizers, weight_quantizers
+from dfq.system.progress import Progress, Silent, Task
+
+SAMPLES_PER_TENSOR = 2**17
+
+
+class SampleObserver:
+    """Keeps a random sample of the values of one tensor, and always its extremes."""
+
+    def __init__(self, values_per_batch: int, seed: int):
+        self.values_per_batch = values_per_batch
+        self.kept: list[Tensor] = []
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def see(self, values: Tensor) -> None:
+        flat = values.detach().float().flatten()
+        if flat.numel() > self.values_per_batch:
+            index = torch.randint(flat.numel(), (self.values_per_batch,), generator=self.generator)
+            extremes = torch.stack(flat.aminmax())
+            flat = torch.cat([flat[index.to(flat.device)], extremes])
+        self.kept.append(flat)
+
+    def values(self) -> Tensor:
+        """(1, M) float32."""
+        return torch.cat(self.kept)[None]
+
+
+@contextmanager
+def quantizers_in_mode(student: nn.Module, mode: str) -> Iterator[None]:
+    """All quantizers of the student in `mode` ("quantize", "observe" or "off") within the context."""
+    quantizers = [module for module in student.modules() if isinstance(module, FakeQuantize)]
+    before = [quantizer.mode for quantizer in quantizers]
+    for quantizer in quantizers:
+        quantizer.mode = mode
+    try:
+        yield
+    finally:
+        for quantizer, old_mode in zip(quantizers, before, strict=True):
+            quantizer.mode, quantizer.observer = old_mode, None
+
+
+@torch.no_grad()
+def calibrate(
+    student: fx.GraphModule,
+    images: Tensor,
+    *,
+    ranges: str = "mse",
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> fx.GraphModule:
+    """Sets scales and zero points of all quantizers; returns the same student.
+
+    Weights are fitted per channel; activations to what the unquantized network computes on `images`.
+
+    Args:
+        images: normalised, (N, C, H, W).
+        ranges: "minmax", "percentile" or "mse" (`dfq.quantizers.range_rules.RANGES`).
+
+    Raises:
+        DfqError: an unknown rule, or values that are not finite.
+    """
+    weights, tensors = weight_quantizers(student), activation_quantizers(student)
+    batches = images.split(batch_size)
+    with (progress or Silent()).task("Calibrating ranges", len(weights) + len(batches) + len(tensors)) as task:
+        calibrate_weights(student, ranges, task)
+        with quantizers_in_mode(student, "observe"):
+            observers = attach_observers(tensors, max(SAMPLES_PER_TENSOR // len(batches), 1), seed)
+            for batch in batches:
+                student(batch)
+                task.advance()
+        for name, quantizer in tensors.items():
+            fit_range(quantizer, observers[name].values(), ranges, name)
+            task.advance()
+    return student
+
+
+@torch.no_grad()
+def calibrate_weights(student: fx.GraphModule, ranges: str = "mse", task: Task | None = None) -> None:
+    """Sets the scales and zero points of all weights, fitted per channel by a rule of
+    `dfq.quantizers.range_rules.RANGES`; no images.
+
+    Raises:
+        DfqError: an unknown rule, or weights that are not finite.
+    """
+    if ranges not in RANGES:
+        raise DfqError(f"ranges {ranges!r}", f"one of {', '.join(RANGES)}")
+    for layer, quantizer in weight_quantizers(student).items():
+        fit_range(quantizer, student.get_submodule(layer).weight.detach().flatten(1).float(), ranges, layer)
+        if task is not None:
+            task.advance()
+
+
+def attach_observers(tensors: dict[str, FakeQuantize], values_per_batch: int, seed: int) -> dict[str, SampleObserver]:
+    """Lets each quantizer show an observer of its own what passes, while it is in mode "observe"."""
+    observers = {name: SampleObserver(values_per_batch, seed) for name in tensors}
+    for name, quantizer in tensors.items():
+        quantizer.observer = observers[name]
+    return observers
+
+
+def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -> None:
+    """Fits scale and zero point to values (rows, M) float32: one row per channel, or one for the whole tensor."""
+    if not torch.isfinite(values).all():
+        raise DfqError(f"values in {name} that are not finite", "finite weights and activations", exit_code=1)
+    scale, zero_point = RANGES[ranges](values, quantizer.spec)
+    quantizer.scale.copy_(scale.view_as(quantizer.scale))
+    quantizer.zero_point.copy_(zero_point.view_as(quantizer.zero_point))
+
+
+@torch.no_grad()
+def snap_biases(student: fx.GraphModule) -> None:
+    """Rounds each bias to the grid on which integer kernels add it, in place: scale_x · scale_w / refinement.
+
+    Done once, after training, so that student and runtime differ by rounding ties only.
+    """
+    modules = dict(student.named_modules())
+    for node in student.graph.nodes:
+        layer = modules.get(str(node.target)) if node.op == "call_module" else None
+        source = input_quantizer(node, modules)
+        if not isinstance(layer, MATRIX_LAYERS) or layer.bias is None or source is None:
+            continue
+        if layer.float_reason is not None:
+            continue
+        step = source.qparams()[0] * layer.weight_quantizer.qparams()[0] / layer.weight_quantizer.spec.refinement
+        layer.bias.copy_((layer.bias / step).round() * step)
+
+
+def input_quantizer(node: fx.Node, modules: dict[str, nn.Module]) -> FakeQuantize | None:
+    """The quantizer of a node's first input; None where that tensor stays in floating point."""
+    source = node.args[0] if node.args else None
+    module = modules.get(str(source.target)) if isinstance(source, fx.Node) and source.op == "call_module" else None
+    if isinstance(module, SharedQuantize):
+        return module.source
+    return module if isinstance(module, FakeQuantize) else None

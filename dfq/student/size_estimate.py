@@ -1,0 +1,39 @@
+"""What a student's file will weigh, before it is written."""
+
+from math import ceil
+
+from torch import fx
+
+from dfq.quantizers.fake_quantize import FakeQuantize
+from dfq.quantizers.targets import Target
+from dfq.student.convert import weight_quantizers
+
+FLOAT_BYTES, CHANNEL_BYTES = 4, 5  # per channel: a float scale, and a zero point of one byte
+
+
+def stored_weight_bytes(count: int, bits: int, containers: tuple[int, ...] = (4, 8)) -> int:
+    """Of `count` weights of a grid of `bits`, in the narrowest integer type that holds them."""
+    return ceil(count * min(width for width in containers if width >= bits) / 8)
+
+
+def containers_of(target: Target) -> tuple[int, ...]:
+    """Widths of the integer types that weights are stored in."""
+    if not target.packs_constants:
+        return (8,)
+    return (2, 4, 8) if target.stores_int2 else (4, 8)
+
+
+def estimated_bytes(student: fx.GraphModule, target: Target) -> tuple[int, int]:
+    """(float file, quantized file), without the few kB of the graph itself.
+
+    Biases are stored in 32 bits, as the integer kernels add them.
+    """
+    scales = {f"{name}.scale" for name, module in student.named_modules() if isinstance(module, FakeQuantize)}
+    counts = {name: p.numel() for name, p in student.named_parameters() if name not in scales}
+    saved = 0
+    for layer, quantizer in weight_quantizers(student).items():
+        count = counts[f"{layer}.weight"]
+        stored = stored_weight_bytes(count, quantizer.spec.bits, containers_of(target))
+        saved += FLOAT_BYTES * count - stored - CHANNEL_BYTES * quantizer.scale.numel()
+    total = FLOAT_BYTES * sum(counts.values())
+    return total, total - saved

@@ -1,0 +1,84 @@
+"""What a training run must remember: its best state so far, and enough to go on after it was killed."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfq.system.atomic_files import replacing
+
+SAVE_EVERY_SECONDS = 20.0
+TOLERATED = 1.25  # last divergence ÷ best divergence, up to which the last state is kept
+
+
+class TrainingState:
+    """Best and resumable state of one training run.
+
+    Args:
+        path: where the resumable state lives; None: nowhere.
+    """
+
+    def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history, source):
+        self.path, self.student, self.optimizer = path, student, optimizer
+        self.generator, self.history, self.source = generator, history, source
+        self.best_loss, self.best_step, self.best_state = inf, 0, copy.deepcopy(student.state_dict())
+        self.started = self.saved = time.monotonic()
+
+    def keep_if_best(self, loss: float) -> None:
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.history.steps
+            self.best_state = copy.deepcopy(self.student.state_dict())
+
+    def choose(self, last_loss: float, first_loss: float, measure: Callable[[], float] | None = None) -> int:
+        """Keeps the last state if it is about as good as the best and better than the first, else restores the best.
+
+        Args:
+            measure: the student's loss on more images; where given, they must say the same before the best is restored.
+
+        Returns:
+            The chosen step.
+        """
+        self.student.eval()
+        if last_loss <= min(self.best_loss * TOLERATED, first_loss):
+            return self.history.steps
+        last_state, last_again = copy.deepcopy(self.student.state_dict()), measure() if measure else inf
+        self.student.load_state_dict(self.best_state)
+        if measure and last_again <= measure() * TOLERATED:
+            self.student.load_state_dict(last_state)
+            return self.history.steps
+        return self.best_step
+
+    def save_if_due(self) -> None:
+        if self.path is None or time.monotonic() - self.saved < SAVE_EVERY_SECONDS:
+            return
+        state = {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "source": self.source.state_dict(),
+            "history": asdict(self.history),
+            "best": (self.best_loss, self.best_step, self.best_state),
+            "seconds": time.monotonic() - self.started,
+        }
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
+        self.saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Takes over the state of an earlier, killed run, if there is one."""
+        if self.path is None or not self.path.exists():
+            return
+        state = torch.load(self.path, weights_only=True, map_location=next(self.student.parameters()).device)
+        self.student.load_state_dict(state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.source.load_state_dict(state["source"])
+        for name, value in state["history"].items():
+            setattr(self.history, name, value)
+        self.best_loss, self.best_step, self.best_state = state["best"]
+        self.started = time.monotonic() - state["seconds"]

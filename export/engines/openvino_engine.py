@@ -1,0 +1,66 @@
+"""An ONNX file in OpenVINO on the CPU (the optional dependency `dfq[openvino]`)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from dfq.errors import DfqError
+from dfq.export.engines.runner import Runner, first_line
+
+INT2_REASON = "it knows no INT2 weights; `dfq export --target openvino` stores them in 4 bits"
+FLOATS = ("f32", "f16", "bf16")
+# Layers of OpenVINO's CPU plugin that hold, convert or rearrange values: no arithmetic of the network.
+NOT_ARITHMETIC = frozenset(
+    [
+        *("Input", "Output", "Const", "Parameter", "Result", "MemoryInput", "MemoryOutput", "ShapeOf"),
+        *("FakeQuantize", "Convert", "Reorder", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Broadcast"),
+        *("Gather", "Concatenation", "StridedSlice", "Split", "Pad"),
+    ]
+)
+
+
+class OpenVinoEngine(Runner):
+    """The file compiled for the CPU, with `threads` threads.
+
+    Layers in floating point compute in float32: on processors with AMX, OpenVINO would choose bfloat16, whose error
+    is larger than that of an 8-bit grid and would be taken for one of the file.
+
+    Raises:
+        DfqError: OpenVINO does not read the file.
+    """
+
+    engine = "OpenVINO"
+
+    def __init__(self, path: str | Path, threads: int = 2):
+        import openvino
+
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        try:
+            self._compiled: Any = openvino.Core().compile_model(str(path), "CPU", options)
+        except Exception as error:
+            reason = INT2_REASON if _has_int2(path) else first_line(error)
+            raise DfqError(f"OpenVINO does not read '{path}': {reason}", exit_code=1) from error
+        lengths = self._compiled.input(0).get_partial_shape()
+        super().__init__(path, tuple(None if each.is_dynamic else each.get_length() for each in lengths))
+
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self._compiled(images)[0])
+
+    def float_nodes(self) -> list[dict]:
+        """[{name, op, reason}] of the layers that compute in floating point, as the compiled network tells."""
+        found = []
+        for layer in self._compiled.get_runtime_model().get_ops():
+            notes = {key: layer.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")
+                     if key in layer.get_rt_info()}  # fmt: skip
+            kind, precision = notes.get("layerType", ""), notes.get("runtimePrecision", "")
+            if precision in FLOATS and kind not in NOT_ARITHMETIC:
+                found.append(
+                    {"name": layer.get_friendly_name(), "op": kind, "reason": f"OpenVINO runs it in {precision}"}
+                )
+        return found
+
+
+def _has_int2(path: str | Path) -> bool:
+    return any(tensor.data_type == onnx.TensorProto.INT2 for tensor in onnx.load(path).graph.initializer)

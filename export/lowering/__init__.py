@@ -1,0 +1,1 @@
+"""A student becomes a graph of named operators that ONNX has."""

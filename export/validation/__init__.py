@@ -1,0 +1,1 @@
+"""The proof that a file does what its student does, and how fast it is."""

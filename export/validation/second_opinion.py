@@ -1,0 +1,76 @@
+"""`Opinion`: what one engine makes of an exported file, beside the student that it came from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from dfq.teacher.answers import answers, same_answers
+
+GRID = 255  # steps of an 8-bit grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """One engine's row. Fractions are in [0, 1]; None where the inputs were not given or the engine does not tell.
+
+    Attributes:
+        engine: key of `dfq.export.engines.table.ENGINES`.
+        skipped: why the engine did not run; then all else is empty.
+        images: {synthetic, labelled}: how many it was compared on.
+        agreement: {synthetic, labelled}: top-1 agreement with the student.
+        error_steps: {max, mean}: see `error_in_steps`; on the synthetic images.
+        accuracy: on the labelled images.
+        latency_ms: median at batch 1, measured in turns with the other engines, in one process.
+        float_nodes: [{name, op, reason}] that it computes in floating point.
+    """
+
+    engine: str
+    skipped: str | None = None
+    images: dict[str, int] | None = None
+    agreement: dict[str, float | None] | None = None
+    error_steps: dict[str, float] | None = None
+    accuracy: float | None = None
+    latency_ms: float | None = None
+    float_nodes: list[dict] | None = None
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def form_opinion(
+    engine: str,
+    logits: Mapping[str, Mapping[str, np.ndarray]],
+    labels: np.ndarray | None,
+    latency_ms: float | None,
+    float_nodes: list[dict] | None,
+    boundary: float = 0.0,
+) -> Opinion:
+    """Compares an engine with the student.
+
+    Args:
+        logits: {synthetic, labelled} → network (the engine's name, 'student') → (N, classes); an engine may have
+            computed only the first few.
+        labels: of the labelled images.
+        boundary: where a single logit parts two classes (`dfq.teacher.answers`).
+    """
+    own = {kind: of_kind[engine] for kind, of_kind in logits.items() if engine in of_kind}
+    student = {kind: logits[kind]["student"][: len(values)] for kind, values in own.items()}
+    return Opinion(
+        engine=engine,
+        images={kind: len(values) for kind, values in own.items()},
+        agreement={kind: same_answers(own[kind], student[kind], boundary) if kind in own else None for kind in logits},
+        error_steps=error_in_steps(own["synthetic"], student["synthetic"]),
+        accuracy=None
+        if labels is None
+        else float((answers(own["labelled"], boundary) == labels[: len(own["labelled"])]).mean()),
+        latency_ms=latency_ms,
+        float_nodes=float_nodes,
+    )
+
+
+def error_in_steps(runtime: np.ndarray, student: np.ndarray) -> dict[str, float]:
+    """{max, mean} of |runtime − student| (N, classes) in steps of the 8-bit grid over the student's logits."""
+    step = max(float(student.max() - student.min()) / GRID, np.finfo(np.float32).tiny)
+    difference = np.abs(runtime - student) / step
+    return {"max": float(difference.max()), "mean": float(difference.mean())}

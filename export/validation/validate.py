@@ -1,0 +1,205 @@
+"""`validate`: does the file in ONNX Runtime do what the student does, what does that cost, and do others agree?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfq.errors import DfqError
+from dfq.export.engines.kernel_report import count_nodes
+from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
+from dfq.export.validation.latency import median_latencies
+from dfq.export.validation.rounding_ties import agreement_with_itself
+from dfq.export.validation.second_opinion import Opinion, error_in_steps, form_opinion
+from dfq.images.input_spec import InputSpec
+from dfq.images.labelled import Labelled
+from dfq.system.compute_dtype import exact_float32
+from dfq.system.progress import Progress, Silent
+from dfq.teacher.answers import answers, boundary_of, same_answers
+
+BATCH_SIZE = 64
+LEAST_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
+Network = Callable[[Tensor], np.ndarray]
+Logits = dict[str, np.ndarray]
+
+
+class Original(Protocol):
+    """What a student is compared with: a `dfq.teacher.Teacher`, or whatever stands for it."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def input_spec(self) -> InputSpec: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What `validate` found. Fractions are in [0, 1]; None where the inputs for it were not given.
+
+    Attributes:
+        images: number of (synthetic) images compared.
+        agreement: top-1 agreement {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: on
+            `images` and on the labelled images. `student_float64` (see `dfq.export.validation.rounding_ties`) where
+            `onnx_student` is below `LEAST_AGREEMENT`, else None.
+        error_steps: {max, mean} of |runtime − student| over the logits, in steps of the 8-bit grid that spans the
+            student's logits on these images: step = (largest − smallest logit) / 255. The logits themselves stay in
+            floating point; the step is what an 8-bit output would resolve.
+        accuracy: {teacher, student, onnx} on the labelled images.
+        size_bytes: {float_onnx, onnx}.
+        latency_ms: {float_onnx, onnx}: medians at batch 1, measured in turns in one process.
+        nodes: {integer: {operator: count}, float: [{name, op, reason}]} (see `dfq.export.engines.kernel_report`).
+        engines: one row per engine that was asked (see `dfq.export.validation.second_opinion.Opinion`).
+    """
+
+    images: int
+    agreement: dict[str, dict[str, float | None]]
+    error_steps: dict[str, float]
+    accuracy: dict[str, float | None]
+    size_bytes: dict[str, int | None]
+    latency_ms: dict[str, float | None]
+    nodes: dict
+    engines: list[Opinion] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+@exact_float32()
+def validate(
+    path: str | Path,
+    student: nn.Module,
+    images: Tensor,
+    *,
+    teacher: Original | None = None,
+    float_path: str | Path | None = None,
+    labelled: Labelled | None = None,
+    engines: Sequence[str] = (MAIN,),
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> Agreement:
+    """Compares an exported file with its student, and with its float twin.
+
+    Args:
+        path: the file of `export_onnx`.
+        images: normalised, (N, C, H, W); best some that training has not seen.
+        teacher: needed with `labelled` (its `input_spec` normalises), and for the student's agreement with it.
+        float_path: the file of `export_float_onnx`, for size and latency.
+        labelled: real images, only ever reported on.
+        engines: names of `dfq.export.engines.table.ENGINES` for second opinions; ONNX Runtime on the CPU always runs.
+            An engine that is absent is a row with the reason.
+        threads: of each engine.
+
+    Raises:
+        DfqError: a missing or damaged file, or images of the wrong shape.
+    """
+    opened = open_engines(path, engines, images, threads)
+    networks: dict[str, Network] = {name: runner.run for name, runner in opened.runners.items()}
+    networks["student"] = _logits_of(student)
+    if teacher is not None:
+        networks["teacher"] = _logits_of(teacher.model)
+    tell = progress or Silent()
+    batches = {"synthetic": list(images.split(BATCH_SIZE))}
+    if labelled is not None:
+        batches["labelled"] = _normalized(labelled, teacher)
+    both: dict[str, Logits] = {"synthetic": {}, "labelled": {}}
+    both |= {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
+    latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
+    boundary = boundary_of(student)
+    labels = None if labelled is None else np.asarray(labelled.labels)
+    return Agreement(
+        images=len(images),
+        agreement=_agreements(both, student, batches, tell),
+        error_steps=error_in_steps(both["synthetic"][MAIN], both["synthetic"]["student"]),
+        accuracy=_accuracies(both["labelled"], labels, boundary),
+        size_bytes={"float_onnx": _size(float_path), "onnx": _size(path)},
+        latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
+        nodes=nodes,
+        engines=_opinions(opened, both, labels, latency, nodes["float"], boundary),
+    )
+
+
+def _logits_of(network: nn.Module) -> Network:
+    device = next(network.parameters()).device
+
+    @torch.no_grad()
+    def run(images: Tensor) -> np.ndarray:
+        return network(images.to(device)).float().numpy(force=True)
+
+    return run
+
+
+def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: Progress) -> Logits:
+    """Logits (N, classes) by network; of slow engines only the first rows."""
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
+        for batch in batches:
+            for name, run in networks.items():
+                row = ENGINES.get(name)
+                most = row.most_images if row is not None else None
+                room = len(batch) if most is None else most - sum(map(len, logits[name]))
+                if room > 0:
+                    logits[name].append(run(batch[:room]))
+            task.advance()
+    return {name: np.concatenate(parts) for name, parts in logits.items()}
+
+
+def _normalized(labelled: Labelled, teacher: Original | None) -> list[Tensor]:
+    if teacher is None:
+        raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
+    pixels = torch.from_numpy(labelled.images).split(BATCH_SIZE)
+    return [teacher.input_spec.normalize(part.permute(0, 3, 1, 2).float() / 255) for part in pixels]
+
+
+def _opinions(
+    opened: Opened,
+    logits: Mapping[str, Logits],
+    labels: np.ndarray | None,
+    latency: Mapping[str, float],
+    float_nodes: list[dict],
+    boundary: float,
+) -> list[Opinion]:
+    """One row per engine, in the order of the table; `float_nodes` are those of the main engine."""
+    rows = {name: Opinion(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
+    for name, runner in opened.runners.items():
+        found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
+        rows[name] = form_opinion(name, logits, labels, latency.get(name), found, boundary)
+    return [rows[name] for name in ENGINES if name in rows]
+
+
+def _agreements(
+    logits: Mapping[str, Logits], student: nn.Module, batches: Mapping[str, list[Tensor]], progress: Progress
+) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
+    boundary = boundary_of(student)
+    for kind, of_kind in logits.items():
+        for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
+            found[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if other in of_kind else None
+        of_file = found["onnx_student"][kind]
+        is_doubtful = of_file is not None and of_file < LEAST_AGREEMENT
+        found["student_float64"][kind] = (
+            agreement_with_itself(student, batches[kind], of_kind["student"], progress) if is_doubtful else None
+        )
+    return found
+
+
+def _accuracies(logits: Logits, labels: np.ndarray | None, boundary: float) -> dict[str, float | None]:
+    names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
+    if labels is None:
+        return dict.fromkeys(names)
+    return {name: float((answers(logits[key], boundary) == labels).mean()) for name, key in names.items()}
+
+
+def _size(path: str | Path | None) -> int | None:
+    return None if path is None else Path(path).stat().st_size
+
+
+def _latencies(opened: Opened, float_path: str | Path | None, images: Tensor, threads: int) -> dict[str, float]:
+    timed = {name: runner for name, runner in opened.runners.items() if ENGINES[name].is_timed}
+    twin = {} if float_path is None else {"float_onnx": Engine(float_path, threads)}
+    return median_latencies({**timed, **twin}, images)

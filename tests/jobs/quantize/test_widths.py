@@ -1,0 +1,164 @@
+"""Mixed precision from the command line to the file, its reload, and a run that was killed."""
+
+import json
+from dataclasses import replace
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+from support.command_line import SMALL, fail, succeed
+from torch import nn
+
+import dfq
+from dfq.cli.option_types import parse_bits, parse_bytes
+from dfq.errors import DfqError
+from dfq.export import doubts_about_processor
+from dfq.images.input_spec import InputSpec
+from dfq.jobs.quantize import widths as mixed_run
+from dfq.jobs.quantize.run import quantize_model
+from dfq.jobs.quantize.settings import Settings
+from dfq.models.registry import build
+from dfq.student.convert import activation_quantizers, weight_quantizers
+from dfq.teacher import Teacher
+from dfq.training.trainer import LEARNING_RATES
+
+ARCH, SPEC = "dfq/digits_cnn", InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
+FEW = {"images": 16, "steps": 3, "flip": False, "method": "zeroq-kd"}
+
+
+def teacher() -> Teacher:
+    """With random weights, and biases that are not all zero: equal ones would be stored once."""
+    torch.manual_seed(0)
+    model = build(ARCH, 10)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias, 0, 0.2)
+    return Teacher(model, SPEC)
+
+
+def stored_widths(folder) -> dict[str, int]:
+    """Layer → bits of the container that its weight has in the file."""
+    names = {TensorProto.INT4: ".weight.integers.int4", TensorProto.INT8: ".weight.integers"}
+    tensors = [t for t in onnx.load(folder / "model.onnx").graph.initializer if t.data_type in names]
+    return {
+        t.name.removesuffix(names[t.data_type]): 4 if t.data_type == TensorProto.INT4 else 8
+        for t in tensors if t.name.endswith(names[t.data_type])
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def averaged(model_file, tmp_path_factory):
+    """(run folder, what the terminal showed)."""
+    folder = tmp_path_factory.mktemp("mixed") / "run"
+    return folder, succeed("quantize", model_file, "--bits", "mixed", "--average-bits", "4.5", *SMALL, "--out", folder)
+
+
+def test_the_run_has_the_chosen_widths(averaged):
+    folder, text = averaged
+    report = json.loads((folder / "report.json").read_text())
+    mixed = report["mixed_precision"]
+    assert {layer["name"]: layer["weight_bits"] for layer in report["layers"]} == mixed["widths"]
+    assert {layer["input_bits"] for layer in report["layers"]} == {8}
+    assert stored_widths(folder) == {name: 4 if bits <= 4 else 8 for name, bits in mixed["widths"].items()}
+    assert mixed["average_bits"] <= 4.5 and set(mixed["fixed"]) == {"conv1", "linear"} and mixed["images"] == 14
+    assert set(mixed["uniform"]) == {str(bits) for bits in range(2, 9)} and mixed["chosen"] in mixed["front"]
+    assert report["seconds"]["widths"] > 0 and (folder / "mixed_precision.png").is_file()
+    for part in (f"{mixed['average_bits']:.2f} bits on average", "A8 (deploy", "mixed_precision.png", "widths"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_it_reloads_with_these_widths(averaged):
+    folder, _ = averaged
+    widths = json.loads((folder / "report.json").read_text())["mixed_precision"]["widths"]
+    student = dfq.load(folder)
+    assert {name: q.spec.bits for name, q in weight_quantizers(student).items()} == widths
+    assert {q.spec.bits for q in activation_quantizers(student).values()} == {8}
+    images = torch.randn(4, 1, 8, 8)
+    assert "same class" not in succeed("export", folder, "--out", folder.parent / "again.onnx")
+    again = (folder.parent / "again.onnx").read_bytes()
+    assert again == (folder / "model.onnx").read_bytes() and student(images).shape == (4, 10)
+
+
+@pytest.mark.parametrize("scheme", ["deploy", "paper-qat"])
+def test_the_file_keeps_its_target_size(tmp_path, scheme):
+    settings = Settings(bits="mixed", target_size=42_000, scheme=scheme, activation_bits=6, **FEW)
+    result = quantize_model(teacher(), tmp_path / "run", settings, arch=ARCH)
+    size = (result.folder / "model.onnx").stat().st_size
+    mixed = result.report["mixed_precision"]
+    assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 42_000
+    biases = sum(layer["shape"][0] for layer in result.report["layers"])  # may take 2 bytes instead of 4
+    assert mixed["chosen"]["cost"] - size < 300 + 2 * biases and result.report["warnings"] == doubts_about_processor()
+    assert set(mixed["widths"].values()) == {4, 8} == set(stored_widths(result.folder).values())
+    assert 6 in {q.spec.bits for q in activation_quantizers(result.student).values()}
+
+
+def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
+    settings = Settings(bits="mixed", average_bits=5, **FEW)
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dfq.jobs.quantize.run.tune", dies)
+        with pytest.raises(KeyboardInterrupt):
+            quantize_model(teacher(), tmp_path, settings, arch=ARCH)
+    config = tmp_path / "config.json"
+    recorded = json.loads(config.read_text())
+    recorded["mixed_precision"]["widths"]["conv3"] = 2  # no choice made again would come to this
+    config.write_text(json.dumps(recorded))
+    monkeypatch.setattr(mixed_run, "choose_widths", dies)
+    result = quantize_model(teacher(), tmp_path, settings, arch=ARCH, resume=True)
+    assert weight_quantizers(result.student)["conv3"].spec.bits == 2
+    assert result.report["mixed_precision"] == recorded["mixed_precision"] | {
+        "average_bits": result.report["mixed_precision"]["average_bits"]
+    }
+    with pytest.raises(DfqError, match="other settings"):
+        quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), arch=ARCH, resume=True)
+
+
+@pytest.mark.parametrize(
+    "widths, activation_bits, bits", [((2, 3, 6), 8, 3), ((2, 3), 8, 2), ((4, 8, 8), 8, 8), ((6, 8), 4, 4)]
+)
+def test_training_follows_the_median_width_of_weights(widths, activation_bits, bits):
+    settings = Settings(bits="mixed", average_bits=5, activation_bits=activation_bits, method="zeroq-kd")
+    chosen = {f"layer{i}": width for i, width in enumerate(widths)}
+    training = settings.training(SPEC, replace(settings.make_scheme(), weight_overrides=chosen))
+    assert training.learning_rate == LEARNING_RATES[bits]
+    assert training.steps == {2: 600, 3: 600, 4: 400, 8: 200}[bits]
+
+
+def test_mixed_precision_gets_the_images_of_few_bits():
+    settings = Settings(bits="mixed", average_bits=5, method="zeroq-kd")
+    assert settings.image_count(SPEC) == 1024 and replace(settings, bits=8, average_bits=None).image_count(SPEC) == 256
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--bits", "mixed"], "without a target"),
+        (["--bits", "4", "--average-bits", "4"], "with 4 bits"),
+        (["--target-size", "30kB"], "with 8 bits"),
+        (["--bits", "mixed", "--average-bits", "4", "--target-size", "30kB"], "one of the two"),
+        (["--bits", "mixed", "--average-bits", "4", "--weight-bits", "3"], "3 bits for all weights"),
+        (["--bits", "mixed", "--average-bits", "9"], "from 2 to 8"),
+        (["--bits", "mixed", "--average-bits", "nan"], "from 2 to 8"),
+        (["--bits", "mixed", "--average-bits", "2"], "cannot reach"),
+        (["--bits", "mixed", "--target-size", "9kB"], "cannot reach"),
+        (["--bits", "mixed", "--target-size", "big"], "1.2MB"),
+        (["--bits", "some"], "or mixed"),
+    ],
+)
+def test_errors_come_before_any_work(model_file, tmp_path, options, part):
+    assert part in fail("quantize", model_file, *options, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_texts_of_the_command_line():
+    sizes = {"1.2MB": 1_200_000, "900kB": 900_000, "2 GB": 2 * 10**9, "512": 512, "64B": 64, "0.3mb": 300_000}
+    assert {text: parse_bytes(text) for text in sizes} == sizes
+    assert (parse_bits("4"), parse_bits("Mixed")) == (4, "mixed")
+    for text in ("", "MB", "-1MB", "1.2MiB", "1.2.3", "0"):
+        with pytest.raises(DfqError, match="target-size"):
+            parse_bytes(text)
