@@ -26,7 +26,7 @@ PANELS = (("deploy", 4), ("paper-qat", 3), ("paper-qat", 2))
 REAL = {"real-1024": ("1024 real images", "--"), "real-10000": ("10,000 real images", ":")}
 OWN = ("auto", "instant", "reconstruct")  # of this project, drawn in another colour
 LINE, NEAR = 10.0, 90.0  # points: between two names, and how close two points need that
-LEAST_SPAN = 8.0  # largest ÷ smallest time of an axis
+MIN_SPAN = 8.0  # largest ÷ smallest time of an axis
 SHORTEST_SYNTHESIS = 0.2  # seconds; below, the images were those of an earlier piece of a resumed run
 
 
@@ -94,7 +94,7 @@ def draw(axes: Axes, rows: list[dict], title: str) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.12)
     low, high = axes.get_xlim()
-    wider = max(LEAST_SPAN * low / high, 1.0) ** 0.5
+    wider = max(MIN_SPAN * low / high, 1.0) ** 0.5
     axes.set_xlim(low / wider, high * wider)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-LEAST_SCALING = 0.85  # of each of two processes at once, against one alone
+MIN_SCALING = 0.85  # of each of two processes at once, against one alone
 SECONDS = 0.05
 
 

@@ -19,7 +19,7 @@ import torch
 from dfq.jobs.demo import run_demo
 from dfq.results.report import hardware, versions
 
-MOST_POINTS = {"INT8": 0.3, "W4A4": 1.0}
+MAX_POINTS = {"INT8": 0.3, "W4A4": 1.0}
 RESULTS = Path(__file__).parent / "results" / "digits.json"
 
 
@@ -49,16 +49,15 @@ def main() -> int:
     for seed in arguments.seeds:
         run = measure(seed)
         runs.append(run)
-        agreement = min(run["rows"][name]["agreement"] for name in MOST_POINTS)
-        drops = [drop(run, name) for name in MOST_POINTS]
+        agreement = min(run["rows"][name]["agreement"] for name in MAX_POINTS)
+        drops = [drop(run, name) for name in MAX_POINTS]
         print(
             f"{seed:>4}  {100 * run['rows']['teacher']['accuracy']:>7.2f}%  {drops[0]:>9.2f}  {drops[1]:>9.2f}"
             f"  {100 * agreement:>8.2f}%  {run['seconds']:>7.1f}"
         )
-    means = {name: sum(drop(run, name) for run in runs) / len(runs) for name in MOST_POINTS}
+    means = {name: sum(drop(run, name) for run in runs) / len(runs) for name in MAX_POINTS}
     print(
-        "mean drop in points: "
-        + ", ".join(f"{name} {mean:.2f} (≤ {MOST_POINTS[name]})" for name, mean in means.items())
+        "mean drop in points: " + ", ".join(f"{name} {mean:.2f} (≤ {MAX_POINTS[name]})" for name, mean in means.items())
     )
 
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +69,7 @@ def main() -> int:
     }
     RESULTS.write_text(json.dumps(content, indent=2) + "\n")
     print(f"written to {RESULTS}")
-    return int(any(means[name] > MOST_POINTS[name] for name in MOST_POINTS))
+    return int(any(means[name] > MAX_POINTS[name] for name in MAX_POINTS))
 
 
 if __name__ == "__main__":

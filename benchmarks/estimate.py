@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dfq.evaluation.drop_estimate import Estimate, Evidence, Jury, fit_estimate
+from dfq.evaluation.drop_estimate import Estimate, Evidence, HeldOutEvidence, fit_estimate
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
@@ -61,7 +61,7 @@ class Judged:
         self.net, self.teacher = net, data.teacher(net)
         images = image_set(self.teacher, net, CELLS[net][1])
         self.fitted, held_out = images.split(min(HELD_OUT, len(images) // 2))
-        self.jury = Jury(self.teacher, held_out.images)
+        self.jury = HeldOutEvidence(self.teacher, held_out.images)
         self.accuracy_of = accuracy_on(data.labelled(net, self.teacher), self.teacher)
         self.accuracy = self.accuracy_of(self.teacher)
 
@@ -74,7 +74,7 @@ class Judged:
             step(Bench(student, self.teacher, images, Budget(), Silent(), 0, None))
         return {
             "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
-            "evidence": self.jury.evidence(student).to_dict(),
+            "evidence": self.jury.measure(student).to_dict(),
             "teacher_accuracy": self.accuracy,
             "drop": self.accuracy - self.accuracy_of(student),
         }  # fmt: skip

@@ -28,7 +28,7 @@ from rich.table import Table
 from torch import fx
 
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import Jury
+from dfq.evaluation.drop_estimate import HeldOutEvidence
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import held_out_count
@@ -76,7 +76,7 @@ class Ingredients:
         self.data, self.net, self.work = Data(data), net, work
         self.teacher: Teacher = self.data.teacher(net)
         jury = [image_set(self.teacher, self.net, work.jury, seed=seed, method=method) for seed, method in JURY]
-        self.jury = Jury(self.teacher, torch.cat([batch.images for batch in jury]))
+        self.jury = HeldOutEvidence(self.teacher, torch.cat([batch.images for batch in jury]))
         self.accuracy_of = accuracy_on(self.data.labelled(net, self.teacher), self.teacher)
 
     def run(self, arm: Arm, form: str, seed: int) -> dict:
@@ -92,7 +92,7 @@ class Ingredients:
             trainer = Trainer(self.teacher, student, ROW.objective, settings.training(self.teacher.input_spec))
             trainer.fit(source, held_out)
         return {
-            "evidence": self.jury.evidence(student.eval()).to_dict(),
+            "evidence": self.jury.measure(student.eval()).to_dict(),
             "real_agreement": self.data.agreement(self.net, self.teacher, student),
             "accuracy": {"teacher": self.accuracy_of(self.teacher), "student": self.accuracy_of(student)},
         }
@@ -125,7 +125,14 @@ class Ingredients:
 def table(rows: list[dict], net: str, form: str, work: Work) -> Table:
     title = f"{net} {form}: {work.images} images, {work.iterations} iterations a block, {work.steps} steps"
     view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %", "accuracy"):
+    for column in (
+        "arm",
+        "seeds",
+        "jury: mixtures, %",
+        "jury: divergence",
+        "10,000 real images, %",
+        "accuracy",
+    ):
         view.add_column(column, justify="left" if column == "arm" else "right")
     for arm in ARMS:
         group = [row for row in rows if is_of(row, key_of(net, arm, form, row["seed"], work))]
@@ -162,7 +169,12 @@ def read_rows(out: Path) -> list[dict]:
 @click.option("--images", default=Work.images, show_default=True)
 @click.option("--iterations", default=Work.iterations, show_default=True, help="per block")
 @click.option("--steps", default=Work.steps, show_default=True, help="of the polish")
-@click.option("--jury", default=Work.jury, show_default=True, help="images of each of its two parametrizations")
+@click.option(
+    "--jury",
+    default=Work.jury,
+    show_default=True,
+    help="images of each of its two parametrizations",
+)
 @click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
 @click.option("--threads", default=2, show_default=True)
 def main(

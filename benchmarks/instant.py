@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import fx
 
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import Jury
+from dfq.evaluation.drop_estimate import HeldOutEvidence
 from dfq.post_training.batch_norm_bias_correction import correct_from_moments
 from dfq.post_training.batch_norm_ranges import calibrate_from_moments
 from dfq.post_training.bias_correction import correct_biases
@@ -152,7 +152,7 @@ class Bench:
         sketches = image_set(self.teacher, net, SKETCHES, method=METHODS["instant"])
         self.images = {"plausible": fitted.images, "sketches": sketches.images}
         mixtures = MIXTURES[max(self.teacher.input_spec.size[1:])]
-        self.jury = Jury(self.teacher, held_out.images, mixtures=mixtures)
+        self.jury = HeldOutEvidence(self.teacher, held_out.images, mixtures=mixtures)
         self.calibrated = lru_cache(self._calibrated)
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ class Bench:
         CORRECTIONS[variant.correction](student, reference, self)
         return {
             **dict(zip(KEYS, (self.net, bits, *astuple(variant)), strict=True)),
-            "evidence": self.jury.evidence(student).to_dict(),
+            "evidence": self.jury.measure(student).to_dict(),
         }
 
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 # Least float ÷ INT8, as the project promises it.
-LEAST_SPEEDUP = {
+MIN_SPEEDUP = {
     "resnet18": 2.9,
     "resnet50": 3.0,
     "mobilenet_v2": 1.7,
@@ -31,8 +31,8 @@ LEAST_SPEEDUP = {
     "vit_b_16": 2.2,
     "convnext_tiny": 1.8,
 }
-MOST_W4A4_LATENCY, LEAST_OF_STATIC = 1.05, 1.0
-MOST_W4A4_SIZE = {"resnet18": 0.14, "mobilenet_v2": 0.18}
+MAX_W4A4_LATENCY, MIN_STATIC_RATIO = 1.05, 1.0
+MAX_W4A4_SIZE = {"resnet18": 0.14, "mobilenet_v2": 0.18}
 
 
 def missed(name: str, result: dict) -> list[str]:
@@ -40,10 +40,10 @@ def missed(name: str, result: dict) -> list[str]:
     ratios, sizes = result["ratios"], result["size_bytes"]
     packed = sizes["w4a4"] / sizes["float"]
     checks = (
-        (ratios["float/int8"] < LEAST_SPEEDUP.get(name, 0), f"float/int8 {ratios['float/int8']:.2f}"),
-        (ratios["static/int8"] < LEAST_OF_STATIC, f"{result['best_static']}/int8 {ratios['static/int8']:.3f}"),
-        (ratios["w4a4/int8"] > MOST_W4A4_LATENCY, f"w4a4/int8 {ratios['w4a4/int8']:.3f}"),
-        (packed > MOST_W4A4_SIZE.get(name, 1), f"size of w4a4 {packed:.3f}"),
+        (ratios["float/int8"] < MIN_SPEEDUP.get(name, 0), f"float/int8 {ratios['float/int8']:.2f}"),
+        (ratios["static/int8"] < MIN_STATIC_RATIO, f"{result['best_static']}/int8 {ratios['static/int8']:.3f}"),
+        (ratios["w4a4/int8"] > MAX_W4A4_LATENCY, f"w4a4/int8 {ratios['w4a4/int8']:.3f}"),
+        (packed > MAX_W4A4_SIZE.get(name, 1), f"size of w4a4 {packed:.3f}"),
     )
     return [text for is_missed, text in checks if is_missed]
 
@@ -67,9 +67,9 @@ def show(networks: dict[str, dict], console: Console) -> None:
         found = result["latency_ms"]
         times.add_row(name, *(f"{found[label]:.2f}" if label in found else "–" for label in labels))
         sizes, each = result["size_bytes"], result["ratios"]
-        cells = [f"{each['float/int8']:.2f} ({LEAST_SPEEDUP.get(name, '–')})", f"{each['static/int8']:.2f}"]
+        cells = [f"{each['float/int8']:.2f} ({MIN_SPEEDUP.get(name, '–')})", f"{each['static/int8']:.2f}"]
         cells += [f"{each['w4a4/int8']:.2f}", f"{sizes['int8'] / sizes['float']:.3f}"]
-        cells += [f"{sizes['w4a4'] / sizes['float']:.3f} ({MOST_W4A4_SIZE.get(name, '–')})"]
+        cells += [f"{sizes['w4a4'] / sizes['float']:.3f} ({MAX_W4A4_SIZE.get(name, '–')})"]
         ratios.add_row(name, *cells, style="red" if missed(name, result) else "")
     console.print(times)
     console.print(ratios)
@@ -96,7 +96,7 @@ def machine(threads: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(LEAST_SPEEDUP), help="names from torchvision.models")
+    parser.add_argument("--models", nargs="+", default=list(MIN_SPEEDUP), help="names from torchvision.models")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latency.json")
     parser.add_argument("--files", type=Path, default=HERE / "work" / "latency", help="where the files are kept")
     parser.add_argument("--threads", type=int, default=2)

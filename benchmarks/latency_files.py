@@ -18,7 +18,7 @@ from dfq.export.engines.kernel_report import count_nodes
 from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.teacher import Teacher
 
 INPUT = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
@@ -127,7 +127,7 @@ def _writers(images: Tensor) -> Iterator[tuple]:
 def _write_ours(model: nn.Module, path: Path, bits: int, images: Tensor) -> None:
     student = make_student(Teacher(model, INPUT), make_scheme("deploy", bits=bits))
     calibrate(student, images[:4], ranges="minmax", batch_size=2)
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     export_onnx(student, path, INPUT)
 
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
-from calm import LEAST_SCALING, Probe
+from calm import MIN_SCALING, Probe
 from latency_files import ENTRIES, STATIC, Entry, nodes_of
 
 WORKER = Path(__file__).with_name("latency_worker.py")
 SITTINGS = 3  # with new processes each: two of one file may differ, by where their memory happens to lie
-MOST_TRIES = 20  # for a measurement that the machine disturbs; then the calmest one counts
+MAX_TRIES = 20  # for a measurement that the machine disturbs; then the calmest one counts
 
 
 class Worker:
@@ -77,7 +77,7 @@ def _when_calm(worker: Worker, seconds: float, probe: Probe) -> tuple[float, int
     """Milliseconds of a run, between two moments in which two cores were worth two, and the number of tries."""
     found: list[tuple[float, float]] = []
     before = probe.scaling()
-    while len(found) < MOST_TRIES and not (found and found[-1][0] >= LEAST_SCALING):
+    while len(found) < MAX_TRIES and not (found and found[-1][0] >= MIN_SCALING):
         latency, after = worker.measure(seconds), probe.scaling()
         found.append((min(before, after), latency))
         before = after

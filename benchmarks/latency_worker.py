@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-LEAST_RUNS = 3
+MIN_RUNS = 3
 
 
 def open_onnxruntime(path: str, threads: int) -> tuple[Callable, list]:
@@ -41,7 +41,7 @@ OPENERS = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}
 def measure(run: Callable, images: np.ndarray, seconds: float) -> float:
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < LEAST_RUNS or time.perf_counter() < end:
+    while len(times) < MIN_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
         run(images)
         times.append(1000 * (time.perf_counter() - start))

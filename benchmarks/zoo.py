@@ -31,7 +31,7 @@ from dfq.quantizers import targets
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.system.atomic_files import replacing
 from dfq.teacher import Teacher
 
@@ -110,7 +110,7 @@ def measure(name: str, files: float) -> dict:
 
 def _share_without_choices(teacher: Teacher) -> float:
     default = targets.TARGETS[targets.DEFAULT_TARGET]
-    targets.TARGETS[targets.DEFAULT_TARGET] = replace(default, least_products=0)
+    targets.TARGETS[targets.DEFAULT_TARGET] = replace(default, min_products=0)
     try:
         return measure_coverage(make_student(teacher, make_scheme("deploy", bits=8))).share_of_macs
     finally:
@@ -120,7 +120,7 @@ def _share_without_choices(teacher: Teacher) -> float:
 def _files(teacher: Teacher, student, spec: InputSpec) -> dict:
     images = random_images(student, spec, IMAGES)
     calibrate(student.eval(), images, ranges="minmax", batch_size=4)
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     with TemporaryDirectory() as folder:
         file = export_onnx(student, Path(folder) / "model.onnx", spec)
         twin = export_float_onnx(teacher.model, Path(folder) / "float.onnx", spec)

@@ -19,11 +19,11 @@ from dfq.training.relational_losses import FOCAL_WEIGHTED, NegativeSampling, dra
 
 
 @dataclass(frozen=True)
-class View:
+class SynthesisStep:
     """One step of synthesis as the terms see it.
 
     Attributes:
-        pixel_logits, pixels: as the canvas writes them, and in [0, 1], (N, C, H, W).
+        pixel_logits, pixels: as the parametrization writes them, and in [0, 1], (N, C, H, W).
         images: what the networks see, normalised and augmented, (N, C, H, W).
         labels: drawn, (N,).
         logits: the teacher's, (N, classes).
@@ -42,7 +42,7 @@ class View:
     generator: torch.Generator
 
 
-Term = Callable[[View], Tensor | None]
+Term = Callable[[SynthesisStep], Tensor | None]
 """Weighted scalar of a step; None where it does not apply. Its class may say `needs_student` and `needs_pairs`."""
 
 
@@ -52,8 +52,8 @@ class LabelCrossEntropy:
 
     weight: float
 
-    def __call__(self, view: View) -> Tensor:
-        return self.weight * label_cross_entropy(view.logits, view.labels)
+    def __call__(self, step: SynthesisStep) -> Tensor:
+        return self.weight * label_cross_entropy(step.logits, step.labels)
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class InputPrior:
     weight: float
     always: bool = False
 
-    def __call__(self, view: View) -> Tensor | None:
-        if not (self.always or view.standardized):
+    def __call__(self, step: SynthesisStep) -> Tensor | None:
+        if not (self.always or step.standardized):
             return None
-        return self.weight * input_prior(view.images)
+        return self.weight * input_prior(step.images)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Smoothness:
 
     weight: float
 
-    def __call__(self, view: View) -> Tensor:
-        return self.weight * total_variation(view.pixels)
+    def __call__(self, step: SynthesisStep) -> Tensor:
+        return self.weight * total_variation(step.pixels)
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Saturation:
 
     weight: float
 
-    def __call__(self, view: View) -> Tensor:
-        return self.weight * saturation(view.pixel_logits)
+    def __call__(self, step: SynthesisStep) -> Tensor:
+        return self.weight * saturation(step.pixel_logits)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ class Disagreement:
     masked: bool = True
     needs_student = True
 
-    def __call__(self, view: View) -> Tensor | None:
-        if view.student is None:
+    def __call__(self, step: SynthesisStep) -> Tensor | None:
+        if step.student is None:
             return None
-        return self.weight * disagreement(view.student.logits, view.logits, self.temperature, masked=self.masked)
+        return self.weight * disagreement(step.student.logits, step.logits, self.temperature, masked=self.masked)
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class SynthesisRelations:
     needs_student = True
     needs_pairs = True
 
-    def __call__(self, view: View) -> Tensor | None:
-        if view.student is None:
+    def __call__(self, step: SynthesisStep) -> Tensor | None:
+        if step.student is None:
             return None
-        labels = answers(view.logits.detach())
-        layers = view.student.pooled_stages() or [view.student.penultimate]
+        labels = answers(step.logits.detach())
+        layers = step.student.pooled_stages() or [step.student.penultimate]
         last = layers[-2:] if len(layers) >= 4 else layers[-1:]
         losses = [
-            triplet_loss(f, draw_triplets(f, labels, self.sampling, view.generator), swapped=self.swapped) for f in last
+            triplet_loss(f, draw_triplets(f, labels, self.sampling, step.generator), swapped=self.swapped) for f in last
         ]
         return self.weight * torch.stack(losses).mean()

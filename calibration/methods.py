@@ -29,7 +29,7 @@ from dfq.post_training.steps_before_ranges import (
     equalize_channels,
     fill_as_expected,
     fill_as_seen,
-    turn_streams,
+    rotate_streams,
 )
 from dfq.training.image_sources import FixedImages, FreshImages, GrowingImages, ImageSource, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation, Objective
@@ -189,7 +189,7 @@ METHODS: dict[str, Method] = {
             synthesis_share_large=0.7,
             steps_large=0,  # such training was undone by held-out images each time (benchmarks/DEFAULTS.md)
             zoom=rgal.ZOOM,
-            preparations=(fill_as_seen, turn_streams, equalize_channels),
+            preparations=(fill_as_seen, rotate_streams, equalize_channels),
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),

@@ -17,11 +17,13 @@ from dfq.calibration.inversion.parametrizations import GeneratedImages, PixelGri
 from dfq.calibration.inversion_terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
 
 IMPROVED = InversionConfig(
-    canvas=PixelGrids,
+    parametrization=PixelGrids,
     learning_rate_large=0.05,  # there are more grids, which move together: at 0.1, nearly half of the pixels saturate
     terms=(LabelCrossEntropy(0.3), InputPrior(1.0), Smoothness(0.05), Saturation(0.02)),
 )
-GENERATED = replace(IMPROVED, canvas=GeneratedImages, learning_rate=3e-3, learning_rate_large=None, betas=(0.5, 0.999))
+GENERATED = replace(
+    IMPROVED, parametrization=GeneratedImages, learning_rate=3e-3, learning_rate_large=None, betas=(0.5, 0.999)
+)
 BOTH = (IMPROVED, GENERATED)
 # Late blocks of networks for large images are fitted to few positions of many channels: there, three in four images are
 # quick ones, so that there can be more (benchmarks/DEFAULTS.md). Small images are all of one kind.

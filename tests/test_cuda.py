@@ -14,10 +14,10 @@ from dfq.calibration import METHODS
 from dfq.export import export_onnx, validate
 from dfq.jobs.increment.strategies import STRATEGIES
 from dfq.post_training.reconstruction import FitSettings, reconstruct
-from dfq.post_training.rotation.rotate import turn_linear_streams
+from dfq.post_training.rotation.rotate import rotate_linear_streams
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import activation_quantizers, make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.teacher import Teacher
 from dfq.teacher.batch_norm_statistics import channel_moments
 
@@ -86,12 +86,12 @@ def test_ranges_are_those_of_the_processor(name):
 def test_reconstruction_helps_and_the_file_does_what_the_student_does(name, tmp_path):
     teacher, seen = teacher_of(name, DEVICE), images(64).to(DEVICE)
     student = make_student(teacher, make_scheme("deploy", bits=4))
-    teacher = turn_linear_streams(student, teacher, seen)
+    teacher = rotate_linear_streams(student, teacher, seen)
     calibrate(student, seen)
     history = reconstruct(student, teacher, seen, FitSettings(iterations=50))
     assert any(block.kept for block in history.blocks)
     assert all(block.after <= block.before or not block.kept for block in history.blocks)
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     path = export_onnx(student, tmp_path / "student.onnx", SPEC)
     assert validate(path, student, seen, teacher=teacher).error_steps["mean"] < 0.5
 

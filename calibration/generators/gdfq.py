@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
 from dfq.calibration.generators.trained_generator import RunningGenerator, warm_up
-from dfq.calibration.inversion_terms import Term, View
+from dfq.calibration.inversion_terms import SynthesisStep, Term
 from dfq.graph.features import Features, features_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
@@ -90,10 +90,10 @@ class GDFQ:
 
     def _terms(self, images: Tensor, labels: Tensor, logits: Tensor, student: Features | None) -> dict[str, Tensor]:
         spec = self.teacher.input_spec
-        view = View(
+        step = SynthesisStep(
             images, spec.to_pixels(images), images, labels, logits, student, spec.is_standardized, self.generator.random
         )
-        losses = {type(term).__name__.lower(): term(view) for term in self.config.terms}
+        losses = {type(term).__name__.lower(): term(step) for term in self.config.terms}
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def fresh(self) -> Batch:

@@ -14,7 +14,7 @@ from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics
 
-MOST_IMAGES = 128  # per step
+MAX_IMAGES = 128  # per step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class GeneratorSynthesizer(ABC):
         budget: Budget | None = None,
         progress: Progress | None = None,
     ):
-        self.teacher, self.batch_size = teacher, min(batch_size, MOST_IMAGES)
+        self.teacher, self.batch_size = teacher, min(batch_size, MAX_IMAGES)
         self.budget, self.progress = budget or Budget(), progress or Silent()
         self.notes: list[str] = []
         self.generator = RunningGenerator(

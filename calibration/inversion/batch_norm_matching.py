@@ -32,20 +32,20 @@ class Matching:
     aggregated: bool = False
     swing: bool = False
 
-    def deviation(self, statistics: BatchNormStatistics, earlier: "Earlier", size: int) -> Tensor:
+    def deviation(self, statistics: BatchNormStatistics, accumulated: "AccumulatedMoments", size: int) -> Tensor:
         """The weighted deviation of a batch of `size` images from the last forward pass; a scalar."""
         if not self.relative:
             return self.weight * statistics.absolute_loss()
         moments = statistics.moments
-        if self.aggregated and earlier.moments is not None:
-            moments = pool_moments([earlier.moments, moments], [earlier.count, size])
+        if self.aggregated and accumulated.moments is not None:
+            moments = pool_moments([accumulated.moments, moments], [accumulated.count, size])
         return self.weight * statistics.deviations(moments, slack=self.slack).sum()
 
 
 RELATIVE = Matching()
 
 
-class Earlier:
+class AccumulatedMoments:
     """Moments of the batches that are finished."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Earlier:
 
 
 @contextmanager
-def swinging(model: nn.Module, generator: torch.Generator, *, on: bool = True) -> Iterator[None]:
+def swing_convolutions(model: nn.Module, generator: torch.Generator, *, on: bool = True) -> Iterator[None]:
     """Within it, every strided convolution of `model` reads its input moved by −1, 0 or 1 pixel each way.
 
     What comes in repeats the border. One draw per layer and forward pass, for the whole batch.

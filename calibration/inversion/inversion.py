@@ -1,8 +1,8 @@
 """Inversion: images are optimised, batch by batch, until the teacher (and the student) say what they should.
 
-ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`canvas`) and in their loss `terms`; the loop
-is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of several such
-kinds may take turns.
+ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`parametrization`) and in their loss `terms`;
+the loop is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of
+several such kinds may take turns.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
-from dfq.calibration.inversion.batch_norm_matching import RELATIVE, Earlier, Matching, swinging
+from dfq.calibration.inversion.batch_norm_matching import RELATIVE, AccumulatedMoments, Matching, swing_convolutions
 from dfq.calibration.inversion.low_pass import low_pass
-from dfq.calibration.inversion.parametrizations import Canvas
-from dfq.calibration.inversion_terms import Term, View
+from dfq.calibration.inversion.parametrizations import Parametrization
+from dfq.calibration.inversion_terms import SynthesisStep, Term
 from dfq.graph.features import features_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
@@ -27,8 +27,8 @@ from dfq.system.progress import Progress, Silent, Task
 from dfq.teacher import Teacher
 from dfq.training.losses import input_prior
 
-LEAST_TIME = 0.6  # of what a batch takes that must be left to start it, at the speed of the earlier ones
-PATIENCE, LEAST_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
+MIN_TIME = 0.6  # of what a batch takes that must be left to start it, at the speed of the earlier ones
+PATIENCE, MIN_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class InversionConfig:
     """What makes one kind of image.
 
     Attributes:
-        canvas: how images are written down.
+        parametrization: how images are written down.
         terms: besides the deviation from the BatchNorm statistics.
         iterations: gradient steps for each batch.
         iterations_large: the same for images of more than 64 pixels; None: as many.
@@ -48,7 +48,7 @@ class InversionConfig:
         cutoff: of the low-pass filter that finished images pass (`low_pass`); None: none.
     """
 
-    canvas: Callable[..., Canvas]
+    parametrization: Callable[..., Parametrization]
     terms: tuple[Term, ...]
     iterations: int = 200
     iterations_large: int | None = None
@@ -99,7 +99,7 @@ class Inversion:
         self.generator = torch.Generator().manual_seed(seed)
         self.budget, self.progress = budget or Budget(), progress or Silent()
         self.student: fx.GraphModule | None = None
-        self.earlier, self.batches_made = Earlier(), 0
+        self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.notes: list[str] = []
         if not teacher.has_batch_norm:
             self.notes.append(
@@ -125,7 +125,7 @@ class Inversion:
         with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
                 per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
-                if index and self.budget.remaining() < LEAST_TIME * per_step * kind.iterations:
+                if index and self.budget.remaining() < MIN_TIME * per_step * kind.iterations:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
                     task.advance(sum(kind.iterations for kind in kinds[index:]))
                     break
@@ -139,20 +139,20 @@ class Inversion:
 
     def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
         spec, device = self.teacher.input_spec, self.teacher.device
-        canvas = config.canvas(size, spec.size, self.generator, device)
+        parametrization = config.parametrization(size, spec.size, self.generator, device)
         labels = self._draw_labels(config, size).to(device)
-        optimizer = torch.optim.Adam(canvas.parameters(), lr=config.learning_rate, betas=config.betas)
+        optimizer = torch.optim.Adam(parametrization.parameters(), lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         step = 0
-        swing = swinging(self.teacher.model, self.generator, on=config.matching.swing)
+        swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
             while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
-                loss = self._loss(config, canvas, labels, statistics)
+                loss = self._loss(config, parametrization, labels, statistics)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(canvas.parameters(), inf)
+                norm = torch.nn.utils.clip_grad_norm_(parametrization.parameters(), inf)
                 if isfinite(norm):  # one bad step would turn all images into NaN for good
                     optimizer.step()
                     losses.append(loss.item())
@@ -161,25 +161,25 @@ class Inversion:
             self.earlier.add(statistics.moments, size)
         task.advance(config.iterations - step)
         with torch.no_grad():
-            pixels = canvas.to_pixels(canvas.logits().float())
+            pixels = parametrization.to_pixels(parametrization.logits().float())
             pixels = pixels if config.cutoff is None else low_pass(pixels, config.cutoff)
             pixels = (pixels.clamp(0, 1) * 255).round() / 255
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
 
-    def _loss(self, config: InversionConfig, canvas: Canvas, labels: Tensor, statistics) -> Tensor:
+    def _loss(self, config: InversionConfig, parametrization: Parametrization, labels: Tensor, statistics) -> Tensor:
         with fast_autocast(self.teacher.device):
-            pixel_logits = canvas.logits().float()
-            pixels = canvas.to_pixels(pixel_logits)
+            pixel_logits = parametrization.logits().float()
+            pixels = parametrization.to_pixels(pixel_logits)
             varied = self.augment(pixels, self.generator) if config.augmented else pixels
             images = self.teacher.input_spec.normalize(varied)
             logits = self.teacher(images)
             student = self._student_features(config, images)
         standardized = self.teacher.input_spec.is_standardized
-        view = View(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
+        step = SynthesisStep(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
         deviation = input_prior(images)
         if self.teacher.has_batch_norm:
             deviation = config.matching.deviation(statistics, self.earlier, len(labels))
-        terms = [loss for term in config.terms if (loss := term(view)) is not None]
+        terms = [loss for term in config.terms if (loss := term(step)) is not None]
         return deviation + torch.stack([t.float() for t in terms]).sum()
 
     def _student_features(self, config: InversionConfig, images: Tensor):
@@ -202,4 +202,4 @@ def _has_settled(losses: list[float]) -> bool:
     if len(losses) <= 2 * PATIENCE:
         return False
     before, now = min(losses[:-PATIENCE]), min(losses[-PATIENCE:])
-    return now > before * (1 - LEAST_GAIN)
+    return now > before * (1 - MIN_GAIN)

@@ -11,7 +11,7 @@ from dfq.calibration.inversion.pixel_grids import PixelGrids
 GENERATOR_LATENT, GENERATOR_WIDTH = 256, 64
 
 
-class Canvas(Protocol):
+class Parametrization(Protocol):
     """`count` images of `size` (C, H, W) that start from what `generator` draws."""
 
     def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device): ...
@@ -59,4 +59,4 @@ class GeneratedImages(nn.Module):
         return torch.sigmoid(logits)
 
 
-__all__ = ["Canvas", "FreePixels", "GeneratedImages", "PixelGrids"]
+__all__ = ["FreePixels", "GeneratedImages", "Parametrization", "PixelGrids"]

@@ -11,7 +11,7 @@ from dfq.calibration.inversion.parametrizations import FreePixels
 from dfq.calibration.inversion_terms import InputPrior
 
 AS_PUBLISHED = InversionConfig(
-    canvas=FreePixels,
+    parametrization=FreePixels,
     terms=(InputPrior(1.0, always=True),),
     iterations=500,
     learning_rate=0.5,

@@ -14,7 +14,7 @@ from dfq.cli import console, options
 from dfq.cli.option_types import Listed, Named
 from dfq.errors import DfqError
 from dfq.images.labelled import read_labelled
-from dfq.jobs.compare import JOBS, ComparisonFolder, Plan, compare_methods
+from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
 from dfq.jobs.compare.table import (
     MEASURES,
     VARIETY_COLUMNS,
@@ -23,6 +23,7 @@ from dfq.jobs.compare.table import (
     difference,
     explained,
     failed_cells,
+    labels_of,
     missing,
     prediction,
     seconds,
@@ -32,12 +33,11 @@ from dfq.jobs.compare.table import (
     value,
     variety_rows,
     variety_title,
-    words_of,
 )
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 
-MOST_COLUMNS = 3  # side by side in 80 characters
+MAX_COLUMNS = 3  # side by side in 80 characters
 OWN_OPTIONS = {  # those that the other job does not have
     "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
     "distill": ("student",),
@@ -107,7 +107,7 @@ def compare(
         context.exit(1)
 
 
-def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> Plan:
+def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> ComparisonPlan:
     """Raises `DfqError` for options of the other job, and for all that a plan refuses."""
     others = [name for other, names in OWN_OPTIONS.items() if other != job for name in names]
     given = [n for n in others if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
@@ -117,7 +117,7 @@ def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int
             f"{option} with --job {job}", "options of that job", f"leave out {option}, or choose another --job"
         )
     variants = {"quantize": values.pop("bits"), "distill": values.pop("student")}[job]
-    return Plan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=TAKES[job](values))
+    return ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=TAKES[job](values))
 
 
 def _take_distill_settings(values: dict) -> DistillSettings:
@@ -132,12 +132,12 @@ TAKES: dict[str, Callable[[dict], Settings | DistillSettings]] = {
 
 
 def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
-    words = words_of(content)
+    words = labels_of(content)
     conditions = words.conditions(content["conditions"]["settings"])
     console.stdout.print()
     console.stdout.print(f"{name}, {conditions}: {MEASURES[content['measure']]}", style="bold", markup=False)
-    for start in range(0, len(content["columns"]), MOST_COLUMNS):
-        console.stdout.print(_table(content, content["columns"][start : start + MOST_COLUMNS]))
+    for start in range(0, len(content["columns"]), MAX_COLUMNS):
+        console.stdout.print(_table(content, content["columns"][start : start + MAX_COLUMNS]))
     reading = explained(content)
     text = f"{reading[0].upper()}{reading[1:]} {caveat(content)}".strip()
     console.stdout.print(text, style="dim", markup=False)

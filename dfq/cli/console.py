@@ -20,7 +20,7 @@ stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
 QUIET_SECONDS = 20.0  # between two lines about the same stage where there is no terminal
-MOST_FIGURES = 2
+MAX_FIGURES = 2
 
 
 def clock(seconds: float | None) -> str:
@@ -34,7 +34,7 @@ def clock(seconds: float | None) -> str:
 
 def figures_text(figures: dict[str, float]) -> str:
     """The newest figures, as many as fit: "kd 0.31, held out 0.0021"."""
-    shown = list(figures.items())[-MOST_FIGURES:]
+    shown = list(figures.items())[-MAX_FIGURES:]
     return ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in shown)
 
 

@@ -5,7 +5,7 @@ from dfq.results.number_format import milliseconds, percent
 
 
 def show_engines(rows: list[dict]) -> None:
-    """One row per engine that ran, and a line with the reason for each that did not; `rows` are `Opinion`s."""
+    """One row per engine that ran, and a line with the reason for each that did not; `rows` are `EngineAgreement`s."""
     ran = [row for row in rows if row["skipped"] is None]
     labelled = any(row["accuracy"] is not None for row in ran)
     columns = ("engine", "images", "top-1 = student", *(["accuracy"] if labelled else []), "latency", "in float")

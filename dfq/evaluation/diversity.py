@@ -15,8 +15,8 @@ from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, two_or_more
 from dfq.teacher.batch_norm_statistics import pool_moments
 
-MOST_IMAGES = 1024  # half a million pairs
-DISTANCE_BINS, ENTROPY_BINS, MOST_CLASS_BINS = 40, 28, 100
+MAX_IMAGES = 1024  # half a million pairs
+DISTANCE_BINS, ENTROPY_BINS, MAX_CLASS_BINS = 40, 28, 100
 LARGEST_DISTANCE = 2.0  # of two unit vectors
 ENTROPY_DECADES = -6, 1  # of nats; a linear scale would put all that a trained synthesizer makes into one bin
 
@@ -91,7 +91,7 @@ def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -
     """
     if not len(batch):
         raise DfqError("a batch of 0 images", "at least one image to measure")
-    chosen = batch.pick(batch.spread(MOST_IMAGES).to(batch.images.device))
+    chosen = batch.pick(batch.spread(MAX_IMAGES).to(batch.images.device))
     logits, features, deviation = _answers(teacher, chosen.images, batch_size)
     predicted, probabilities = answers(logits, teacher.boundary), two_or_more(logits).double().softmax(1)
     labels, entropies = chosen.labels, torch.special.entr(probabilities).sum(1)
@@ -144,7 +144,7 @@ def _margin(probabilities: Tensor) -> float:
 def _classes(predicted: Tensor, num_classes: int) -> dict:
     counts = torch.bincount(predicted, minlength=num_classes)
     entropy = torch.special.entr(counts / counts.sum()).sum().item()
-    per_bin = ceil(num_classes / MOST_CLASS_BINS)
+    per_bin = ceil(num_classes / MAX_CLASS_BINS)
     return {
         "class_balance": entropy / log(num_classes),
         "classes_seen": int((counts > 0).sum()),

@@ -22,7 +22,7 @@ from dfq.training.losses import knowledge_distillation
 MIXTURES = Mix(blended=0.5, patched=0.5)
 ENOUGH, ENOUGH_LARGE = 1024, 128  # mixtures
 TEMPERATURE = 4.0
-LEAST = 1e-3  # disagreement that still has a logarithm
+MIN_DISAGREEMENT = 1e-3  # disagreement that still has a logarithm
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Evidence:
         return asdict(self)
 
 
-class Jury:
+class HeldOutEvidence:
     """Held-out synthetic images and what is made of them, with the teacher's answers: judges any number of students.
 
     Args:
@@ -68,7 +68,7 @@ class Jury:
         )
 
     @torch.no_grad()
-    def evidence(self, student: nn.Module) -> Evidence:
+    def measure(self, student: nn.Module) -> Evidence:
         """How the student, in evaluation mode, differs from the teacher."""
         logits, mixed = _logits(student, self.images), _logits(student, self.mixtures)
         return Evidence(
@@ -81,8 +81,8 @@ class Jury:
 
 
 def measure_evidence(student: nn.Module, teacher: Teacher, held_out: Tensor, *, seed: int = 0) -> Evidence:
-    """What a jury of these images (N, C, H, W) says about one student."""
-    return Jury(teacher, held_out, seed=seed).evidence(student)
+    """What a held_out_evidence of these images (N, C, H, W) says about one student."""
+    return HeldOutEvidence(teacher, held_out, seed=seed).measure(student)
 
 
 def _logits(network: nn.Module | Teacher, images: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Estimate:
     error: float
 
     def drop(self, evidence: Evidence) -> float:
-        return min(exp(self.offset + self.power * log(max(1 - evidence.far_agreement, LEAST))), 1.0)
+        return min(exp(self.offset + self.power * log(max(1 - evidence.far_agreement, MIN_DISAGREEMENT))), 1.0)
 
 
 # Of 64 students of three networks, 8 to 2 bits: `benchmarks/estimate.py`, which also says how far off it is.
@@ -120,7 +120,7 @@ FITTED = Estimate(offset=0.003, power=3.30, error=0.036)
 
 # Mean deviation from the BatchNorm statistics beyond which images tell nothing (sketches, noise).
 LIKE_TRAINING_DATA = 0.1
-MOST_ALIKE = 0.99  # of the teacher's answers to far images, beyond which agreement is no merit
+MAX_ALIKE = 0.99  # of the teacher's answers to far images, beyond which agreement is no merit
 
 
 def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | None) -> float | None:
@@ -135,7 +135,7 @@ def predicted_drop(evidence: Evidence, batch_norm_deviation: Sequence[float] | N
     """
     if not batch_norm_deviation or sum(batch_norm_deviation) / len(batch_norm_deviation) > LIKE_TRAINING_DATA:
         return None
-    if min(evidence.far_share, evidence.far_agreement) > MOST_ALIKE:
+    if min(evidence.far_share, evidence.far_agreement) > MAX_ALIKE:
         return None
     return FITTED.drop(evidence)
 
@@ -145,7 +145,7 @@ def fit_estimate(students: Sequence[tuple[Evidence, float]]) -> Estimate:
 
     Least squares of the drops themselves for each power, and the power of the least mean absolute error.
     """
-    known = [(log(max(1 - evidence.far_agreement, LEAST)), drop) for evidence, drop in students]
+    known = [(log(max(1 - evidence.far_agreement, MIN_DISAGREEMENT)), drop) for evidence, drop in students]
     logs, drops = torch.tensor(known, dtype=torch.float64).T
     best = Estimate(0.0, 1.0, inf)
     for power in torch.linspace(0.5, 4.0, 71).tolist():

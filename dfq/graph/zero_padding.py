@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from dfq.graph.operators import Kind, kind_of
 
-MOST_PADS = 4  # numbers that `F.pad` takes for the last two dimensions
+MAX_PADS = 4  # numbers that `F.pad` takes for the last two dimensions
 
 
 def pads_maps(node: fx.Node, network: fx.GraphModule) -> bool:
@@ -19,4 +19,4 @@ def pads_maps(node: fx.Node, network: fx.GraphModule) -> bool:
 
 def _only_last_two(node: fx.Node) -> bool:
     pads = node.kwargs.get("pad", node.args[1] if len(node.args) > 1 else None)
-    return isinstance(pads, (tuple, list)) and len(pads) <= MOST_PADS
+    return isinstance(pads, (tuple, list)) and len(pads) <= MAX_PADS

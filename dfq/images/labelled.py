@@ -14,7 +14,7 @@ from dfq.images.input_spec import InputSpec
 FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
 LARGE_SIDE, CROP = 64, 0.875  # photographs are resized a little larger than the network's input, then cropped
-MOST_BYTES = 8 * 2**30
+MAX_BYTES = 8 * 2**30
 WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
 DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -154,10 +154,10 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _check_memory(path: Path, size: int) -> None:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise DfqError(
             f"images of {size / 2**30:.0f} GiB in '{path}'",
-            f"at most {MOST_BYTES / 2**30:.0f} GiB, since all are held in memory",
+            f"at most {MAX_BYTES / 2**30:.0f} GiB, since all are held in memory",
             "a part of them is enough for a report: copy a few thousand",
         )
 

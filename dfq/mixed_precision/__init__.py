@@ -4,20 +4,20 @@ Measure each layer (`weight_sensitivity`), say what widths cost (`AverageBits`, 
 """
 
 from dfq.mixed_precision.allocation import Front, pareto_front
-from dfq.mixed_precision.chosen_widths import Choice, Point
+from dfq.mixed_precision.chosen_widths import ChosenWidths, Point
 from dfq.mixed_precision.file_size import FileSize
 from dfq.mixed_precision.pareto_plot import mixed_precision_plot
 from dfq.mixed_precision.search import choose_widths
 from dfq.mixed_precision.sensitivity import monotone, weight_sensitivity
-from dfq.mixed_precision.width_limit import AverageBits, Target
+from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 
 __all__ = [
     "AverageBits",
-    "Choice",
+    "ChosenWidths",
     "FileSize",
     "Front",
     "Point",
-    "Target",
+    "WidthLimit",
     "choose_widths",
     "mixed_precision_plot",
     "monotone",

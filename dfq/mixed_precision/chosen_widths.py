@@ -17,7 +17,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenWidths:
     """Widths of all weights of a network, and the alternatives.
 
     Attributes:
@@ -78,7 +78,7 @@ class Choice:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "Choice":
+    def from_dict(cls, values: Mapping) -> "ChosenWidths":
         """What `to_dict` gave."""
         converted: dict[str, Any] = {
             "chosen": Point(**values["chosen"]),

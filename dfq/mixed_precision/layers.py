@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from dfq.errors import DfqError
 from dfq.quantizers.scheme import BITS, Scheme
-from dfq.student.placement import plan
+from dfq.student.placement import plan_quantizers
 from dfq.teacher import Teacher
 
 
@@ -28,7 +28,7 @@ class Layers:
 def layers_of(teacher: Teacher, scheme: Scheme) -> Layers:
     """Raises `DfqError` where all its layers are fixed."""
     network = teacher.traced
-    low, high = (plan(network, replace(scheme, weight_bits=bits)).weights for bits in (BITS[0], BITS[-1]))
+    low, high = (plan_quantizers(network, replace(scheme, weight_bits=bits)).weights for bits in (BITS[0], BITS[-1]))
     counts = {layer: network.get_submodule(layer).weight.numel() for layer in low}  # type: ignore[operator, union-attr]
     layers = Layers(counts, {layer: spec.bits for layer, spec in low.items() if spec.bits == high[layer].bits})
     if not layers.free:

@@ -6,17 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from dfq.mixed_precision.chosen_widths import Choice
+from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.quantizers.scheme import BITS
 from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, save
 
 COSTS = {"bits": ("bits per weight, average", 1.0), "bytes": ("ONNX file, kB", 1e-3)}
 MEGABYTE = 1e6
-MOST_NAMES = 24  # of layers; more cannot be read
+MAX_NAMES = 24  # of layers; more cannot be read
 SMALLEST_DRAWN = 1e-7  # nats; a logarithmic axis has no zero
 
 
-def mixed_precision_plot(choice: Choice, path: str | Path) -> None:
+def mixed_precision_plot(choice: ChosenWidths, path: str | Path) -> None:
     """Writes summed sensitivity against cost, and the bits of each layer, as one PNG.
 
     Raises:
@@ -29,7 +29,7 @@ def mixed_precision_plot(choice: Choice, path: str | Path) -> None:
     save(figure, path)
 
 
-def _draw_front(axes: Axes, choice: Choice) -> None:
+def _draw_front(axes: Axes, choice: ChosenWidths) -> None:
     label, factor = COSTS[choice.unit]
     if choice.unit == "bytes" and choice.front[-1].cost >= MEGABYTE:
         label, factor = "ONNX file, MB", 1 / MEGABYTE
@@ -53,7 +53,7 @@ def _draw_front(axes: Axes, choice: Choice) -> None:
     axes.legend(frameon=False, fontsize=8, labelcolor=INK)
 
 
-def _draw_layers(axes: Axes, choice: Choice) -> None:
+def _draw_layers(axes: Axes, choice: ChosenWidths) -> None:
     colours = [FAINT if layer in choice.fixed else BLUE for layer in choice.widths]
     places = range(len(choice.widths))
     axes.bar(places, list(choice.widths.values()), color=colours)
@@ -61,7 +61,7 @@ def _draw_layers(axes: Axes, choice: Choice) -> None:
     axes.yaxis.set_major_locator(FixedLocator([0, *BITS]))
     axes.grid(visible=False, axis="x")
     axes.set_axisbelow(True)
-    if len(choice.widths) <= MOST_NAMES:
+    if len(choice.widths) <= MAX_NAMES:
         axes.set_xticks(places, list(choice.widths), rotation=90, fontsize=7)
     else:
         axes.set_xlabel("layer", fontsize=8, color=INK)

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from dfq.mixed_precision.allocation import Front, pareto_front
-from dfq.mixed_precision.chosen_widths import Choice, Point
+from dfq.mixed_precision.chosen_widths import ChosenWidths, Point
 from dfq.mixed_precision.sensitivity import images_to_probe, weight_sensitivity
-from dfq.mixed_precision.width_limit import Target
+from dfq.mixed_precision.width_limit import WidthLimit
 from dfq.quantizers.scheme import Scheme
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress
@@ -20,13 +20,13 @@ RECORDED_POINTS = 200  # of the front: enough to draw it
 def choose_widths(
     teacher: Teacher,
     scheme: Scheme,
-    target: Target,
+    target: WidthLimit,
     images: Tensor,
     *,
     ranges: str = "mse",
     budget: Budget | None = None,
     progress: Progress | None = None,
-) -> Choice:
+) -> ChosenWidths:
     """The widths with the smallest sum of sensitivities that keep the target, by ZeroQ's assumption that they add up.
 
     Args:
@@ -48,7 +48,7 @@ def choose_widths(
     )
     index, cost = _best(front, target)
     widths = {**front.widths(index), **target.layers.fixed}
-    return Choice(
+    return ChosenWidths(
         unit=target.unit,
         target=target.asked,
         chosen=Point(target.shown(cost), float(front.losses[index])),
@@ -62,7 +62,7 @@ def choose_widths(
     )
 
 
-def _best(front: Front, target: Target) -> tuple[int, int]:
+def _best(front: Front, target: WidthLimit) -> tuple[int, int]:
     """(index, exact cost) of the best point that keeps the target; where costs are predicted, the limit closes in."""
     limit = target.limit
     while (index := front.within(limit - target.base)) is not None:
@@ -73,14 +73,14 @@ def _best(front: Front, target: Target) -> tuple[int, int]:
     raise target.unreachable()
 
 
-def _recorded(front: Front, target: Target, chosen: int) -> list[Point]:
+def _recorded(front: Front, target: WidthLimit, chosen: int) -> list[Point]:
     """Points at even intervals of cost, the ends and the chosen one among them."""
     places = np.linspace(front.costs[0], front.costs[-1], RECORDED_POINTS)
     index = np.unique(np.append(np.searchsorted(front.costs, places), chosen))
     return [Point(target.shown(int(front.costs[i]) + target.base), float(front.losses[i])) for i in index]
 
 
-def _uniform(sensitivities: Mapping[str, Mapping[int, float]], target: Target) -> dict[int, Point]:
+def _uniform(sensitivities: Mapping[str, Mapping[int, float]], target: WidthLimit) -> dict[int, Point]:
     """Every width that some layer may take, for all of them; where one may not, its next wider one."""
     found = {}
     for bits in sorted({bits for costs in target.costs.values() for bits in costs}):

@@ -13,7 +13,7 @@ from dfq.teacher import Teacher
 Costs = dict[str, dict[int, int]]  # layer → bits → cost
 
 
-class Target(Protocol):
+class WidthLimit(Protocol):
     """A limit on the widths of a network's weights.
 
     Attributes:

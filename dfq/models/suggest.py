@@ -16,7 +16,7 @@ from dfq.models.torchvision_library import current_key
 
 WORTH_NAMING = 0.5
 SECONDS = 4.0  # of processor time, for building networks
-MOST_BUILDS = 60
+MAX_BUILDS = 60
 HINT_TRUST = 2.0  # builds of networks of nearly the same name that the source text counts for
 SHARPNESS = 8  # how alike two names must be for one's fit to say something about the other's
 WRAPPERS = ("module", "_orig_mod")
@@ -49,7 +49,7 @@ def _search(variants: list[Shapes], classes: int | None) -> dict[str, float]:
     sums = {source: [HINT_TRUST * hint, HINT_TRUST] for source, hint in hints.items()}  # of fits, and of their weights
     shares: dict[str, float] = {}
     end = time.thread_time() + SECONDS
-    while sums and len(shares) < MOST_BUILDS and time.thread_time() < end:
+    while sums and len(shares) < MAX_BUILDS and time.thread_time() < end:
         source = max(sums, key=lambda each: (sums[each][0] / sums[each][1], -_place(each.name), -len(each.name)))
         del sums[source]
         shares[source.name], fit = _fit(variants, source.name, classes)

@@ -13,7 +13,7 @@ from dfq.models import timm_library
 
 CONFIG = "config.json"
 HUB = "hf-hub:"  # timm's own spelling
-MOST_OF_A_REASON = 120  # characters
+MAX_REASON_LENGTH = 120  # characters
 NEEDED = "a config.json of timm, with 'architecture' and 'pretrained_cfg'"
 
 
@@ -109,7 +109,7 @@ def fetch_config(name: str) -> TimmConfig:
 def unreachable(name: str, error: Exception) -> DfqError:
     """The error for published weights that are neither in the cache nor within reach."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    reason = line if len(line) <= MOST_OF_A_REASON else line.partition(". ")[0][:MOST_OF_A_REASON]
+    reason = line if len(line) <= MAX_REASON_LENGTH else line.partition(". ")[0][:MAX_REASON_LENGTH]
     return DfqError(
         f"'{name}' is not in the cache and cannot be fetched: {reason}",
         "the published weights: in the cache from an earlier use, or a way to the network",

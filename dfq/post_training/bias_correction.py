@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from dfq.graph.layer_outputs import LayerVisitor, along_channels, channel_moments
 
-MOST_IMAGES = 256  # a layer's outputs for all images are held at once: about 0.8 GB for an ImageNet stem
+MAX_IMAGES = 256  # a layer's outputs for all images are held at once: about 0.8 GB for an ImageNet stem
 LARGEST_FACTOR = 2.0  # of a channel's weights; a larger one would come from a channel that is almost constant
 
 Moments = tuple[Tensor, Tensor]  # (mean, standard deviation), float32 (C,)
@@ -39,11 +39,11 @@ def correct_biases(
 
     Args:
         reference: the `traced` of the teacher, as the preparations left it.
-        images: normalised, (N, C, H, W); the first `MOST_IMAGES` are used.
+        images: normalised, (N, C, H, W); the first `MAX_IMAGES` are used.
         match_spread: scale the channels too, within [1/2, 2], so that their standard deviations are the reference's.
         batch_size: of the reference's pass; the student's takes all images at once.
     """
-    images = images[:MOST_IMAGES]
+    images = images[:MAX_IMAGES]
     wanted = output_moments(reference, images, batch_size)
 
     def correct(name: str, output: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dfq.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class Bench:
+class StepContext:
     """What a step works on.
 
     Attributes:
@@ -40,7 +40,7 @@ class Bench:
     notes: list[str] = field(default_factory=list)
 
 
-PostTraining = Callable[[Bench], dict]
+PostTraining = Callable[[StepContext], dict]
 """Changes the student; returns what the report should carry, by name."""
 
 
@@ -50,8 +50,8 @@ class RangesFromMoments:
 
     ranges: str = "mse"
 
-    def __call__(self, bench: Bench) -> dict:
-        calibrate_from_moments(bench.student, bench.teacher.input_spec, ranges=self.ranges, seed=bench.seed)
+    def __call__(self, context: StepContext) -> dict:
+        calibrate_from_moments(context.student, context.teacher.input_spec, ranges=self.ranges, seed=context.seed)
         return {}
 
 
@@ -59,8 +59,8 @@ class RangesFromMoments:
 class RoundWeights:
     """SQuant: roundings are flipped until errors cancel within kernels and channels."""
 
-    def __call__(self, bench: Bench) -> dict:
-        round_weights(bench.student)
+    def __call__(self, context: StepContext) -> dict:
+        round_weights(context.student)
         return {}
 
 
@@ -68,9 +68,9 @@ class RoundWeights:
 class CorrectFromMoments:
     """Each channel's mean output becomes the teacher's on maps drawn from BatchNorm's parameters; needs no images."""
 
-    def __call__(self, bench: Bench) -> dict:
-        spec, reference = bench.teacher.input_spec, bench.teacher.traced
-        correct_from_moments(bench.student, reference, spec, match_spread=False, seed=bench.seed)
+    def __call__(self, context: StepContext) -> dict:
+        spec, reference = context.teacher.input_spec, context.teacher.traced
+        correct_from_moments(context.student, reference, spec, match_spread=False, seed=context.seed)
         return {}
 
 
@@ -81,8 +81,8 @@ class CorrectBiases:
     The means alone cost accuracy at 4 bits and below (`dfq.post_training.bias_correction`).
     """
 
-    def __call__(self, bench: Bench) -> dict:
-        correct_biases(bench.student, bench.teacher.traced, bench.images, match_spread=True)
+    def __call__(self, context: StepContext) -> dict:
+        correct_biases(context.student, context.teacher.traced, context.images, match_spread=True)
         return {}
 
 
@@ -99,12 +99,12 @@ class Reconstruct:
     large: FitSettings | None = None
     share: float = 1.0
 
-    def __call__(self, bench: Bench) -> dict:
-        settings = self.large if self.large and is_large(bench.images.shape) else self.settings
+    def __call__(self, context: StepContext) -> dict:
+        settings = self.large if self.large and is_large(context.images.shape) else self.settings
         history = reconstruct(
-            bench.student, bench.teacher, bench.images, settings.on(bench.images.device),
-            budget=bench.budget.part(self.share if bench.trained_next else 1.0), progress=bench.progress,
-            checkpoint=bench.checkpoint, seed=bench.seed,
+            context.student, context.teacher, context.images, settings.on(context.images.device),
+            budget=context.budget.part(self.share if context.trained_next else 1.0), progress=context.progress,
+            checkpoint=context.checkpoint, seed=context.seed,
         )  # fmt: skip
-        bench.notes.extend(history.notes)
+        context.notes.extend(history.notes)
         return {"reconstruction": history.to_dict()}

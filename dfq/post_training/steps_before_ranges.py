@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from dfq.graph.layer_outputs import matrix_calls
 from dfq.post_training.equalization.cross_layer import equalize
 from dfq.post_training.equalization.depthwise import fill_depthwise_inputs
-from dfq.post_training.rotation.rotate import turn_linear_streams
+from dfq.post_training.rotation.rotate import rotate_linear_streams
 from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
 
@@ -37,9 +37,9 @@ def fill_as_seen(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> T
     return fill_depthwise_inputs(student, teacher, images[:LOOKED_AT])
 
 
-def turn_streams(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
+def rotate_streams(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
     """Linear streams are turned until all their channels are as wide."""
-    return turn_linear_streams(student, teacher, images[:LOOKED_AT])
+    return rotate_linear_streams(student, teacher, images[:LOOKED_AT])
 
 
 def equalize_channels(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:

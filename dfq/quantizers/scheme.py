@@ -9,7 +9,7 @@ from dfq.errors import DfqError
 from dfq.quantizers.targets import DEFAULT_TARGET, find_target
 
 BITS = range(2, 9)
-EIGHT = 8
+KERNEL_BITS = 8
 # Files store 3 bits in 4, which hold a symmetric grid and its mirror image alike: rounding the weights of a ResNet-20
 # to the better of both loses 14 % less (squared error). There is room at 5 to 7 bits, too, but little to gain.
 MIRRORED_BITS = 3
@@ -93,8 +93,8 @@ class Scheme:
     placement: str
     weight_bits: int
     activation_bits: int
-    first_last_bits: int | None = EIGHT
-    edge_bits: int = EIGHT
+    first_last_bits: int | None = KERNEL_BITS
+    edge_bits: int = KERNEL_BITS
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

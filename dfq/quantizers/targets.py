@@ -28,7 +28,7 @@ class Target:
             the same results.
         integer_gates: Sigmoid and products of two tensors run on integers where all that they read is integer, as in
             squeeze-and-excitation behind ReLU.
-        least_products: in a network of SiLU, HardSwish or GELU, a convolution whose output meets an operator without
+        min_products: in a network of SiLU, HardSwish or GELU, a convolution whose output meets an operator without
             integer kernel, or is added to a tensor in floating point, stays in floating point if each output is a sum
             of fewer products than this: it saves less than the conversions behind it cost. 0: none does.
         has_quick_gelu: SiLU is written as ONNX Runtime's own QuickGelu. As Sigmoid and Mul, each of the two would
@@ -45,7 +45,7 @@ class Target:
     stores_int2: bool
     integer_operators: bool
     integer_gates: bool
-    least_products: int
+    min_products: int
     has_quick_gelu: bool
     opset: int
     reason: str
@@ -63,7 +63,7 @@ TARGETS: dict[str, Target] = {
             stores_int2=True,
             integer_operators=True,
             integer_gates=True,
-            least_products=250,
+            min_products=250,
             has_quick_gelu=True,
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "
@@ -78,7 +78,7 @@ TARGETS: dict[str, Target] = {
             stores_int2=False,
             integer_operators=False,
             integer_gates=False,
-            least_products=0,
+            min_products=0,
             has_quick_gelu=False,
             opset=21,
             reason="the CUDA provider has no integer convolutions: it rounds as the file says around float kernels, so "
@@ -93,7 +93,7 @@ TARGETS: dict[str, Target] = {
             stores_int2=False,
             integer_operators=False,
             integer_gates=False,
-            least_products=0,
+            min_products=0,
             has_quick_gelu=False,
             opset=18,
             reason="TensorRT takes int8 with zero point 0 only, in QuantizeLinear and DequantizeLinear and nowhere "
@@ -108,7 +108,7 @@ TARGETS: dict[str, Target] = {
             stores_int2=False,
             integer_operators=True,
             integer_gates=False,
-            least_products=0,
+            min_products=0,
             has_quick_gelu=False,
             opset=21,
             reason="OpenVINO's CPU plugin runs the same uint8 and int8 file, INT4 behind a Cast too, on its integer "
@@ -123,7 +123,7 @@ TARGETS: dict[str, Target] = {
             stores_int2=False,
             integer_operators=True,
             integer_gates=False,
-            least_products=0,
+            min_products=0,
             has_quick_gelu=False,
             opset=18,
             reason="nothing newer than what runtimes have read for years: INT4 came with opset 21",

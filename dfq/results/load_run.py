@@ -16,7 +16,7 @@ from dfq.results.stored_files import load_tensors, read_json
 from dfq.student.convert import make_student
 from dfq.teacher import Teacher
 
-MOST_OF_A_REASON = 200  # characters: torch lists every name
+MAX_REASON_LENGTH = 200  # characters: torch lists every name
 
 
 def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | None = None) -> fx.GraphModule:
@@ -55,7 +55,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise DfqError(
-            f"'{run.student}' does not fit the network: {reason[:MOST_OF_A_REASON]}",
+            f"'{run.student}' does not fit the network: {reason[:MAX_REASON_LENGTH]}",
             "the run's own architecture",
             "check --arch",
         ) from error

@@ -17,8 +17,8 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.system.atomic_files import replacing
 
-MOST_IMAGES = 64
-SHEET_PIXELS, LEAST_CELL, CAPTION, GAP = 960, 64, 18, 6
+MAX_IMAGES = 64
+SHEET_PIXELS, MIN_CELL, CAPTION, GAP = 960, 64, 18, 6
 DPI = 120
 INK, FAINT, BLUE, ORANGE, PAPER = "#22303c", "#8a97a3", "#2166ac", "#d6604d", "#eef1f4"
 NOT_LOSSES = frozenset(("step", "seconds", "learning_rate", "held_out", "accuracy"))
@@ -48,7 +48,7 @@ def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None
 
 def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int] | None]:
     """(pixels (n, C, H, W), labels): spread over the classes and sorted by them."""
-    index = batch.spread(MOST_IMAGES)
+    index = batch.spread(MAX_IMAGES)
     pixels = input_spec.to_pixels(batch.images[index.to(batch.images.device)].float().cpu())
     labels = None if batch.labels is None else batch.labels.cpu()[index].tolist()
     return pixels, labels
@@ -56,7 +56,7 @@ def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int
 
 def _cell_pixels(side: int, columns: int) -> int:
     """Side of a cell: a whole multiple of a small image's side, so that all its pixels are squares of one size."""
-    cell = max(SHEET_PIXELS // columns, LEAST_CELL)
+    cell = max(SHEET_PIXELS // columns, MIN_CELL)
     return side * ceil(cell / side) if side < cell else cell
 
 

@@ -10,8 +10,8 @@ from math import floor
 from dfq.errors import DfqError
 from dfq.student.coverage import (
     COMPUTED_WEIGHT,
-    LEAST_SHARE,
     MATRIX_PER_POSITION,
+    MIN_SHARE,
     NO_KERNEL,
     NOT_QUANTIZED,
     NOT_RECOGNISED,
@@ -19,8 +19,8 @@ from dfq.student.coverage import (
 )
 from dfq.student.placement_graph import FEW_PRODUCTS, ONE_POSITION
 
-MOST_FLOAT_ERROR = 1e-3  # of the largest logit; what kernels in another order do is below 1e-4
-MOST_NAMES = 8
+MAX_FLOAT_ERROR = 1e-3  # of the largest logit; what kernels in another order do is below 1e-4
+MAX_NAMES = 8
 BY_CHOICE = "--layer-bits NAME=8 puts such a layer on integers, another --target, such as openvino, all of them"
 DEPLOY = "--scheme deploy quantizes it"
 WAYS_OUT = {
@@ -64,7 +64,7 @@ def small_share(fraction: float) -> str:
 
 
 def is_low(coverage: Mapping) -> bool:
-    return coverage["share_of_macs"] < LEAST_SHARE
+    return coverage["share_of_macs"] < MIN_SHARE
 
 
 def verdict(coverage: Mapping | None, float_file: Mapping | None = None) -> list[Sentence]:
@@ -95,7 +95,7 @@ def check_strict(coverage: Mapping) -> None:
     reasons = "; ".join(_reasons(coverage))
     raise DfqError(
         f"{share(coverage['share_of_macs'])} of the multiply–accumulates on integers{unknown}",
-        f"with --strict, at least {LEAST_SHARE:.0%} of them, and every layer recognised".replace("%", " %"),
+        f"with --strict, at least {MIN_SHARE:.0%} of them, and every layer recognised".replace("%", " %"),
         f"leave --strict out, or change what is in floating point: {reasons}",
         exit_code=1,
     )
@@ -107,7 +107,7 @@ def _headline(coverage: Mapping) -> str:
     products = coverage["attention_macs"] / max(total, 1)
     more = f"; {small_share(products)} more are products of two activations, in floating point" if products else ""
     start = "Only " if is_low(coverage) else ""
-    expected = f", where at least {100 * LEAST_SHARE:.0f} % of the former are expected" if start else ""
+    expected = f", where at least {100 * MIN_SHARE:.0f} % of the former are expected" if start else ""
     return f"{start}{macs} of the multiply–accumulates and {weights} of the weights are on integers{expected}{more}."
 
 
@@ -125,15 +125,15 @@ def _reasons(coverage: Mapping) -> list[str]:
 
 def _names(coverage: Mapping) -> str:
     names = coverage["not_recognised"]
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def _float_file(found: Mapping | None) -> str | None:
     if found is None:
         return None
     error, images = found["relative_error"], found["images"]
-    if error is not None and error <= MOST_FLOAT_ERROR:
+    if error is not None and error <= MAX_FLOAT_ERROR:
         return None
     apart = "are not finite" if error is None else f"differ by up to {100 * error:.2g} % of the largest one"
     return f"The float file does not compute what the network computes: its logits {apart}, on {images} images."

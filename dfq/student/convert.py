@@ -10,7 +10,7 @@ from dfq.graph.operators import QUANTIZERS, is_quantizer
 from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
 from dfq.quantizers.quantized_layers import quantize_layer
 from dfq.quantizers.scheme import Scheme
-from dfq.student.placement import TensorPlan, plan
+from dfq.student.placement import TensorPlan, plan_quantizers
 from dfq.teacher import Teacher
 
 
@@ -25,7 +25,7 @@ def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
         DfqError: the network has nothing to quantize.
     """
     student = copy.deepcopy(teacher.traced).requires_grad_(True)
-    planned = plan(student, scheme)
+    planned = plan_quantizers(student, scheme)
     for layer, spec in planned.weights.items():
         quantize_layer(student.get_submodule(layer), spec, planned.float_layers.get(layer))
     student.add_submodule(QUANTIZERS, nn.ModuleDict())

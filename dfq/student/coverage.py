@@ -15,7 +15,7 @@ from dfq.graph.shapes import EXAMPLES
 from dfq.quantizers.quantized_layers import QUANTIZED_LAYERS
 from dfq.student.set_ranges import input_quantizer
 
-LEAST_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of every answer says so
+MIN_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of every answer says so
 NOT_RECOGNISED = "not recognised as a layer"
 NO_KERNEL = "no integer kernel for this kind of layer"
 COMPUTED_WEIGHT = "its weight is computed from the images"

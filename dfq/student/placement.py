@@ -4,7 +4,7 @@ Placements (`Scheme.placement`), each a rule over tensors:
     "edges": every tensor that an integer kernel reads or must write, but for the logits. Linear layers may write
         floating point at no cost, convolutions may not; additions, concatenations, pooling and gates are integer where
         all that they read is, so that the residual stream of a transformer stays in floating point between its
-        normalizations. Convolutions that gain nothing by it stay in floating point (`Target.least_products`), but for
+        normalizations. Convolutions that gain nothing by it stay in floating point (`Target.min_products`), but for
         the grid of their weight;
     "matrix-inputs": every tensor that a convolution or a linear layer reads;
     "after-relu": every output of ReLU or ReLU6.
@@ -45,7 +45,7 @@ class TensorPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizerPlan:
     """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations.
 
     `float_layers` have a grid for their weight, but compute in floating point, for this reason.
@@ -77,7 +77,7 @@ PLACEMENTS: dict[str, Callable[[PlacementGraph, fx.Node], bool]] = {
 }
 
 
-def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
+def plan_quantizers(graph_module: fx.GraphModule, scheme: Scheme) -> QuantizerPlan:
     """The quantizers that `scheme` puts into a graph of `dfq.graph.folding.canonical`.
 
     Raises:
@@ -92,7 +92,7 @@ def plan(graph_module: fx.GraphModule, scheme: Scheme) -> Plan:
         for node, kind in graph.kinds.items()
         if _is_one_tensor(node) and kind is not Kind.PASS and is_placed(graph, node)
     ]
-    return Plan(weights, tensors, graph.float_layers)
+    return QuantizerPlan(weights, tensors, graph.float_layers)
 
 
 def _is_one_tensor(node: fx.Node) -> bool:

@@ -94,9 +94,9 @@ class PlacementGraph:
         assert isinstance(convolution, nn.Conv2d)
         if self._has_one_position(node):
             only_floats = len(users) == len(readers) and all(self.kinds[user] in ON_FLOATS for user in users)
-            gains = not (only_floats and self._is_pooled_in_float(node) and target.least_products > 0)
+            gains = not (only_floats and self._is_pooled_in_float(node) and target.min_products > 0)
             return None if gains else ONE_POSITION
-        has_few = self.has_gated_activations and convolution.weight[0].numel() < target.least_products
+        has_few = self.has_gated_activations and convolution.weight[0].numel() < target.min_products
         return FEW_PRODUCTS if has_few and any(self._needs_floats(user) for user in users) else None
 
     def _needs_floats(self, node: fx.Node) -> bool:

@@ -1,4 +1,4 @@
-"""`calibrate`: sets every range of a student from its weights and from images; `snap_biases` for the runtime."""
+"""`calibrate` sets every range of a student from its weights and from images; biases go to the grid of the kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,7 +121,7 @@ def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -
 
 
 @torch.no_grad()
-def snap_biases(student: fx.GraphModule) -> None:
+def round_biases_to_kernel_grid(student: fx.GraphModule) -> None:
     """Rounds each bias to the grid on which integer kernels add it, in place: scale_x · scale_w / refinement.
 
     Done once, after training, so that student and runtime differ by rounding ties only.

@@ -25,7 +25,7 @@ from dfq.training.training_state import TrainingState
 
 # Learning rate of Adam by the lowest width in the student: coarse grids need weights that move further.
 LEARNING_RATES = {2: 5e-4, 3: 3e-4, 4: 3e-5, 5: 2e-5, 6: 2e-5, 7: 1e-5, 8: 1e-5}
-MOST_BAD_STEPS = 10
+MAX_BAD_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Trainer:
                 losses = self._step(source, done)
                 self.history.steps += 1
                 bad_steps = 0 if losses else bad_steps + 1
-                if bad_steps > MOST_BAD_STEPS:
+                if bad_steps > MAX_BAD_STEPS:
                     self.history.notes.append(f"training stopped at step {self.history.steps}: losses not finite")
                     break
                 since += 1

@@ -56,7 +56,7 @@ def sums_overflow() -> bool:
     return "avx2" in flags and "vnni" not in flags
 
 
-def doubts_about_processor() -> list[str]:
+def processor_warnings() -> list[str]:
     """What a program that runs our files on this processor has to know."""
     if not sums_overflow():
         return []

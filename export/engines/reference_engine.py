@@ -8,8 +8,8 @@ import onnx
 from dfq.export.engines.runner import Runner
 
 LARGEST_SIDE = 64  # pixels
-MOST_WEIGHTS = 2_000_000
-MOST_IMAGES = 32
+MAX_WEIGHTS = 2_000_000
+MAX_IMAGES = 32
 
 
 class ReferenceEngine(Runner):
@@ -46,9 +46,9 @@ def too_large(path: str | Path) -> str | None:
     model = onnx.load(path)
     weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     side = max(length or 0 for length in _input_shape(model)[2:])
-    if weights <= MOST_WEIGHTS and side <= LARGEST_SIDE:
+    if weights <= MAX_WEIGHTS and side <= LARGEST_SIDE:
         return None
-    limit = f"{MOST_WEIGHTS / 1e6:.0f} million weights and {LARGEST_SIDE} pixels"
+    limit = f"{MAX_WEIGHTS / 1e6:.0f} million weights and {LARGEST_SIDE} pixels"
     return f"too slow for this network ({weights / 1e6:.1f} million weights, {side} pixels; at most {limit})"
 
 

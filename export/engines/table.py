@@ -13,7 +13,7 @@ from dfq.errors import DfqError
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.export.engines.onnxruntime_engine import CPU, Engine
 from dfq.export.engines.openvino_engine import OpenVinoEngine
-from dfq.export.engines.reference_engine import MOST_IMAGES, ReferenceEngine, too_large
+from dfq.export.engines.reference_engine import MAX_IMAGES, ReferenceEngine, too_large
 from dfq.export.engines.runner import Runner
 
 CUDA = ("CUDAExecutionProvider", *CPU)
@@ -86,7 +86,7 @@ ENGINES: dict[str, EngineRow] = {
             open=lambda path, threads: ReferenceEngine(path),
             missing=too_large,
             is_timed=False,
-            most_images=MOST_IMAGES,
+            most_images=MAX_IMAGES,
         ),
     )
 }

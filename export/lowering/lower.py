@@ -20,7 +20,7 @@ from dfq.export.lowering.onnx_modules import (
     EmitQuickGelu,
     EmitWeight,
 )
-from dfq.export.lowering.paddings import own_padding, pad_unlike_zeros, take_out_paddings
+from dfq.export.lowering.paddings import own_padding, pad_with_own_values, take_out_paddings
 from dfq.export.packing.integer_weights import IntegerWeights, QuantizedLayer, integer_weights
 from dfq.graph.channel_relu6 import RELU6_LIMIT
 from dfq.graph.global_pooling import GlobalAveragePool
@@ -111,7 +111,7 @@ def _replace_layers(copied: fx.GraphModule, paddings: dict, target: Target) -> I
         # One module per call: a layer that is called twice may read two grids, and so have two biases.
         name = f"{node.target}" if isinstance(module_of(node, copied), type(layer)) else f"{node.target}_{node.name}"
         if isinstance(layer, nn.Conv2d):
-            pad_unlike_zeros(copied, node, layer)
+            pad_with_own_values(copied, node, layer)
             module = _convolution(
                 layer, constants, paddings.get(node.name, (0, 0, 0, 0)), _bias(layer, constants, target)
             )

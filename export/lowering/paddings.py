@@ -35,7 +35,7 @@ def take_out_paddings(copied: fx.GraphModule) -> dict[str, tuple[int, ...]]:
     return taken
 
 
-def pad_unlike_zeros(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d) -> None:
+def pad_with_own_values(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d) -> None:
     """Writes reflecting, replicating or circular padding of a layer in front of it."""
     if layer.padding_mode == "zeros":
         return

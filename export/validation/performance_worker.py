@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-LEAST_RUNS = 3
+MIN_RUNS = 3
 KERNEL = "_kernel_time"
 
 
@@ -59,7 +59,7 @@ def open_session(path: str, batch: int, threads: int, trace: str = "") -> tuple:
 def median_latency(session: onnxruntime.InferenceSession, images: dict, seconds: float) -> float:
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < LEAST_RUNS or time.perf_counter() < end:
+    while len(times) < MIN_RUNS or time.perf_counter() < end:
         start = time.perf_counter()
         session.run(None, images)
         times.append(1000 * (time.perf_counter() - start))

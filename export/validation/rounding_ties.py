@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfq.system.progress import Progress
 from dfq.teacher.answers import boundary_of, same_answers
 
-MOST_IMAGES, BATCH_SIZE = 128, 16  # float64 is slow
+MAX_IMAGES, BATCH_SIZE = 128, 16  # float64 is slow
 
 
 @torch.no_grad()
@@ -25,11 +25,11 @@ def agreement_with_itself(
 ) -> float:
     """Top-1 agreement of `student` in float64 with `logits` (N, classes), its own on the same batches in float32.
 
-    On the first `MOST_IMAGES` images.
+    On the first `MAX_IMAGES` images.
     """
     precise = copy.deepcopy(student).double()
     device = next(precise.parameters()).device
-    chosen = torch.cat(list(batches))[:MOST_IMAGES].split(BATCH_SIZE)
+    chosen = torch.cat(list(batches))[:MAX_IMAGES].split(BATCH_SIZE)
     own: list[np.ndarray] = []
     with progress.task("Comparing the student with itself in float64", total=len(chosen)) as task:
         for images in chosen:

@@ -1,4 +1,4 @@
-"""`Opinion`: what one engine makes of an exported file, beside the student that it came from."""
+"""`EngineAgreement`: what one engine makes of an exported file, beside the student that it came from."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ GRID = 255  # steps of an 8-bit grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class EngineAgreement:
     """One engine's row. Fractions are in [0, 1]; None where the inputs were not given or the engine does not tell.
 
     Attributes:
@@ -38,14 +38,14 @@ class Opinion:
         return asdict(self)
 
 
-def form_opinion(
+def measure_engine_agreement(
     engine: str,
     logits: Mapping[str, Mapping[str, np.ndarray]],
     labels: np.ndarray | None,
     latency_ms: float | None,
     float_nodes: list[dict] | None,
     boundary: float = 0.0,
-) -> Opinion:
+) -> EngineAgreement:
     """Compares an engine with the student.
 
     Args:
@@ -56,7 +56,7 @@ def form_opinion(
     """
     own = {kind: of_kind[engine] for kind, of_kind in logits.items() if engine in of_kind}
     student = {kind: logits[kind]["student"][: len(values)] for kind, values in own.items()}
-    return Opinion(
+    return EngineAgreement(
         engine=engine,
         images={kind: len(values) for kind, values in own.items()},
         agreement={kind: same_answers(own[kind], student[kind], boundary) if kind in own else None for kind in logits},

@@ -15,7 +15,7 @@ from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.rounding_ties import agreement_with_itself
-from dfq.export.validation.second_opinion import Opinion, error_in_steps, form_opinion
+from dfq.export.validation.second_opinion import EngineAgreement, error_in_steps, measure_engine_agreement
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import Labelled
 from dfq.system.compute_dtype import exact_float32
@@ -23,7 +23,7 @@ from dfq.system.progress import Progress, Silent
 from dfq.teacher.answers import answers, boundary_of, same_answers
 
 BATCH_SIZE = 64
-LEAST_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
+MIN_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
 Network = Callable[[Tensor], np.ndarray]
 Logits = dict[str, np.ndarray]
 
@@ -46,7 +46,7 @@ class Agreement:
         images: number of (synthetic) images compared.
         agreement: top-1 agreement {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: on
             `images` and on the labelled images. `student_float64` (see `dfq.export.validation.rounding_ties`) where
-            `onnx_student` is below `LEAST_AGREEMENT`, else None.
+            `onnx_student` is below `MIN_AGREEMENT`, else None.
         error_steps: {max, mean} of |runtime − student| over the logits, in steps of the 8-bit grid that spans the
             student's logits on these images: step = (largest − smallest logit) / 255. The logits themselves stay in
             floating point; the step is what an 8-bit output would resolve.
@@ -54,7 +54,7 @@ class Agreement:
         size_bytes: {float_onnx, onnx}.
         latency_ms: {float_onnx, onnx}: medians at batch 1, measured in turns in one process.
         nodes: {integer: {operator: count}, float: [{name, op, reason}]} (see `dfq.export.engines.kernel_report`).
-        engines: one row per engine that was asked (see `dfq.export.validation.second_opinion.Opinion`).
+        engines: one row per engine that was asked (see `dfq.export.validation.second_opinion.EngineAgreement`).
     """
 
     images: int
@@ -64,7 +64,7 @@ class Agreement:
     size_bytes: dict[str, int | None]
     latency_ms: dict[str, float | None]
     nodes: dict
-    engines: list[Opinion] = field(default_factory=list)
+    engines: list[EngineAgreement] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -163,12 +163,12 @@ def _opinions(
     latency: Mapping[str, float],
     float_nodes: list[dict],
     boundary: float,
-) -> list[Opinion]:
+) -> list[EngineAgreement]:
     """One row per engine, in the order of the table; `float_nodes` are those of the main engine."""
-    rows = {name: Opinion(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
+    rows = {name: EngineAgreement(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
     for name, runner in opened.runners.items():
         found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
-        rows[name] = form_opinion(name, logits, labels, latency.get(name), found, boundary)
+        rows[name] = measure_engine_agreement(name, logits, labels, latency.get(name), found, boundary)
     return [rows[name] for name in ENGINES if name in rows]
 
 
@@ -181,7 +181,7 @@ def _agreements(
         for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
             found[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if other in of_kind else None
         of_file = found["onnx_student"][kind]
-        is_doubtful = of_file is not None and of_file < LEAST_AGREEMENT
+        is_doubtful = of_file is not None and of_file < MIN_AGREEMENT
         found["student_float64"][kind] = (
             agreement_with_itself(student, batches[kind], of_kind["student"], progress) if is_doubtful else None
         )

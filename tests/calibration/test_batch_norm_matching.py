@@ -5,7 +5,7 @@ import torch
 from support.small_nets import SPEC, small_teacher
 from torch import nn
 
-from dfq.calibration.inversion.batch_norm_matching import Earlier, Matching, swinging
+from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, Matching, swing_convolutions
 from dfq.calibration.inversion.low_pass import low_pass
 from dfq.teacher import Teacher
 
@@ -24,28 +24,28 @@ def images(count: int, offset: float = 0.0) -> torch.Tensor:
 def test_slack_forgives_small_deviations_only():
     teacher, matching = small_teacher(), Matching()
     for statistics in seen(teacher, images(16)):
-        whole = matching.deviation(statistics, Earlier(), 16).item()
+        whole = matching.deviation(statistics, AccumulatedMoments(), 16).item()
         assert whole == pytest.approx(statistics.loss().item())
-        some = Matching(slack=0.1).deviation(statistics, Earlier(), 16).item()
+        some = Matching(slack=0.1).deviation(statistics, AccumulatedMoments(), 16).item()
         assert 0 < some < whole
-        assert Matching(slack=100.0).deviation(statistics, Earlier(), 16).item() == 0
-        assert Matching(weight=3.0).deviation(statistics, Earlier(), 16).item() == pytest.approx(3 * whole)
+        assert Matching(slack=100.0).deviation(statistics, AccumulatedMoments(), 16).item() == 0
+        assert Matching(weight=3.0).deviation(statistics, AccumulatedMoments(), 16).item() == pytest.approx(3 * whole)
 
 
 def test_batches_together_count_as_one():
-    teacher, earlier, matching = small_teacher(), Earlier(), Matching(aggregated=True)
+    teacher, accumulated, matching = small_teacher(), AccumulatedMoments(), Matching(aggregated=True)
     first, second = images(12, 0.5), images(20, -0.5)
     for statistics in seen(teacher, first):
-        alone = matching.deviation(statistics, earlier, 12).item()
+        alone = matching.deviation(statistics, accumulated, 12).item()
         assert alone == pytest.approx(statistics.loss().item()), "nothing came before"
-        earlier.add(statistics.moments, 12)
+        accumulated.add(statistics.moments, 12)
     for statistics in seen(teacher, torch.cat([first, second])):
         together = statistics.loss().item()
     for statistics in seen(teacher, second):
-        assert matching.deviation(statistics, earlier, 20).item() == pytest.approx(together, rel=1e-3)
-        assert earlier.count == 12
-        earlier.add(statistics.moments, 20)
-        assert earlier.count == 32 and not earlier.moments[0][0].requires_grad
+        assert matching.deviation(statistics, accumulated, 20).item() == pytest.approx(together, rel=1e-3)
+        assert accumulated.count == 12
+        accumulated.add(statistics.moments, 20)
+        assert accumulated.count == 32 and not accumulated.moments[0][0].requires_grad
 
 
 def test_strided_convolutions_swing_and_others_do_not():
@@ -55,7 +55,7 @@ def test_strided_convolutions_swing_and_others_do_not():
     expected = {
         (r, c): strided(torch.roll(x, (-r, -c), (2, 3)))[:, :, 2:-2, 2:-2] for r in (-1, 0, 1) for c in (-1, 0, 1)
     }
-    with swinging(nn.ModuleList([strided, plain]), generator):
+    with swing_convolutions(nn.ModuleList([strided, plain]), generator):
         outputs = [strided(x) for _ in range(40)]
         assert torch.equal(plain(x), nn.functional.conv2d(x, plain.weight, plain.bias, padding=1))
     assert all(output.shape == strided(x).shape for output in outputs)
@@ -68,7 +68,7 @@ def test_strided_convolutions_swing_and_others_do_not():
     assert found == set(expected), "every shift by up to a pixel occurs, and nothing else"
     still = strided(x)
     assert all(torch.equal(strided(x), still) for _ in range(10)), "the hooks are gone"
-    with swinging(strided, generator, on=False):
+    with swing_convolutions(strided, generator, on=False):
         assert all(torch.equal(strided(x), still) for _ in range(10))
 
 

@@ -11,7 +11,7 @@ from dfq.calibration import METHODS, recipes, rgal
 from dfq.calibration.inversion import zeroq
 from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.pixel_grids import PixelGrids, grid_sizes
-from dfq.calibration.inversion_terms import InputPrior, LabelCrossEntropy, SynthesisRelations, View
+from dfq.calibration.inversion_terms import InputPrior, LabelCrossEntropy, SynthesisRelations, SynthesisStep
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
@@ -165,7 +165,10 @@ def test_kinds_take_turns_over_all_calls_and_every_part_of_a_sample_has_them():
             return 0.6 + 0.4 * torch.sigmoid(logits)
 
     terms = (LabelCrossEntropy(5.0),)
-    kinds = tuple(replace(recipes.IMPROVED, canvas=canvas, terms=terms, iterations=40) for canvas in (Dark, Bright))
+    kinds = tuple(
+        replace(recipes.IMPROVED, parametrization=parametrization, terms=terms, iterations=40)
+        for parametrization in (Dark, Bright)
+    )
     teacher = small_teacher()
     synthesizer = Inversion(kinds, teacher, batch_size=16)
 
@@ -182,8 +185,8 @@ def test_kinds_take_turns_over_all_calls_and_every_part_of_a_sample_has_them():
 
 @pytest.mark.parametrize("size, together", [((3, 32, 32), False), ((3, 96, 96), True), ((4, 96, 96), False)])
 def test_the_colours_of_large_images_start_and_move_together(size, together):
-    canvas = PixelGrids(8, size, torch.Generator().manual_seed(0), torch.device("cpu"))
-    channels = canvas.logits().detach().transpose(0, 1).flatten(1)
+    parametrization = PixelGrids(8, size, torch.Generator().manual_seed(0), torch.device("cpu"))
+    channels = parametrization.logits().detach().transpose(0, 1).flatten(1)
     assert (torch.corrcoef(channels)[0, 1] > 0.5) == together
     assert torch.linalg.matrix_rank(channels) == size[0]  # every colour can be reached
 
@@ -200,9 +203,9 @@ def test_large_images_get_iterations_and_step_size_of_their_own():
 def test_a_step_without_finite_gradients_is_skipped():
     calls = []
 
-    def breaks_once(view):
+    def breaks_once(step):
         calls.append(1)
-        return view.pixels.sum() * (float("nan") if len(calls) == 5 else 0.0)
+        return step.pixels.sum() * (float("nan") if len(calls) == 5 else 0.0)
 
     assert improved(small_teacher(), terms=(breaks_once,)).sample(8).images.isfinite().all()
     assert len(calls) == 25
@@ -211,9 +214,11 @@ def test_a_step_without_finite_gradients_is_skipped():
 def test_the_input_prior_is_silent_where_normalisation_is_a_mere_rescaling():
     images = torch.zeros(4, 3, 8, 8)
     for standardized, expected in ((True, 1.0), (False, None)):
-        view = View(images, images, images, torch.zeros(4), torch.zeros(4, 5), None, standardized, torch.Generator())
-        loss = InputPrior(1.0)(view)
+        step = SynthesisStep(
+            images, images, images, torch.zeros(4), torch.zeros(4, 5), None, standardized, torch.Generator()
+        )
+        loss = InputPrior(1.0)(step)
         assert (None if loss is None else loss.item()) == expected
-        assert InputPrior(1.0, always=True)(view).item() == 1.0
+        assert InputPrior(1.0, always=True)(step).item() == 1.0
     assert InputSpec(size=(3, 8, 8), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).is_standardized
     assert not InputSpec(size=(3, 8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).is_standardized

@@ -16,7 +16,7 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import held_out_count
 from dfq.post_training.reconstruction import FitSettings
-from dfq.post_training.steps_after_ranges import Bench, Reconstruct
+from dfq.post_training.steps_after_ranges import Reconstruct, StepContext
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.run_folder import RunFolder
 from dfq.student.convert import make_student
@@ -149,8 +149,8 @@ def test_reconstruction_takes_all_of_the_budget_where_no_training_follows(tmp_pa
     class Step:
         inner: Reconstruct
 
-        def __call__(self, bench):
-            return self.inner(replace(bench, budget=Watched()))
+        def __call__(self, context):
+            return self.inner(replace(context, budget=Watched()))
 
     row = METHODS["reconstruct"]
     fast = Reconstruct(FitSettings(iterations=2, batch_size=4), share=0.6)
@@ -164,5 +164,5 @@ def test_large_images_are_reconstructed_with_settings_of_their_own(side, iterati
     teacher, images = small_teacher(), torch.randn(8, 3, side, side)
     student = calibrate(make_student(teacher, make_scheme(bits=4)), images)
     step = Reconstruct(FitSettings(iterations=4), large=FitSettings(iterations=2))
-    report = step(Bench(student, teacher, images, Budget(), Silent(), 0, None))
+    report = step(StepContext(student, teacher, images, Budget(), Silent(), 0, None))
     assert {block["iterations"] for block in report["reconstruction"]["blocks"]} == {iterations}

@@ -11,7 +11,7 @@ from support.small_nets import SPEC, plain, small_teacher
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.evaluation.diversity import ENTROPY_BINS, MOST_IMAGES, Diversity, measure_diversity
+from dfq.evaluation.diversity import ENTROPY_BINS, MAX_IMAGES, Diversity, measure_diversity
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.results.diversity_plot import diversity_plot
@@ -142,9 +142,9 @@ def test_no_image():
 
 
 def test_many_images_are_thinned_evenly():
-    labels = torch.arange(3 * MOST_IMAGES) % 4
+    labels = torch.arange(3 * MAX_IMAGES) % 4
     found = measure_diversity(linear_teacher(), Batch(AXES[labels], labels), batch_size=512)
-    assert found.images == MOST_IMAGES and max(found.class_counts) - min(found.class_counts) <= 2
+    assert found.images == MAX_IMAGES and max(found.class_counts) - min(found.class_counts) <= 2
     assert found.label_agreement == 1
 
 

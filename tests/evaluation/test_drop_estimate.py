@@ -10,7 +10,7 @@ from dfq.evaluation.drop_estimate import (
     FITTED,
     Estimate,
     Evidence,
-    Jury,
+    HeldOutEvidence,
     fit_estimate,
     measure_evidence,
     predicted_drop,
@@ -43,13 +43,16 @@ def test_evidence_grows_with_the_damage():
 
 def test_a_jury_judges_as_many_mixtures_as_it_was_asked_for():
     teacher, student = small_teacher(), disturbed(small_teacher(), 0.3)
-    jury = Jury(teacher, held_out(), mixtures=50)
-    assert len(jury.mixtures) == len(jury.far) == 72, "whole rounds of the 24 images"
-    evidence = jury.evidence(student)
-    for images, found in ((jury.mixtures, evidence.mixed_agreement), (jury.far, evidence.far_agreement)):
+    held_out_evidence = HeldOutEvidence(teacher, held_out(), mixtures=50)
+    assert len(held_out_evidence.mixtures) == len(held_out_evidence.far) == 72, "whole rounds of the 24 images"
+    evidence = held_out_evidence.measure(student)
+    for images, found in (
+        (held_out_evidence.mixtures, evidence.mixed_agreement),
+        (held_out_evidence.far, evidence.far_agreement),
+    ):
         same = sum(int((student(image[None]).argmax(1) == teacher(image[None]).argmax(1)).item()) for image in images)
         assert found == pytest.approx(same / 72)
-    assert Jury(teacher, held_out()).evidence(student) == measure_evidence(student, teacher, held_out())
+    assert HeldOutEvidence(teacher, held_out()).evidence(student) == measure_evidence(student, teacher, held_out())
 
 
 def agreeing(share: float) -> Evidence:

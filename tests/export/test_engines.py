@@ -11,11 +11,11 @@ from support.export_cases import NETWORKS, images, nearest_answers
 from support.small_nets import SPEC
 
 from dfq.errors import DfqError
-from dfq.export import ENGINES, doubts_about_processor, export_onnx, validate
+from dfq.export import ENGINES, export_onnx, processor_warnings, validate
 from dfq.export.engines import onnxruntime_engine as engine
 from dfq.export.engines.reference_engine import ReferenceEngine, too_large
 from dfq.export.engines.table import MAIN, open_engines
-from dfq.export.validation.second_opinion import error_in_steps, form_opinion
+from dfq.export.validation.second_opinion import error_in_steps, measure_engine_agreement
 
 
 def open_one(name: str, path):
@@ -123,7 +123,7 @@ def test_validate_has_a_row_per_engine(exported):
 
 def test_slow_engines_see_the_first_images_only():
     logits = {"synthetic": {"slow": np.eye(2), "student": np.eye(4, 2)}, "labelled": {}}
-    found = form_opinion("slow", logits, None, None, None)
+    found = measure_engine_agreement("slow", logits, None, None, None)
     assert found.images == {"synthetic": 2} and found.agreement == {"synthetic": 1.0, "labelled": None}
 
 
@@ -144,7 +144,7 @@ def test_processor_whose_sums_overflow_is_named(tmp_path, monkeypatch, flags, ex
     if flags is not None:
         path.write_text(f"flags : {flags}\n")
     monkeypatch.setattr(engine, "CPU_FLAGS", path)
-    found = doubts_about_processor()
+    found = processor_warnings()
     assert len(found) == expected and all("session.x64quantprecision" in doubt for doubt in found)
 
 

@@ -23,7 +23,7 @@ from dfq.images.input_spec import InputSpec
 from dfq.quantizers.scheme import make_scheme
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.student.convert import make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.teacher import Teacher
 
 SPEC = InputSpec(size=(3, 64, 64), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -123,7 +123,7 @@ def test_family(name: str, bits: int, target: str, tmp_path):
     student = make_student(Teacher(build(name), SPEC), make_scheme("deploy", bits=bits, target=target)).eval()
     images = torch.randn(8, *SPEC.size)
     calibrate(student, images, ranges="minmax")
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     path = export_onnx(student, tmp_path / "model.onnx", SPEC)
     logits = student(images).numpy()
     # Rounding ties fall either way, and random deep networks multiply the difference. The student in float64 shows how

@@ -12,7 +12,7 @@ from dfq.export import export_onnx
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 
 
 class Mobile(nn.Module):
@@ -65,7 +65,7 @@ def make(network: nn.Module, bits: int = 8, **options):
     torch.manual_seed(0)
     student = make_student(small_teacher(network), make_scheme("deploy", bits=bits, **options))
     calibrate(student, images(), ranges="minmax")
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     return student.eval()
 
 

@@ -12,7 +12,7 @@ from support.small_nets import SPEC
 from dfq.export import export_onnx
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.packing.integer_weights import integer_weights
-from dfq.student.set_ranges import input_quantizer, snap_biases
+from dfq.student.set_ranges import input_quantizer, round_biases_to_kernel_grid
 
 
 def test_file_is_checked_and_plain(exported):
@@ -149,7 +149,7 @@ def test_refined_weights_are_the_same_weights_with_a_finer_bias(bits, scheme):
     layer, quantizer = student.conv2, student.conv2.weight_quantizer
     source = input_quantizer(next(n for n in student.graph.nodes if n.target == "conv2"), dict(student.named_modules()))
     layer.bias.copy_(exact := torch.linspace(-1, 1, len(layer.bias)))
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     coarse = source.qparams()[0] * quantizer.qparams()[0]
     assert ((layer.bias - exact).abs() <= coarse / quantizer.spec.refinement / 2 * 1.001).all()
     constants = integer_weights(layer, source)

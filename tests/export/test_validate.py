@@ -19,7 +19,7 @@ from dfq.export.validation.rounding_ties import agreement_with_itself
 from dfq.export.validation.second_opinion import error_in_steps
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.system.progress import Silent
 
 
@@ -32,7 +32,7 @@ def convert(network: type[nn.Module], scheme: str = "deploy"):
     teacher = small_teacher(network())
     student = make_student(teacher, make_scheme(scheme))
     calibrate(student, images(), ranges="minmax")
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     return teacher, student.eval()
 
 

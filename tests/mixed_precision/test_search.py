@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dfq.errors import DfqError
 from dfq.mixed_precision import (
     AverageBits,
-    Choice,
+    ChosenWidths,
     FileSize,
     Point,
     allocation,
@@ -210,7 +210,7 @@ class TestChoice:
 
         teacher, scheme = small_teacher(), make_scheme()
         choice = choose_widths(teacher, scheme, AverageBits(teacher, scheme, 5.0), images(4))
-        assert Choice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
+        assert ChosenWidths.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
         assert Scheme(**json.loads(json.dumps(choice.applied_to(scheme).to_dict()))).weight_overrides == {
             layer: choice.widths[layer] for layer in ("conv1", "conv2")
         }
@@ -270,7 +270,7 @@ def test_weight_overrides_leave_activations_alone():
 def test_picture(tmp_path, unit, factor, layers):
     names = [f"layer{i}" for i in range(layers)]
     front = [Point(factor * (2 + i / 10), 3.0 * 0.5**i) for i in range(50)] + [Point(factor * 8.0, 0.0)]
-    choice = Choice(
+    choice = ChosenWidths(
         unit=unit, target=factor * 4.5, chosen=front[24], widths={name: 2 + i % 7 for i, name in enumerate(names)},
         weights=dict.fromkeys(names, 10), fixed=names[:1], sensitivities={}, images=8, front=front,
         uniform={b: Point(factor * b, 5 * 0.2**b) for b in WIDTHS},
@@ -282,7 +282,7 @@ def test_picture(tmp_path, unit, factor, layers):
 
 
 def test_a_file_that_outgrew_its_target_is_reported():
-    doubts = Choice.doubts
+    doubts = ChosenWidths.doubts
     assert doubts(SimpleNamespace(unit="bytes", target=1000.0), 1000) == []
     assert "1,001" in doubts(SimpleNamespace(unit="bytes", target=1000.0), 1001)[0]
     assert doubts(SimpleNamespace(unit="bits", target=4.0), 10**6) == []

@@ -12,7 +12,7 @@ from torch import nn
 from dfq.calibration import METHODS
 from dfq.post_training.batch_norm_bias_correction import correct_from_moments, moments_on_draws
 from dfq.post_training.batch_norm_ranges import calibrate_from_moments
-from dfq.post_training.steps_after_ranges import Bench
+from dfq.post_training.steps_after_ranges import StepContext
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student, weight_quantizers
 from dfq.student.set_ranges import calibrate
@@ -53,9 +53,9 @@ def test_means_match_on_the_draws_and_integers_stay(net):
 def test_the_instant_row_ends_with_it():
     student, reference = student_and_reference(Residual)
     teacher = Teacher(fitted_to_noise(seeded(Residual)), SPEC)
-    bench = Bench(student, teacher, smooth(), Budget(), Silent(), 3, None)
+    context = StepContext(student, teacher, smooth(), Budget(), Silent(), 3, None)
     *_, last = METHODS["instant"].post_training
-    last(bench)
+    last(context)
     assert largest_difference(student, reference, moment=0) < 1e-4
 
 

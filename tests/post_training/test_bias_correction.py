@@ -11,7 +11,7 @@ from dfq.post_training import bias_correction
 from dfq.post_training.bias_correction import correct_biases, output_moments
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student, weight_quantizers
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 
 NETWORKS = [Residual, PreActivation, plain, Mobile, Mixed, Normalized]
 
@@ -74,7 +74,7 @@ def test_a_layer_without_bias_gets_one_that_the_exported_file_adds(tmp_path):
         assert layer.bias.shape == layer.weight.shape[:1] and layer.bias.abs().max() > 0
         assert layer.bias.requires_grad is trainable and layer.bias.dtype is layer.weight.dtype
         assert f"{name}.bias" in dict(student.named_parameters())
-    snap_biases(student.eval())
+    round_biases_to_kernel_grid(student.eval())
     assert_agree(student, export_onnx(student, tmp_path / "net.onnx", SPEC))
 
 
@@ -99,7 +99,7 @@ def test_without_quantization_there_is_nothing_to_correct():
 
 
 def test_no_more_images_than_stated_are_held(monkeypatch):
-    monkeypatch.setattr(bias_correction, "MOST_IMAGES", 4)
+    monkeypatch.setattr(bias_correction, "MAX_IMAGES", 4)
     student, reference = student_and_reference(Residual)
     images = smooth(8)
     images[4:] = torch.nan

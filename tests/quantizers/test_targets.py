@@ -17,7 +17,7 @@ from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.scheme import make_scheme
 from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS
 from dfq.student.convert import activation_quantizers, make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 
 INTEGER_TYPES = (TensorProto.INT8, TensorProto.UINT8)
 
@@ -26,7 +26,7 @@ def make(network: str, bits: int, target: str):
     torch.manual_seed(0)
     student = make_student(small_teacher(NETWORKS[network]()), make_scheme("deploy", bits=bits, target=target))
     calibrate(student, images(), ranges="minmax")
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     return student.eval()
 
 

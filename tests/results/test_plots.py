@@ -8,7 +8,7 @@ from PIL import Image
 from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
-from dfq.results.plots import MOST_IMAGES, contact_sheet, learning_curve
+from dfq.results.plots import MAX_IMAGES, contact_sheet, learning_curve
 
 RECORDS = [
     {"step": 0, "seconds": 0.0, "learning_rate": 0.0, "held_out": 0.5},
@@ -39,7 +39,7 @@ def test_contact_sheet_is_a_whole_picture(tmp_path, channels, side, count, has_l
 
 
 def test_contact_sheet_shows_the_pixels_themselves(tmp_path):
-    images = torch.full((MOST_IMAGES, 3, 8, 8), -1.0)
+    images = torch.full((MAX_IMAGES, 3, 8, 8), -1.0)
     images[:, 0] = 1.0  # pure red after to_pixels
     contact_sheet(Batch(images), spec(3, 8), tmp_path / "samples.png")
     is_red = (pixels_of(tmp_path / "samples.png") == (255, 0, 0)).all(2)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from dfq.errors import DfqError
 from dfq.quantizers.scheme import SCHEMES, make_scheme
 from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
-from dfq.student.set_ranges import calibrate, input_quantizer, quantizers_in_mode, snap_biases
+from dfq.student.set_ranges import calibrate, input_quantizer, quantizers_in_mode, round_biases_to_kernel_grid
 from dfq.teacher import Teacher
 
 
@@ -188,7 +188,7 @@ def test_relu6_bounds_the_grid_behind_it():
 
 def test_snapped_biases_lie_on_the_integer_grid():
     student = calibrated(small_teacher(), 4)
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     modules = dict(student.named_modules())
     for node in student.graph.nodes:
         if node.op == "call_module" and node.target in weight_quantizers(student):

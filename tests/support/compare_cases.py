@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dfq.errors import DfqError
-from dfq.jobs.compare import Plan
+from dfq.jobs.compare import ComparisonPlan
 from dfq.jobs.compare.summary import make_content, waiting_row
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
@@ -12,8 +12,8 @@ QUICK = Settings(images=16, steps=2, budget=1.0, ranges="minmax")
 METHODS = ("zeroq", "zeroq-kd")
 
 
-def plan(methods=METHODS, bits=(4,), seeds=1, settings=QUICK) -> Plan:
-    return Plan(methods=methods, variants=bits, seeds=seeds, settings=settings)
+def plan(methods=METHODS, bits=(4,), seeds=1, settings=QUICK) -> ComparisonPlan:
+    return ComparisonPlan(methods=methods, variants=bits, seeds=seeds, settings=settings)
 
 
 class Calls(list):

@@ -15,7 +15,7 @@ from dfq.export.validation.second_opinion import error_in_steps
 from dfq.models.resnet_cifar import CifarResNet, padded_shortcut
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import activation_quantizers, make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 
 
 class Mobile(nn.Module):
@@ -84,7 +84,7 @@ def calibrated_student(name: str, bits: int, scheme: str = "deploy"):
     torch.manual_seed(0)
     student = make_student(small_teacher(NETWORKS[name]()), make_scheme(scheme, bits=bits))
     calibrate(student, images(), ranges="minmax")
-    snap_biases(student)
+    round_biases_to_kernel_grid(student)
     return student.eval()
 
 

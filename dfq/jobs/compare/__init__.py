@@ -2,7 +2,7 @@
 
 from dfq.jobs.compare.compared_jobs import JOBS, Job
 from dfq.jobs.compare.folder import ComparisonFolder
-from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.run import Comparison, compare, compare_methods
 
-__all__ = ["JOBS", "Cell", "Comparison", "ComparisonFolder", "Job", "Plan", "compare", "compare_methods"]
+__all__ = ["JOBS", "Cell", "Comparison", "ComparisonFolder", "ComparisonPlan", "Job", "compare", "compare_methods"]

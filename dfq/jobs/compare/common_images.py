@@ -16,7 +16,7 @@ from dfq.results.stored_files import load_tensors
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, boundary_of
 
-LEAST_PER_METHOD, MOST_PER_METHOD, BATCH_SIZE = 32, 256, 64
+MIN_PER_METHOD, MAX_PER_METHOD, BATCH_SIZE = 32, 256, 64
 
 
 def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
@@ -43,11 +43,11 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
             trained.update(map(_key, images[:first]))
             held_out[method].update((_key(image), image) for image in images[first:])
     pools = [[image for key, image in pool.items() if key not in trained] for pool in held_out.values()]
-    pools = [pool for pool in pools if len(pool) >= LEAST_PER_METHOD] or pools
+    pools = [pool for pool in pools if len(pool) >= MIN_PER_METHOD] or pools
     share = min((len(pool) for pool in pools), default=0)
     if share == 0:
         return None
-    return torch.stack([image for pool in pools for image in _spread(pool, min(share, MOST_PER_METHOD))])
+    return torch.stack([image for pool in pools for image in _spread(pool, min(share, MAX_PER_METHOD))])
 
 
 def common_agreements(teacher: Teacher, students: Iterable[nn.Module], pixels: Tensor, task) -> list[float]:

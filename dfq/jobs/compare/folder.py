@@ -5,7 +5,7 @@ from pathlib import Path
 from dfq.errors import DfqError
 from dfq.evaluation.diversity import Diversity
 from dfq.images.labelled import Labelled
-from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.plots import comparison_chart
 from dfq.jobs.compare.table import markdown
 from dfq.quantizers.targets import DEFAULT_TARGET
@@ -82,7 +82,7 @@ class ComparisonFolder:
         return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
 
 
-def make_conditions(teacher: Teacher, plan: Plan, labelled: Labelled | None) -> dict:
+def make_conditions(teacher: Teacher, plan: ComparisonPlan, labelled: Labelled | None) -> dict:
     """What must be the same for all cells of a folder; networks and images as SHA-256."""
     data = None if labelled is None else digest({"images": labelled.images, "labels": labelled.labels})
     return {

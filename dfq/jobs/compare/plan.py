@@ -47,7 +47,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ComparisonPlan:
     """A comparison, checked as a whole.
 
     Attributes:

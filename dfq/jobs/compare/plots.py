@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dfq.jobs.compare.table import words_of
+from dfq.jobs.compare.table import labels_of
 from dfq.results.plots import BLUE, DPI, INK, ORANGE, dress, save
 
 COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
@@ -71,7 +71,7 @@ def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
 
 
 def _dress_columns(axes: Axes, content: dict) -> None:
-    names, words = content["axis"], words_of(content)
+    names, words = content["axis"], labels_of(content)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
     dress(axes, f"by {words.column}", words.axis, LABELS[content["measure"]])

@@ -11,7 +11,7 @@ from dfq.images.labelled import Labelled, read_labelled
 from dfq.jobs.compare.common_images import common_agreements, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
-from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
 from dfq.jobs.compare.table import failed_cells
 from dfq.system.progress import Progress, Silent
@@ -58,7 +58,7 @@ def compare(
         model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
         out: the folder to write, or to go on with.
         job: "quantize", to each of `bits`, or "distill", into each of `students`.
-        methods, seeds: as in `Plan`.
+        methods, seeds: as in `ComparisonPlan`.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
         settings: fields of `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`,
             `budget`, …
@@ -68,7 +68,7 @@ def compare(
     """
     chosen = find_job(job)
     variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
-    plan = Plan(
+    plan = ComparisonPlan(
         methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=chosen.settings_class(**settings)
     )  # fmt: skip
     ComparisonFolder(out).check()
@@ -89,7 +89,7 @@ def compare(
 def compare_methods(
     teacher: Teacher,
     out: str | Path,
-    plan: Plan,
+    plan: ComparisonPlan,
     *,
     arch: str | None = None,
     assumed: tuple[str, ...] = (),
@@ -159,7 +159,7 @@ def _run(
 
 
 def _measure_common(
-    teacher: Teacher, folder: ComparisonFolder, plan: Plan, rows: dict[str, dict], progress: Progress
+    teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, rows: dict[str, dict], progress: Progress
 ) -> int | None:
     """Fills in `common_agreement` of the finished rows; returns the number of images, None where there are none."""
     finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]

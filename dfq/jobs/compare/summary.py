@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from dfq.errors import DfqError
-from dfq.jobs.compare.plan import Cell, Plan
+from dfq.jobs.compare.plan import Cell, ComparisonPlan
 
 FORMAT = 2
 VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.evaluation.diversity.Diversity`
@@ -59,7 +59,9 @@ def failed_row(cell: Cell, error: DfqError) -> dict:
     return {**waiting_row(cell), "state": "failed", "error": parts}
 
 
-def make_content(header: dict, plan: Plan, rows: Mapping[str, dict], common_images: int | None = None) -> dict:
+def make_content(
+    header: dict, plan: ComparisonPlan, rows: Mapping[str, dict], common_images: int | None = None
+) -> dict:
     """Everything that table, chart and Markdown are drawn from.
 
     Args:
@@ -92,7 +94,7 @@ def _measure(is_labelled: bool, common_images: int | None) -> str:
     return "agreement" if common_images is None else "common_agreement"
 
 
-def _summary(plan: Plan, cells: Sequence[dict]) -> list[dict]:
+def _summary(plan: ComparisonPlan, cells: Sequence[dict]) -> list[dict]:
     """One row per method and column."""
     rows = []
     for method in plan.methods:

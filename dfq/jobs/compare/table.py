@@ -22,7 +22,7 @@ CAVEATS = {
 }
 
 
-def words_of(content: dict) -> ComparisonLabels:
+def labels_of(content: dict) -> ComparisonLabels:
     return find_job(content["conditions"]["job"]).labels
 
 
@@ -118,7 +118,7 @@ def markdown(content: dict) -> str:
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     captions = [
         f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
-        f"Network {content['arch'] or 'from Python'}; {words_of(content).conditions(shared)}; {budget}.",
+        f"Network {content['arch'] or 'from Python'}; {labels_of(content).conditions(shared)}; {budget}.",
     ]
     lines = _head(content["columns"])
     if content["measure"] == "accuracy":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LEAST_SHARE = 0.9  # of the student's parameter tensors, large or small: one layer at random spoils the others
+MIN_SHARE = 0.9  # of the student's parameter tensors, large or small: one layer at random spoils the others
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def inherit(student: nn.Module, teacher: nn.Module) -> bool:
     """
     pairs = corresponding(student, teacher)
     learned = {id(parameter) for parameter in student.parameters()}
-    if sum(id(own) in learned for own, _ in pairs) < LEAST_SHARE * len(learned):
+    if sum(id(own) in learned for own, _ in pairs) < MIN_SHARE * len(learned):
         return False
     for own, other in pairs:
         own.copy_(other)

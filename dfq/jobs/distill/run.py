@@ -24,7 +24,7 @@ from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher
 
-LEAST_SECONDS = 1.0  # of a budget that is used up: the quantization still runs, with ranges and a step or two
+MIN_SECONDS = 1.0  # of a budget that is used up: the quantization still runs, with ranges and a step or two
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def distill_model(
     quantized = None
     if settings.bits is not None:
         images = batch or run.load_images(teacher.input_spec, teacher.device)
-        limit = None if settings.budget is None else max(budget.remaining(), LEAST_SECONDS)
+        limit = None if settings.budget is None else max(budget.remaining(), MIN_SECONDS)
         quantized = quantize_model(
             distilled, run.quantized(settings.bits), settings.quantization(len(images), limit), arch=student,
             labelled=labelled, batch=images, resume=resume, overwrite=overwrite, progress=progress,

@@ -10,7 +10,7 @@ from dfq.images.batch import Batch
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
-from dfq.jobs.quantize.fit_student import LEAST_SHARE, RESERVE_SECONDS
+from dfq.jobs.quantize.fit_student import MIN_SHARE, RESERVE_SECONDS
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
@@ -63,7 +63,7 @@ def train(
     share = budget if settings.bits is None else budget.part(SHARE)
     with clock.stage("synthesis"):
         images = find_images(teacher, settings.image_settings(spec), batch, run, share, progress)
-    limit = share.keeping(RESERVE_SECONDS, LEAST_SHARE)
+    limit = share.keeping(RESERVE_SECONDS, MIN_SHARE)
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,

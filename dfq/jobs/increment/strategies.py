@@ -17,7 +17,7 @@ from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets, tri
 
 
 @dataclass(frozen=True)
-class Lesson:
+class IncrementStep:
     """One step as the terms see it: new images in front, replayed ones behind them.
 
     Attributes:
@@ -38,15 +38,15 @@ class Lesson:
         return self.teacher.logits.shape[1]
 
 
-Term = Callable[[Lesson], Tensor]
+Term = Callable[[IncrementStep], Tensor]
 
 
 @dataclass(frozen=True)
 class AllClasses:
     """CE over all classes, on the new images: plain fine-tuning."""
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        return cross_entropy(lesson.student.logits[: lesson.new], lesson.labels[: lesson.new])
+    def __call__(self, step: IncrementStep) -> Tensor:
+        return cross_entropy(step.student.logits[: step.new], step.labels[: step.new])
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class NewAmongThemselves:
     Smith et al., "Always be dreaming", ICCV 2021.
     """
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        logits = lesson.student.logits[: lesson.new, lesson.old_classes :]
-        return cross_entropy(logits, lesson.labels[: lesson.new] - lesson.old_classes)
+    def __call__(self, step: IncrementStep) -> Tensor:
+        logits = step.student.logits[: step.new, step.old_classes :]
+        return cross_entropy(logits, step.labels[: step.new] - step.old_classes)
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,14 @@ class HeadOverAll:
 
     alone: float = 0.5
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        features = lesson.student.penultimate
-        passed = self.alone if lesson.student.logits.shape[1] - lesson.old_classes == 1 else 0.0
-        logits = lesson.head(passed * features + (1 - passed) * features.detach())
+    def __call__(self, step: IncrementStep) -> Tensor:
+        features = step.student.penultimate
+        passed = self.alone if step.student.logits.shape[1] - step.old_classes == 1 else 0.0
+        logits = step.head(passed * features + (1 - passed) * features.detach())
         new, old = (
-            cross_entropy(logits[part], lesson.labels[part])
-            for part in (slice(None, lesson.new), slice(lesson.new, None))
+            cross_entropy(logits[part], step.labels[part]) for part in (slice(None, step.new), slice(step.new, None))
         )
-        share = lesson.old_classes / logits.shape[1]
+        share = step.old_classes / logits.shape[1]
         return (1 - share) * new + share * old
 
 
@@ -95,9 +94,9 @@ class OldAnswers:
     weight: float = 1.0
     temperature: float = 2.0
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        logits = lesson.student.logits[:, : lesson.old_classes]
-        return self.weight * knowledge_distillation(logits, lesson.teacher.logits, self.temperature)
+    def __call__(self, step: IncrementStep) -> Tensor:
+        logits = step.student.logits[:, : step.old_classes]
+        return self.weight * knowledge_distillation(logits, step.teacher.logits, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,11 @@ class Relations:
 
     weight: float = 10.0
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        features = lesson.student.penultimate
+    def __call__(self, step: IncrementStep) -> Tensor:
+        features = step.student.penultimate
         losses = [
-            triplet_loss(features[part], draw_triplets(features[part], lesson.labels[part], DISTANCE_WEIGHTED))
-            for part in (slice(None, lesson.new), slice(lesson.new, None))
+            triplet_loss(features[part], draw_triplets(features[part], step.labels[part], DISTANCE_WEIGHTED))
+            for part in (slice(None, step.new), slice(step.new, None))
         ]
         return self.weight * torch.stack(losses).mean()
 
@@ -126,9 +125,9 @@ class OldFeatures:
 
     weight: float = 1.0
 
-    def __call__(self, lesson: Lesson) -> Tensor:
-        wanted = lesson.teacher.penultimate
-        difference = (lesson.student.penultimate - wanted).square().mean()
+    def __call__(self, step: IncrementStep) -> Tensor:
+        wanted = step.teacher.penultimate
+        difference = (step.student.penultimate - wanted).square().mean()
         return self.weight * difference / wanted.square().mean().clamp(min=1e-6)
 
 
@@ -187,5 +186,5 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def total(terms: tuple[Term, ...], lesson: Lesson) -> Tensor:
-    return torch.stack([term(lesson) for term in terms]).sum()
+def total(terms: tuple[Term, ...], step: IncrementStep) -> Tensor:
+    return torch.stack([term(step) for term in terms]).sum()

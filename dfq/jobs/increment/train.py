@@ -13,7 +13,7 @@ from dfq.images.batch import Batch
 from dfq.jobs.increment.grow_head import Grown
 from dfq.jobs.increment.settings import IncrementSettings
 from dfq.jobs.increment.state import LearningState
-from dfq.jobs.increment.strategies import Lesson, total
+from dfq.jobs.increment.strategies import IncrementStep, total
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
@@ -92,8 +92,8 @@ def learn(
             if old.source is not None:
                 replayed, _ = old.source.batch(grown.old, settings.batch_size, done, generator)
                 seen = torch.cat([seen, replayed.images])
-            lesson = _lesson(teacher, grown, augment(seen, generator), classes)
-            loss = total(settings.chosen_strategy.terms, lesson)
+            step = _lesson(teacher, grown, augment(seen, generator), classes)
+            loss = total(settings.chosen_strategy.terms, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if isfinite(torch.nn.utils.clip_grad_norm_(grown.model.parameters(), CLIP_NORM)):
@@ -127,12 +127,12 @@ def _take_over(earlier: dict, grown: Grown, optimizer, generator: torch.Generato
     return earlier["steps"]
 
 
-def _lesson(teacher: Teacher, grown: Grown, images: Tensor, classes: Tensor) -> Lesson:
+def _lesson(teacher: Teacher, grown: Grown, images: Tensor, classes: Tensor) -> IncrementStep:
     grown.graph.eval()
     with torch.no_grad():
         target = teacher.features(images)
     labels = torch.cat([classes, target.logits[len(classes) :].argmax(1)])
-    return Lesson(features_of(grown.graph)(images), target, labels, len(classes), grown.head)
+    return IncrementStep(features_of(grown.graph)(images), target, labels, len(classes), grown.head)
 
 
 def _old_images(

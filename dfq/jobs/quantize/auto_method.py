@@ -5,35 +5,35 @@ from dataclasses import dataclass, replace
 from dfq.calibration.methods import AUTO
 from dfq.images.input_spec import is_large
 from dfq.jobs.quantize.settings import Settings
-from dfq.quantizers.scheme import EIGHT
+from dfq.quantizers.scheme import KERNEL_BITS
 from dfq.teacher import Teacher
 
 TOO_SHORT = 30.0  # seconds: below, there is no time for images worth learning from
 # Blocks learn fewer large images than these by heart, which costs more than such widths do (benchmarks/DEFAULTS.md).
-FEWEST_LARGE, WIDE = 128, 6
+MIN_LARGE, WIDE = 128, 6
 
 
 @dataclass(frozen=True)
-class Choice:
+class MethodChoice:
     """A method and the reason for it, in one line."""
 
     method: str
     reason: str
 
 
-def choose(teacher: Teacher, settings: Settings) -> Choice:
+def choose(teacher: Teacher, settings: Settings) -> MethodChoice:
     """The first rule that applies; each is backed by a table of the benchmarks (`benchmarks/README.md`)."""
     lowest = settings.make_scheme().lowest_bits
     if settings.budget is not None and settings.budget < TOO_SHORT:
-        return Choice("instant", f"{settings.budget:.0f} s are too short to learn anything")
+        return MethodChoice("instant", f"{settings.budget:.0f} s are too short to learn anything")
     if settings.steps == 0:
-        return Choice("instant", "no training steps were wanted")
+        return MethodChoice("instant", "no training steps were wanted")
     if not teacher.has_batch_norm:
-        return Choice("reconstruct", "without BatchNorm, ranges must be learned on images")
-    if lowest == EIGHT and not settings.is_mixed:
-        return Choice("instant", "8 bits lose next to nothing without training")
+        return MethodChoice("reconstruct", "without BatchNorm, ranges must be learned on images")
+    if lowest == KERNEL_BITS and not settings.is_mixed:
+        return MethodChoice("instant", "8 bits lose next to nothing without training")
     bits = "mixed" if settings.is_mixed else lowest
-    return Choice("reconstruct", f"{bits} bits need learned roundings and ranges")
+    return MethodChoice("reconstruct", f"{bits} bits need learned roundings and ranges")
 
 
 def resolve(teacher: Teacher, settings: Settings) -> tuple[Settings, str | None]:
@@ -53,7 +53,7 @@ def reconsider(teacher: Teacher, settings: Settings, reason: str | None, images:
     """
     is_learned = reason is not None and settings.method == "reconstruct" and teacher.has_batch_norm
     is_wide = settings.make_scheme().lowest_bits >= WIDE and not settings.is_mixed
-    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < FEWEST_LARGE):
+    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < MIN_LARGE):
         return settings, reason
     method, bits = "instant", settings.make_scheme().lowest_bits
     said = f"auto took {method} after all: {images} large images are too few to learn {bits} bits from"

@@ -11,13 +11,13 @@ from math import isfinite
 from torch import Tensor, fx
 
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import Evidence, Jury
+from dfq.evaluation.drop_estimate import Evidence, HeldOutEvidence
 from dfq.jobs.quantize.settings import Settings
-from dfq.post_training.steps_after_ranges import Bench
+from dfq.post_training.steps_after_ranges import StepContext
 from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.student.convert import make_student
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
@@ -26,7 +26,7 @@ FALLBACK = "instant"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FallbackChoice:
     """Which of two students is taken.
 
     Attributes:
@@ -43,7 +43,7 @@ class Verdict:
 
 
 class Fallback:
-    """`instant`'s student of the same teacher and scheme, and a jury of held-out synthetic images.
+    """`instant`'s student of the same teacher and scheme, and a held_out_evidence of held-out synthetic images.
 
     Args:
         teacher: as it was handed in, before any method rewrote it.
@@ -53,21 +53,21 @@ class Fallback:
     """
 
     def __init__(self, teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor, held_out: Tensor):
-        self.jury = Jury(teacher, held_out, seed=settings.seed)
+        self.held_out_evidence = HeldOutEvidence(teacher, held_out, seed=settings.seed)
         self.student = _instant_student(teacher, settings, scheme, images)
-        self.evidence = self.jury.evidence(self.student)
+        self.evidence = self.held_out_evidence.measure(self.student)
 
-    def against(self, student: fx.GraphModule, method: str, progress: Progress) -> Verdict:
+    def against(self, student: fx.GraphModule, method: str, progress: Progress) -> FallbackChoice:
         """The better one of this student and `method`'s, which is in evaluation mode; says so where it is this one."""
-        evidence = self.jury.evidence(student)
+        evidence = self.held_out_evidence.measure(student)
         falls_back = is_better(self.evidence, evidence)
         chosen = FALLBACK if falls_back else method
         section = {"chosen": chosen, FALLBACK: self.evidence.to_dict(), method: evidence.to_dict()}
         if not falls_back:
-            return Verdict(student, evidence, section, None)
+            return FallbackChoice(student, evidence, section, None)
         note = f"auto took {FALLBACK}'s student after all: {_compared(self.evidence, evidence, method)}"
         progress.note(note)
-        return Verdict(self.student, self.evidence, section, note)
+        return FallbackChoice(self.student, self.evidence, section, note)
 
 
 def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor) -> fx.GraphModule:
@@ -76,10 +76,10 @@ def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, image
     student = make_student(teacher, scheme)
     prepared, _ = prepare(student, teacher, images, method.preparations)
     calibrate(student, images, ranges=settings.ranges or method.ranges, seed=settings.seed)
-    bench = Bench(student.eval(), prepared, images, Budget(), Silent(), settings.seed, None, trained_next=False)
+    context = StepContext(student.eval(), prepared, images, Budget(), Silent(), settings.seed, None, trained_next=False)
     for step in method.post_training:
-        step(bench)
-    snap_biases(student.eval())
+        step(context)
+    round_biases_to_kernel_grid(student.eval())
     return student
 
 

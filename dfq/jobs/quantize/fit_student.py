@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 from torch import fx
 
 from dfq.evaluation.drop_estimate import Evidence
-from dfq.jobs.quantize.fallback import FALLBACK, Fallback, Verdict
+from dfq.jobs.quantize.fallback import FALLBACK, Fallback, FallbackChoice
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
-from dfq.post_training.steps_after_ranges import Bench
+from dfq.post_training.steps_after_ranges import StepContext
 from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.results.run_folder import RunFolder
-from dfq.student.set_ranges import calibrate, snap_biases
+from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
 from dfq.training.trainer import History, Trainer
 
-RESERVE_SECONDS, LEAST_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
+RESERVE_SECONDS, MIN_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def tune(
     return tuned
 
 
-def _judged(tuned: Tuned, verdict: Verdict) -> Tuned:
+def _judged(tuned: Tuned, verdict: FallbackChoice) -> Tuned:
     if verdict.note is None:
         return replace(tuned, evidence=verdict.evidence, sections={**tuned.sections, "fallback": verdict.section})
     training = tuned.history.to_dict() if tuned.history else None
@@ -96,14 +96,14 @@ def _tune(
     first = images.training.images
     teacher, notes = prepare(student, teacher, first, method.preparations, progress)
     calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
-    limit = budget.keeping(RESERVE_SECONDS, LEAST_SHARE)
+    limit = budget.keeping(RESERVE_SECONDS, MIN_SHARE)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
-    bench = Bench(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
+    context = StepContext(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
     sections: dict = {}
     for step in method.post_training:
-        sections |= step(bench)
-    notes += bench.notes
+        sections |= step(context)
+    notes += context.notes
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,
@@ -114,5 +114,5 @@ def _tune(
             teacher, student, method.objective, training, budget=limit, progress=progress, checkpoint=run.training
         )
         history = trainer.fit(source, images.held_out)
-    snap_biases(student.eval())
+    round_biases_to_kernel_grid(student.eval())
     return Tuned(student, source, history, sections, notes, method.name)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from dfq.evaluation.diversity import Diversity
 from dfq.evaluation.drop_estimate import Evidence, predicted_drop
-from dfq.export import doubts_about_processor
+from dfq.export import processor_warnings
 from dfq.jobs.quantize.fit_student import Tuned
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
-from dfq.mixed_precision.chosen_widths import Choice
+from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.quantizers.scheme import Scheme
 from dfq.results import report
 from dfq.results.verdict import verdict
@@ -41,7 +41,7 @@ class FinishedRun:
     scheme: Scheme
     images: RunImages
     image_count: int
-    widths: Choice | None
+    widths: ChosenWidths | None
     tuned: Tuned
     choice: str | None
     coverage: dict
@@ -88,7 +88,7 @@ def _warnings(run: FinishedRun) -> list[str]:
         *(run.tuned.history.notes if run.tuned.history else []),
         *(run.widths.doubts(run.agreement["size_bytes"]["onnx"]) if run.widths else []),
         *_agreement_warnings(run.agreement["agreement"]),
-        *doubts_about_processor(),
+        *processor_warnings(),
     ]
 
 

@@ -16,7 +16,7 @@ from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import find_images
-from dfq.jobs.quantize.widths import choose_for_run, find_target
+from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
 from dfq.results.report_page import write_report_page
@@ -127,7 +127,7 @@ def quantize_model(
     settings, reason = resolve(teacher, settings)
     if reason:
         progress.note(reason)
-    scheme, target = settings.make_scheme(), find_target(teacher, settings, progress)
+    scheme, target = settings.make_scheme(), find_width_limit(teacher, settings, progress)
     student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
     if strict:

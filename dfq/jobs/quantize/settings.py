@@ -10,7 +10,7 @@ from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
 from dfq.quantizers.range_rules import RANGES
-from dfq.quantizers.scheme import BITS, EIGHT, Scheme, make_scheme
+from dfq.quantizers.scheme import BITS, KERNEL_BITS, Scheme, make_scheme
 from dfq.quantizers.targets import DEFAULT_TARGET, find_target
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress
@@ -18,7 +18,7 @@ from dfq.teacher import Teacher
 from dfq.training.trainer import LEARNING_RATES, TrainSettings
 
 MIXED = "mixed"
-MOST_IMAGES, MOST_LARGE = 1024, 2048
+MAX_IMAGES, MAX_LARGE = 1024, 2048
 LARGE_BATCH, LARGE_BATCH_ON_GPU = 32, 128  # images of more than 64 pixels made together (RESULTS.md, "On a GPU")
 STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
 OTHER_STEPS = 400
@@ -113,7 +113,7 @@ class Settings:
         """With mixed bits: as long as nothing is chosen, 8 bits."""
         return make_scheme(
             self.scheme,
-            bits=EIGHT if self.is_mixed else self.bits,  # type: ignore[arg-type]  # other text is refused there
+            bits=KERNEL_BITS if self.is_mixed else self.bits,  # type: ignore[arg-type]  # other text is refused there
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
             overrides=self.layer_bits,
@@ -130,8 +130,8 @@ class Settings:
         if (own := self.images or self.chosen_method.images) is not None:
             return own
         if is_large(input_spec.size):
-            return MOST_LARGE if self.budget is not None else self.chosen_method.images_large
-        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MOST_IMAGES
+            return MAX_LARGE if self.budget is not None else self.chosen_method.images_large
+        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MAX_IMAGES
 
     def synthesis_share(self, input_spec: InputSpec) -> float:
         """Of the budget."""

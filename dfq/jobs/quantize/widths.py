@@ -2,18 +2,18 @@
 
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.settings import Settings
-from dfq.mixed_precision.chosen_widths import Choice
+from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.mixed_precision.file_size import FileSize
 from dfq.mixed_precision.pareto_plot import mixed_precision_plot
 from dfq.mixed_precision.search import choose_widths
-from dfq.mixed_precision.width_limit import AverageBits, Target
+from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 
 
-def find_target(teacher: Teacher, settings: Settings, progress: Progress) -> Target | None:
+def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -> WidthLimit | None:
     """What the widths may cost; None where the settings give every width.
 
     Raises:
@@ -29,19 +29,19 @@ def find_target(teacher: Teacher, settings: Settings, progress: Progress) -> Tar
 def choose_for_run(
     teacher: Teacher,
     settings: Settings,
-    target: Target,
+    target: WidthLimit,
     batch: Batch,
     run: RunFolder,
     budget: Budget,
     progress: Progress,
-) -> Choice:
+) -> ChosenWidths:
     """The widths of this run: chosen now and recorded in its `config.json`, or what is recorded there already.
 
     A run that is resumed thus never chooses again: its training state belongs to the widths that it started with.
     """
     recorded = run.decided("mixed_precision")
     if recorded is not None:
-        return Choice.from_dict(recorded)
+        return ChosenWidths.from_dict(recorded)
     choice = choose_widths(
         teacher, settings.make_scheme(), target, batch.images,
         ranges=settings.chosen_ranges, budget=budget, progress=progress,

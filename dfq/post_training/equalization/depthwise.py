@@ -23,14 +23,14 @@ from dfq.post_training.equalization.channel_ranges import expected_range, fitted
 from dfq.post_training.equalization.cross_layer import NARROWEST, WIDEST, equalizing_factors
 from dfq.post_training.equalization.layer_pairs import Pair, find_pairs, path_from
 from dfq.post_training.equalization.rescaling import raise_ceiling, rescale
-from dfq.quantizers.scheme import EIGHT, QuantSpec
+from dfq.quantizers.scheme import KERNEL_BITS, QuantSpec
 from dfq.student.set_ranges import input_quantizer
 from dfq.teacher import Teacher
 
 LARGEST_FACTOR = 16.0
 # At b bits a channel ends b − 1 standard deviations above its mean: about where a Laplacian loses least to clipping and
 # rounding together (Banner et al., NeurIPS 2019, arXiv 1810.05723).
-FEWEST_DEVIATIONS = 3
+MIN_DEVIATIONS = 3
 
 
 @torch.no_grad()
@@ -62,8 +62,8 @@ def _expected(student: fx.GraphModule, reference: fx.GraphModule, pairs: list[Pa
     widths = {}
     for pair in pairs:
         spec = _spec(student, pair)
-        bits = EIGHT if spec is None else spec.bits
-        widths[pair] = expected_range(reference, pair, max(bits - 1, FEWEST_DEVIATIONS))
+        bits = KERNEL_BITS if spec is None else spec.bits
+        widths[pair] = expected_range(reference, pair, max(bits - 1, MIN_DEVIATIONS))
     return {pair: width for pair, width in widths.items() if width is not None}
 
 

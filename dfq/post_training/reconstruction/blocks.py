@@ -10,7 +10,7 @@ from dfq.graph.shapes import EXAMPLES
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 CONTAINERS = tuple(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict"))
-MOST_LAYERS = 12  # of a module that counts as one block; larger ones are cut inside (a whole encoder)
+MAX_LAYERS = 12  # of a module that counts as one block; larger ones are cut inside (a whole encoder)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _module_of(node: fx.Node, layers: list[str]) -> str:
     """The outermost module around a layer that is no mere container and not too large; else the layer itself."""
     for path, (_, kind) in node.meta.get("nn_module_stack", {}).items():
         inside = sum(layer.startswith(f"{path}.") for layer in layers)
-        if path and kind not in CONTAINERS and 0 < inside <= MOST_LAYERS:
+        if path and kind not in CONTAINERS and 0 < inside <= MAX_LAYERS:
             return path
     return str(node.target)
 

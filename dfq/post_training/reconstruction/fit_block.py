@@ -18,8 +18,8 @@ from dfq.system.compute_dtype import fast_autocast
 from dfq.system.progress import Task
 
 PUBLISHED_ITERATIONS = 20_000
-MOST_HASTE = 30.0
-LEAST_COST = 0.01  # of rounding, as a part of the error: errors of weights and activations may cancel by chance
+MAX_HASTE = 30.0
+MIN_COST = 0.01  # of rounding, as a part of the error: errors of weights and activations may cancel by chance
 JUDGED = 32  # images that this cost is measured on
 
 
@@ -43,7 +43,7 @@ class FitSettings:
             then stay undecided until the last step rounds them to the nearest.
         warm_up: share of the iterations without that term.
         sharpness: β at the end of the warm-up and at the end.
-        compensated: a block's weights and biases are first fitted to its quantized inputs (`compensate`).
+        least_squares: a block's weights and biases are first fitted to its quantized inputs (`fit_least_squares`).
         bias_rate: of Adam for biases, relative to their mean size in the layer, falling to 0; 0: they stay.
         drop: probability that an element of an activation, or of the block's input, is left unquantized.
     """
@@ -57,7 +57,7 @@ class FitSettings:
     rounding_weight: float = 100.0
     warm_up: float = 0.2
     sharpness: tuple[float, float] = (20.0, 2.0)
-    compensated: bool = True
+    least_squares: bool = True
     bias_rate: float = 0.02
     drop: float = 0.5
 
@@ -69,7 +69,7 @@ class FitSettings:
 
     def haste(self, iterations: float) -> float:
         """How much larger than published the steps of v are if a block gets that many iterations."""
-        return min(max(PUBLISHED_ITERATIONS / iterations, 1.0), MOST_HASTE)
+        return min(max(PUBLISHED_ITERATIONS / iterations, 1.0), MAX_HASTE)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _cost_of_rounding(
     decided = _error(block, data, index, settings.drop)
     for rounding in roundings:
         rounding.decided = False
-    return max(float(decided - undecided), LEAST_COST * float(decided))
+    return max(float(decided - undecided), MIN_COST * float(decided))
 
 
 def _undecided(roundings: list[LearnedRounding], settings: FitSettings, done: float) -> Tensor | float:

@@ -4,7 +4,7 @@ Quantized inputs differ from the teacher's, and not by noise alone: coarse grids
 what is small. Roundings cannot undo a shift. So before they are learned, each layer's weight and bias become those
 that map its quantized inputs x̂ to the teacher's outputs y best: ΔW = E[(y − W x̂) x̂ᵀ] (E[x̂ x̂ᵀ] + ridge)⁻¹, moments
 about the mean, and the bias takes the rest of the mean. Layers follow each other in the order of the graph, each on
-what the compensated ones before it give. (For biases: Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2. For
+what the least_squares ones before it give. (For biases: Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2. For
 weights: what the first step of GPFQ and GPTAQ does, which go on to round in the same pass.)
 """
 
@@ -21,11 +21,11 @@ from dfq.student.set_ranges import fit_range, quantizers_in_mode
 
 RIDGE = 0.5  # of the mean variance of an input: synthetic images are not to be taken at their word
 EXAMPLES = 2**15  # positions of maps that a layer is fitted to
-FEWEST_IMAGES, MOST_IMAGES = 32, 256
+MIN_IMAGES, MAX_IMAGES = 32, 256
 
 
 @torch.no_grad()
-def compensate(block: Block, quantized: Tensor, exact: Tensor, *, seed: int = 0) -> None:
+def fit_least_squares(block: Block, quantized: Tensor, exact: Tensor, *, seed: int = 0) -> None:
     """Fits the block's weights and biases in place, and searches the scales of its weights anew.
 
     Every layer must have a bias.
@@ -34,7 +34,7 @@ def compensate(block: Block, quantized: Tensor, exact: Tensor, *, seed: int = 0)
         quantized: the block's inputs as the quantized blocks before it give them, (N, …).
         exact: its inputs in the teacher.
     """
-    count = min(max(EXAMPLES // quantized[0].shape[1:].numel(), FEWEST_IMAGES), MOST_IMAGES)
+    count = min(max(EXAMPLES // quantized[0].shape[1:].numel(), MIN_IMAGES), MAX_IMAGES)
     wanted: dict[str, Tensor] = {}
 
     def see(name: str, output: Tensor) -> Tensor:

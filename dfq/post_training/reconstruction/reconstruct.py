@@ -12,7 +12,7 @@ from dfq.post_training.reconstruction.block_data import BATCH_SIZE, store_output
 from dfq.post_training.reconstruction.blocks import Block, cut_into_blocks
 from dfq.post_training.reconstruction.doubts import hardly_following, too_large
 from dfq.post_training.reconstruction.fit_block import BlockData, FitSettings, fit_block, images_per_iteration
-from dfq.post_training.reconstruction.least_squares import compensate
+from dfq.post_training.reconstruction.least_squares import fit_least_squares
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 from dfq.system.atomic_files import replacing
 from dfq.system.budget import Budget
@@ -128,8 +128,8 @@ class _Run:
         data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
         before_state = _state(block)
         before = self._error(block, targets)
-        if self.settings.compensated:
-            compensate(block, self.quantized[: self.fitted], self.exact[: self.fitted], seed=self.seed)
+        if self.settings.least_squares:
+            fit_least_squares(block, self.quantized[: self.fitted], self.exact[: self.fitted], seed=self.seed)
         iterations = fit_block(block, data, self.settings, budget, task, self.generator)
         after = self._error(block, targets)
         if not (kept := after < before):

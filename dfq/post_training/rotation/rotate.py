@@ -32,7 +32,9 @@ SAMPLES = 2**12  # positions of a map that its directions and errors are judged 
 
 
 @torch.no_grad()
-def turn_linear_streams(student: fx.GraphModule, teacher: Teacher, images: Tensor, *, batch_size: int = 32) -> Teacher:
+def rotate_linear_streams(
+    student: fx.GraphModule, teacher: Teacher, images: Tensor, *, batch_size: int = 32
+) -> Teacher:
     """Turns the student in place; returns the teacher turned alike, or as it is where no stream is turned.
 
     The teacher computes the same as before, but for rounding in floating point. To be run before ranges are calibrated.
@@ -49,7 +51,7 @@ def turn_linear_streams(student: fx.GraphModule, teacher: Teacher, images: Tenso
     for stream in streams:
         rows = {name: samples.rows(node) for name, node in stream.readers.items()}
         moments = [_moments(samples.rows(node)) for node in dict.fromkeys(stream.readers.values())]
-        turn = equalizing_turn(torch.stack(moments).sum(0))
+        turn = equalizing_rotation(torch.stack(moments).sum(0))
         if _loses_less(turn, stream, rows, student):
             turned = True
             for network in (student, reference):
@@ -57,7 +59,7 @@ def turn_linear_streams(student: fx.GraphModule, teacher: Teacher, images: Tenso
     return teacher.rewritten(reference) if turned else teacher
 
 
-def equalizing_turn(moments: Tensor) -> Tensor:
+def equalizing_rotation(moments: Tensor) -> Tensor:
     """An orthogonal R (C, C), float32: all diagonal entries of R M Rᵀ are about as large.
 
     Eigenvectors become waves: the two largest those of constant amplitude, the others pairs of cosine and sine, whose

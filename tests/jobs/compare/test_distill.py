@@ -11,7 +11,7 @@ from support.small_nets import small_teacher
 import dfq
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
-from dfq.jobs.compare import JOBS, Comparison, ComparisonFolder, Plan, compare_methods
+from dfq.jobs.compare import JOBS, Comparison, ComparisonFolder, ComparisonPlan, compare_methods
 from dfq.jobs.distill import DistillFolder, DistillSettings, distill_model
 
 QUICK = DistillSettings(images=16, steps=2, budget=1.0)
@@ -33,8 +33,8 @@ def students(tmp_path_factory) -> tuple[str, ...]:
     return f"{path}:narrow", f"{path}:wide"
 
 
-def plan(students, **values) -> Plan:
-    return Plan(
+def plan(students, **values) -> ComparisonPlan:
+    return ComparisonPlan(
         **{"methods": METHODS, "variants": students, "seeds": 1, "job": JOBS["distill"], "settings": QUICK} | values
     )
 
@@ -97,7 +97,7 @@ class TestGoingOn:
 
     def test_another_job_needs_another_folder(self, finished):
         with pytest.raises(DfqError, match="another --job"):
-            compare_methods(small_teacher(), finished.folder, Plan(methods=("zeroq",), variants=(4,)))
+            compare_methods(small_teacher(), finished.folder, ComparisonPlan(methods=("zeroq",), variants=(4,)))
         assert ComparisonFolder(finished.folder).content.exists()
 
 

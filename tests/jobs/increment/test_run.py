@@ -83,11 +83,11 @@ class TestGoingOn:
         class Killed(Exception):
             pass
 
-        def dies(terms, lesson):
+        def dies(terms, step):
             calls.append(1)
             if len(calls) == 7:
                 raise Killed
-            return total(terms, lesson)
+            return total(terms, step)
 
         out = tmp_path / "all.pt"
         with monkeypatch.context() as patch:

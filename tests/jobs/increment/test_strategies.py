@@ -22,7 +22,7 @@ from dfq.jobs.increment import (
 from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.strategies import (
     HeadOverAll,
-    Lesson,
+    IncrementStep,
     NewAmongThemselves,
     OldAnswers,
     OldFeatures,
@@ -58,28 +58,28 @@ class TestGrow:
 
 
 class TestTerms:
-    def lesson(self):
+    def step(self):
         torch.manual_seed(0)
         head = nn.Linear(6, 8)
         features, old = torch.randn(10, 6, requires_grad=True), torch.randn(10, 6)
         student = Features(head(features), (), features)
         labels = torch.tensor([5, 6, 7, 5, 6, 0, 1, 1, 2, 2])
-        return Lesson(student, Features(torch.randn(10, 5), (), old), labels, 5, head), features
+        return IncrementStep(student, Features(torch.randn(10, 5), (), old), labels, 5, head), features
 
     def test_new_images_do_not_move_old_logits(self):
-        lesson, _ = self.lesson()
-        (gradient,) = torch.autograd.grad(NewAmongThemselves()(lesson), lesson.student.logits)
+        step, _ = self.step()
+        (gradient,) = torch.autograd.grad(NewAmongThemselves()(step), step.student.logits)
         assert gradient[:5, 5:].any() and not gradient[:, :5].any() and not gradient[5:].any()
 
     def test_the_head_alone_learns_to_tell_new_from_old(self):
-        lesson, features = self.lesson()
-        HeadOverAll()(lesson).backward()
-        assert not features.grad.any() and lesson.head.weight.grad.any()
+        step, features = self.step()
+        HeadOverAll()(step).backward()
+        assert not features.grad.any() and step.head.weight.grad.any()
 
     def test_a_class_that_is_new_alone_reaches_the_features_in_part(self):
-        lesson, features = self.lesson()
-        seven = replace(lesson.teacher, logits=torch.randn(10, 7))
-        alone = replace(lesson, teacher=seven, labels=lesson.labels // 7 * 7)
+        step, features = self.step()
+        seven = replace(step.teacher, logits=torch.randn(10, 7))
+        alone = replace(step, teacher=seven, labels=step.labels // 7 * 7)
         gradients = {}
         for share in (0.0, 0.5, 1.0):
             (gradients[share],) = torch.autograd.grad(HeadOverAll(share)(alone), features, retain_graph=True)
@@ -88,31 +88,31 @@ class TestTerms:
         torch.testing.assert_close(HeadOverAll(0.5)(alone), HeadOverAll(0.0)(alone))
 
     def test_relations_do_not_cross_from_new_images_to_replayed_ones(self):
-        lesson, features = self.lesson()
+        step, features = self.step()
         for half in (slice(0, 5), slice(5, 10)):
             moved = features.detach().clone()
             moved[half] = moved[half] @ torch.linalg.qr(torch.randn(6, 6)).Q  # as a whole: distances within stay
-            turned = replace(lesson, student=Features(lesson.student.logits, (), moved))
+            turned = replace(step, student=Features(step.student.logits, (), moved))
             torch.manual_seed(1)
-            expected = Relations()(lesson)
+            expected = Relations()(step)
             torch.manual_seed(1)
             torch.testing.assert_close(Relations()(turned), expected)
         assert expected > 0
 
     def test_the_head_weighs_new_and_replayed_images_by_their_classes(self):
-        lesson, _ = self.lesson()
+        step, _ = self.step()
         new, old = (
-            nn.functional.cross_entropy(lesson.student.logits[p], lesson.labels[p]) for p in (slice(5), slice(5, 10))
+            nn.functional.cross_entropy(step.student.logits[p], step.labels[p]) for p in (slice(5), slice(5, 10))
         )
-        torch.testing.assert_close(HeadOverAll()(lesson), 3 / 8 * new + 5 / 8 * old)
+        torch.testing.assert_close(HeadOverAll()(step), 3 / 8 * new + 5 / 8 * old)
 
     def test_old_answers_and_features_vanish_for_a_student_that_kept_them(self):
-        lesson, features = self.lesson()
-        kept = Lesson(
-            lesson.student, Features(lesson.student.logits[:, :5], (), features), lesson.labels, 5, lesson.head
+        step, features = self.step()
+        kept = IncrementStep(
+            step.student, Features(step.student.logits[:, :5], (), features), step.labels, 5, step.head
         )
         assert OldAnswers()(kept).item() == pytest.approx(0, abs=1e-6) and OldFeatures()(kept).item() == 0
-        assert OldAnswers()(lesson) > 0 and OldFeatures()(lesson) > 0 and Relations()(lesson).isfinite()
+        assert OldAnswers()(step) > 0 and OldFeatures()(step) > 0 and Relations()(step).isfinite()
 
 
 def test_metrics_against_the_definitions():

@@ -6,7 +6,7 @@ import pytest
 from support.small_nets import SPEC, plain, small_teacher
 
 from dfq.calibration import METHODS
-from dfq.jobs.quantize.auto_method import FEWEST_LARGE, reconsider, resolve
+from dfq.jobs.quantize.auto_method import MIN_LARGE, reconsider, resolve
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.system.progress import Silent
@@ -44,9 +44,9 @@ def large_teacher():
 @pytest.mark.parametrize(
     ("settings", "images", "method"),
     [
-        ({"bits": 6}, FEWEST_LARGE - 1, "instant"),
-        ({"bits": 6}, FEWEST_LARGE, "reconstruct"),
-        ({"bits": 4}, FEWEST_LARGE - 1, "reconstruct"),
+        ({"bits": 6}, MIN_LARGE - 1, "instant"),
+        ({"bits": 6}, MIN_LARGE, "reconstruct"),
+        ({"bits": 4}, MIN_LARGE - 1, "reconstruct"),
         ({"bits": "mixed", "average_bits": 6.0}, 16, "reconstruct"),
         ({"bits": 6, "method": "reconstruct"}, 16, "reconstruct"),
     ],

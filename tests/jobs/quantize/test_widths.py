@@ -13,7 +13,7 @@ from torch import nn
 import dfq
 from dfq.cli.option_types import parse_bits, parse_bytes
 from dfq.errors import DfqError
-from dfq.export import doubts_about_processor
+from dfq.export import processor_warnings
 from dfq.images.input_spec import InputSpec
 from dfq.jobs.quantize import widths as mixed_run
 from dfq.jobs.quantize.run import quantize_model
@@ -89,7 +89,7 @@ def test_the_file_keeps_its_target_size(tmp_path, scheme):
     mixed = result.report["mixed_precision"]
     assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 42_000
     biases = sum(layer["shape"][0] for layer in result.report["layers"])  # may take 2 bytes instead of 4
-    assert mixed["chosen"]["cost"] - size < 300 + 2 * biases and result.report["warnings"] == doubts_about_processor()
+    assert mixed["chosen"]["cost"] - size < 300 + 2 * biases and result.report["warnings"] == processor_warnings()
     assert set(mixed["widths"].values()) == {4, 8} == set(stored_widths(result.folder).values())
     assert 6 in {q.spec.bits for q in activation_quantizers(result.student).values()}
 

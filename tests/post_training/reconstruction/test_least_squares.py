@@ -10,7 +10,7 @@ from torch import nn
 
 from dfq.post_training.reconstruction.block_data import store_outputs
 from dfq.post_training.reconstruction.blocks import cut_into_blocks
-from dfq.post_training.reconstruction.least_squares import _fit, compensate, input_rows, output_rows
+from dfq.post_training.reconstruction.least_squares import _fit, fit_least_squares, input_rows, output_rows
 from dfq.student.set_ranges import quantizers_in_mode
 
 
@@ -30,7 +30,7 @@ def test_compensation_takes_shifts_of_the_input_back(make):
     target = block.teacher(exact)
     with quantizers_in_mode(block.student, "off"):
         before = (block.student(shifted) - target).square().mean()
-        compensate(block, shifted, exact)
+        fit_least_squares(block, shifted, exact)
         after = (block.student(shifted) - target).square().mean()
     assert after < 0.5 * before
 
@@ -39,7 +39,7 @@ def test_compensation_takes_shifts_of_the_input_back(make):
 def test_compensation_leaves_what_is_right():
     block, _, exact = shifting()
     with quantizers_in_mode(block.student, "off"):
-        compensate(block, exact, exact)
+        fit_least_squares(block, exact, exact)
         torch.testing.assert_close(block.student(exact), block.teacher(exact), atol=1e-3, rtol=1e-3)
 
 

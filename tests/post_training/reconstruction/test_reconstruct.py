@@ -183,7 +183,7 @@ def test_scales_at_rate_zero_stay(learned, fixed):
     teacher, student = pair(Residual)
     before = scales()
     rate = {"weights": "step_rate", "activations": "scale_rate"}[learned]
-    fit = FitSettings(iterations=40, batch_size=8, compensated=False, **{rate: 0.0})
+    fit = FitSettings(iterations=40, batch_size=8, least_squares=False, **{rate: 0.0})
     history = reconstruct(student, teacher, images(), fit)
     assert any(block.kept for block in history.blocks)
     after = scales()

@@ -16,9 +16,9 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.rotation.linear_streams import find_linear_streams
-from dfq.post_training.rotation.rotate import equalizing_turn, turn_linear_streams
+from dfq.post_training.rotation.rotate import equalizing_rotation, rotate_linear_streams
 from dfq.post_training.steps_after_ranges import Reconstruct
-from dfq.post_training.steps_before_ranges import turn_streams
+from dfq.post_training.steps_before_ranges import rotate_streams
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.load_run import load_run
 from dfq.student.convert import make_student
@@ -77,7 +77,7 @@ def test_network_without_linear_stream_stays_as_it_is():
     teacher = small_teacher(Residual())
     student = make_student(teacher, make_scheme("deploy", bits=4))
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    assert turn_linear_streams(student, teacher, smooth()) is teacher
+    assert rotate_linear_streams(student, teacher, smooth()) is teacher
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
@@ -86,7 +86,7 @@ def test_network_without_linear_stream_stays_as_it_is():
 def test_turn_is_orthogonal_and_makes_channels_as_wide(channels):
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(500, channels, generator=generator, dtype=torch.float64) * torch.logspace(-2, 1, channels)
-    turn = equalizing_turn(moments := rows.T @ rows / 500).double()
+    turn = equalizing_rotation(moments := rows.T @ rows / 500).double()
     torch.testing.assert_close(turn @ turn.T, torch.eye(channels, dtype=torch.float64), atol=1e-5, rtol=0)
     width = (turn @ moments @ turn.T).diagonal()
     assert width.max() <= 1.5 * width.min()
@@ -97,7 +97,7 @@ def test_turn_is_orthogonal_and_makes_channels_as_wide(channels):
 def test_teacher_and_unquantized_student_compute_the_same():
     teacher = unequal()
     student = make_student(teacher, make_scheme("deploy", bits=4))
-    other = turn_linear_streams(student, teacher, smooth())
+    other = rotate_linear_streams(student, teacher, smooth())
     torch.testing.assert_close(other(smooth(seed=5)), teacher(smooth(seed=5)), atol=1e-4, rtol=1e-4)
     with quantizers_in_mode(student, "off"):
         torch.testing.assert_close(student(smooth(seed=5)), teacher(smooth(seed=5)), atol=1e-4, rtol=1e-4)
@@ -113,7 +113,7 @@ def test_teacher_and_unquantized_student_compute_the_same():
 def test_few_bits_lose_less():
     teacher = unequal(channels=16)
     plain, turned = (make_student(teacher, make_scheme("deploy", bits=4)) for _ in range(2))
-    assert turn_linear_streams(turned, teacher, smooth()) is not teacher
+    assert rotate_linear_streams(turned, teacher, smooth()) is not teacher
     target = teacher(smooth(seed=5))
     errors = [(calibrate(s, smooth())(smooth(seed=5)) - target).square().mean() for s in (plain, turned)]
     assert errors[1] < 0.8 * errors[0]
@@ -123,12 +123,12 @@ def test_stream_whose_narrow_channels_count_for_much_stays_as_it_is():
     teacher = unequal(channels=16, narrow_count=True)
     student = make_student(teacher, make_scheme("deploy", bits=4))
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    assert turn_linear_streams(student, teacher, smooth()) is teacher
+    assert rotate_linear_streams(student, teacher, smooth()) is teacher
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
 def test_run_writes_a_file_of_the_turned_student(tmp_path):
-    assert turn_streams in METHODS["reconstruct"].preparations
+    assert rotate_streams in METHODS["reconstruct"].preparations
     settings = Settings(bits=4, method=QUICK, images=32, steps=2)
     result = quantize_model(teacher := unequal(channels=16), tmp_path / "run", settings)
     plain = make_student(teacher, make_scheme("deploy", bits=4)).wide1.weight
