@@ -100,7 +100,7 @@ class Variant:
 
     Attributes:
         equalized: cross-layer equalization where it is worth something. (Rows from before 29 November 2026 equalized
-            every pair without ReLU6, by the ranges that BatchNorm lets expect.)
+            every pair without ReLU6, by the ranges that BatchNorm predicts.)
         ranges: rule that fits the grids.
         activations: where the ranges of activations come from: BatchNorm's "moments", or "images".
         rounding: key of `ROUNDINGS`.

@@ -3,7 +3,7 @@
 `IMPROVED`: images are sums of grids (`pixel_grids`), statistics are compared relatively per channel, dead channels are
 left out, images are mirrored and shifted while they are optimised, a small cross-entropy draws different classes,
 total variation and saturation are punished. ZeroQ's own input prior is in it: without it, images have 1.5 times the
-contrast that the input normalisation lets expect (ResNet-20), and a larger deviation in the BatchNorm layers too. It
+contrast that the input normalisation implies (ResNet-20), and a larger deviation in the BatchNorm layers too. It
 is silent where the normalisation is a mere rescaling of the pixels.
 
 `GENERATED`: the same by a small generator per batch (CMI's), which draws smoother shapes; `BOTH`: batches of either in

@@ -13,9 +13,9 @@ import torch
 from torch import fx, nn
 
 from dfq.errors import DfqError
+from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
-from dfq.export.packing.integer_weights import IntegerWeights
 from dfq.graph.capture.capture import capture
 from dfq.graph.folding.canonical import folded
 from dfq.images.input_spec import InputSpec

@@ -27,7 +27,7 @@ from dfq.system.progress import Progress, Silent, Task
 from dfq.teacher import Teacher
 from dfq.training.losses import input_prior
 
-MIN_TIME = 0.6  # of what a batch takes that must be left to start it, at the speed of the earlier ones
+MIN_TIME = 0.6  # Another batch is started only if at least this share of its expected time is left.
 PATIENCE, MIN_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
 
 

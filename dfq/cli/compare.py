@@ -44,7 +44,7 @@ OWN_OPTIONS = {  # those that the other job does not have
 }
 
 
-@click.command(short_help="Methods side by side: same teacher, settings, budget.")
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--methods", type=Listed(Named("method", (AUTO, *METHODS), "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip

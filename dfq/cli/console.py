@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -14,7 +15,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dfq.errors import DfqError
-from dfq.results.verdict import Sentence
+
+if TYPE_CHECKING:  # it would load torch, which an error message does not need
+    from dfq.results.verdict import Sentence
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
@@ -157,7 +160,7 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
     return made
 
 
-def verdict(sentences: Sequence[Sentence]) -> None:
+def verdict(sentences: Sequence["Sentence"]) -> None:
     """What a result begins with; loud sentences in red, the first one in bold, the others behind a hanging dot."""
     for index, sentence in enumerate(sentences):
         style = "bold red" if sentence.is_loud else "bold" if index == 0 else ""

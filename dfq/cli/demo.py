@@ -12,7 +12,7 @@ from dfq.system.output_paths import check_folder
 EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."
 
 
-@click.command(short_help="The whole job on handwritten digits, in a minute.")
+@click.command()
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", default=Path("dfq-demo"), show_default=True,
               help="Folder to write.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the demo that --out holds.  [default: off]")

@@ -14,7 +14,7 @@ from dfq.jobs.distill.settings import STARTS
 from dfq.system.output_paths import check_folder
 
 
-@click.command(short_help="A student of another architecture, without data.")
+@click.command()
 @click.argument("model", metavar="TEACHER", type=click.Path(path_type=Path))
 @click.option(
     "--student",

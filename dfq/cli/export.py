@@ -16,7 +16,7 @@ from dfq.results.stored_files import read_json
 from dfq.system.output_paths import check_file, make_folder
 
 
-@click.command(short_help="A run's student as ONNX, once more.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="ONNX file to write.")
 @click.option(

@@ -15,7 +15,7 @@ DEFAULTS = IncrementSettings()
 ROWS = "; ".join(f"{row.name}: {row.summary}" for row in STRATEGIES.values())
 
 
-@click.command(short_help="New classes, from images of these alone.")
+@click.command()
 @click.argument("model", metavar="OLD", type=click.Path(path_type=Path))
 @click.option(
     "--data",

@@ -17,7 +17,7 @@ from dfq.student.size_estimate import estimated_bytes
 from dfq.teacher.batch_norm_statistics import normalization_layers
 
 
-@click.command(short_help="Layers, and to how many bits each would go.")
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @options.bits_options
 @options.strict_option

@@ -2,35 +2,55 @@
 
 import os
 import traceback
+from importlib import import_module
 from typing import Any
 
 import click
 
-from dfq.cli import console
-from dfq.cli.compare import compare
-from dfq.cli.demo import demo
-from dfq.cli.distill import distill
-from dfq.cli.export import export
-from dfq.cli.increment import increment
-from dfq.cli.inspect import inspect
-from dfq.cli.methods import methods
-from dfq.cli.quantize import quantize
-from dfq.cli.synthesize import synthesize
-from dfq.cli.validate import validate
 from dfq.errors import DfqError
 from dfq.system.freed_memory import keep_freed_memory
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
+# Name → what `dfq --help` says. Each command is the function of its name in the module of its name.
+COMMANDS = {
+    "quantize": "The main job: checkpoint in, proved ONNX file out.",
+    "distill": "A student of another architecture, without data.",
+    "increment": "New classes, from images of these alone.",
+    "compare": "Methods side by side: same teacher, settings, budget.",
+    "inspect": "Layers, and to how many bits each would go.",
+    "synthesize": "Only the synthetic images.",
+    "export": "A run's student as ONNX, once more.",
+    "validate": "Compare a run's ONNX file with its student.",
+    "methods": "What --method takes.",
+    "demo": "The whole job on handwritten digits, in a minute.",
+    "env": "Versions and hardware, for a bug report.",
+}
+
+
 class ReportingGroup(click.Group):
-    """A group whose commands end in one clear message, never in a traceback.
+    """A group whose commands are imported when they are called, and end in one clear message, never in a traceback.
+
+    So `dfq --help`, `dfq --version` and completion answer without loading torch.
 
     Exit codes: 0 success; 1 failure at work (disk, unsupported operator, a bug); 2 wrong usage or bad input;
     130 Ctrl-C.
     """
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return getattr(import_module(f"dfq.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def invoke(self, ctx: click.Context) -> Any:
+        from dfq.cli import console  # only a command that runs writes anything
+
         try:
             return super().invoke(ctx)
         except DfqError as error:
@@ -51,15 +71,19 @@ class ReportingGroup(click.Group):
 
 
 def _show_bug(error: Exception) -> None:
+    from dfq.cli import console
+
     if os.environ.get("DFQ_DEBUG") == "1":
         traceback.print_exception(error)
     first_line = (str(error).splitlines() or [""])[0]
     console.stderr.print(f"Unexpected {type(error).__name__}: {first_line}", style="red", markup=False)
-    console.stderr.print("This is a bug in dfq: please report it, with the traceback that DFQ_DEBUG=1 shows.")
+    console.stderr.print(
+        "This is a bug in dfq: please report it, with what `dfq env` prints and the traceback that DFQ_DEBUG=1 shows."
+    )
 
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="dfq", prog_name="dfq", message="%(prog)s %(version)s")
+@click.version_option(package_name="dfq-toolkit", prog_name="dfq", message="%(prog)s %(version)s")
 def main() -> None:
     """Data-free quantization of image classifiers: from a checkpoint, with no data, to a proved low-bit ONNX file.
 
@@ -71,7 +95,3 @@ def main() -> None:
       dfq COMMAND --help                           options and worked examples
     """
     keep_freed_memory()
-
-
-for command in (quantize, distill, increment, compare, inspect, synthesize, export, validate, methods, demo):
-    main.add_command(command)

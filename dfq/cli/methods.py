@@ -8,7 +8,7 @@ from dfq.calibration.methods import AUTO
 from dfq.cli import console
 
 
-@click.command(short_help="What --method takes.")
+@click.command()
 def methods() -> None:
     """List what --method takes: how images are made and the student is trained, and where that was published.
 

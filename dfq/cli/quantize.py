@@ -12,7 +12,7 @@ from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
 
 
-@click.command(short_help="The main job: checkpoint in, proved ONNX file out.")
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @options.mixed_bits_options
 @options.synthesis_options

@@ -79,7 +79,7 @@ def show_nodes(nodes: dict) -> None:
 
 
 def _show_expectation(report: dict) -> None:
-    """Where nobody measured the accuracy: what the evidence on synthetic images lets expect."""
+    """Where nobody measured the accuracy: what the evidence on synthetic images predicts."""
     expected = report["evidence"]["predicted_drop"]
     if report["accuracy"]["teacher"] is None and expected is not None:
         console.fact(

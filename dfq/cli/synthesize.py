@@ -19,7 +19,7 @@ WHAT = {
 }
 
 
-@click.command(short_help="Only the synthetic images.")
+@click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @options.synthesis_options
 @click.option(

@@ -46,7 +46,7 @@ class _RuntimeTeacher:
     input_spec: InputSpec
 
 
-@click.command(short_help="Compare a run's ONNX file with its student.")
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @options.data_option
 @click.option(

@@ -168,7 +168,7 @@ def _unknown(arch: str) -> DfqError:
     bare = {name.split("/", 1)[1]: name for name in reversed(known)}
     matches += [bare[name] for name in difflib.get_close_matches(arch.split("/")[-1], bare, n=4, cutoff=0.6)]
     guess = f"did you mean {', '.join(list(dict.fromkeys(matches))[:5])}? " if matches else ""
-    timm_hint = "" if timm_library.installed() else '; more names with timm: pip install "dfq[timm]"'
+    timm_hint = "" if timm_library.installed() else '; more names with timm: pip install "dfq-toolkit[timm]"'
     return DfqError(
         f"unknown architecture '{arch}'",
         "dfq/NAME, torchvision/NAME, timm/NAME, or path/to/net.py:factory",

@@ -29,7 +29,7 @@ def require() -> None:
         raise DfqError(
             "timm is not installed",
             "timm for the architectures timm/NAME",
-            'pip install "dfq[timm]"',
+            'pip install "dfq-toolkit[timm]"',
         )
 
 

@@ -3,7 +3,7 @@
 SQuant (Guo et al., ICLR 2022, arXiv 2202.07471). The loss that rounding adds is about the square of each rounding
 error, plus the square of their sum over a kernel (neighbouring pixels are alike), plus the square of their sum over an
 output channel (all channels of an image are lit at once: behind a ReLU their means are positive). Nearest rounding
-minimises the first alone. Here roundings are turned around, floor into ceiling or back, until the sums are small too.
+minimises the first alone. Here roundings are flipped, floor into ceiling or back, until the sums are small too.
 
 Deviations: the grid is the calibrated one (per channel, symmetric or not), not min–max. An element that the grid clips
 stays at its end, but its error counts, and others make up for it: at 4 bits (`deploy`, no images) a ResNet-20 agrees
@@ -58,8 +58,8 @@ def _turn_in_kernels(errors: Tensor, moves: Tensor) -> Tensor:
     """
     total = errors.sum(-1, keepdim=True)
     excess = (errors * total.sign()).masked_fill(~moves, 0.0)
-    turned = (_rank(excess) < total.abs().round()) & (excess > 0)
-    return errors - total.sign() * turned
+    flipped = (_rank(excess) < total.abs().round()) & (excess > 0)
+    return errors - total.sign() * flipped
 
 
 def _turn_in_channels(errors: Tensor, moves: Tensor) -> Tensor:
@@ -73,8 +73,8 @@ def _turn_in_channels(errors: Tensor, moves: Tensor) -> Tensor:
     kernel = kernel * total.sign()
     # Turning adds (1 − 2·excess) to the element's squared error and (1 − 2·kernel) to the kernel's.
     gain = torch.where((kernel > 0) & (excess > 0), excess + kernel, -torch.inf)
-    turned = (_rank(gain) < total.abs().round()) & gain.isfinite()
-    return errors.scatter_add(-1, element[..., None], (-total.sign() * turned)[..., None])
+    flipped = (_rank(gain) < total.abs().round()) & gain.isfinite()
+    return errors.scatter_add(-1, element[..., None], (-total.sign() * flipped)[..., None])
 
 
 def _rank(values: Tensor) -> Tensor:

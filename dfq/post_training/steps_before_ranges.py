@@ -28,22 +28,22 @@ Preparation = Callable[[fx.GraphModule, Teacher, Tensor], Teacher]
 
 
 def fill_as_expected(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
-    """Channels that depthwise layers read end where BatchNorm lets expect; looks at no image."""
+    """Clips each channel that a depthwise layer reads at the range that BatchNorm's statistics predict."""
     return fill_depthwise_inputs(student, teacher)
 
 
 def fill_as_seen(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
-    """They end where images say: of use on plausible ones only."""
+    """Clips these channels at the range that images show, which helps only with plausible images."""
     return fill_depthwise_inputs(student, teacher, images[:LOOKED_AT])
 
 
 def rotate_streams(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
-    """Linear streams are turned until all their channels are as wide."""
+    """Rotates linear residual streams until all their channels are equally wide."""
     return rotate_linear_streams(student, teacher, images[:LOOKED_AT])
 
 
 def equalize_channels(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
-    """Channels become alike, also in front of ordinary layers, where rounding costs clearly less then."""
+    """Rescales channels in front of any layer, where that makes rounding clearly cheaper."""
     return equalize(student, teacher, images[:LOOKED_AT])
 
 

@@ -11,15 +11,19 @@ from torch import fx
 from dfq.student.convert import weight_quantizers
 from dfq.student.set_ranges import input_quantizer
 
-PACKAGES = ("dfq", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors")
+# Name in the report → distribution.
+PACKAGES = {
+    "dfq": "dfq-toolkit",
+    **{name: name for name in ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors")},
+}
 
 
 def versions() -> dict[str, str | None]:
     """Python and every package that influences a result."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package, distribution in PACKAGES.items():
         try:
-            found[package] = version(package)
+            found[package] = version(distribution)
         except PackageNotFoundError:
             found[package] = None
     return found

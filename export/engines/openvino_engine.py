@@ -1,4 +1,4 @@
-"""An ONNX file in OpenVINO on the CPU (the optional dependency `dfq[openvino]`)."""
+"""An ONNX file in OpenVINO on the CPU (the optional dependency `dfq-toolkit[openvino]`)."""
 
 from pathlib import Path
 from typing import Any

@@ -54,7 +54,7 @@ def _no_provider(provider: str, way_out: str) -> Callable[[Path], str | None]:
 
 
 def _no_openvino(path: Path) -> str | None:
-    return None if find_spec("openvino") else 'OpenVINO is not installed (pip install "dfq[openvino]")'
+    return None if find_spec("openvino") else 'OpenVINO is not installed (pip install "dfq-toolkit[openvino]")'
 
 
 ENGINES: dict[str, EngineRow] = {

@@ -9,6 +9,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from dfq.export.lowering.graph_edits import bypass, call_after, module_of
+from dfq.export.lowering.integer_weights import IntegerWeights, QuantizedLayer, integer_weights
 from dfq.export.lowering.onnx_modules import (
     INTEGERS,
     EmitConvolution,
@@ -21,7 +22,6 @@ from dfq.export.lowering.onnx_modules import (
     EmitWeight,
 )
 from dfq.export.lowering.paddings import own_padding, pad_with_own_values, take_out_paddings
-from dfq.export.packing.integer_weights import IntegerWeights, QuantizedLayer, integer_weights
 from dfq.graph.channel_relu6 import RELU6_LIMIT
 from dfq.graph.global_pooling import GlobalAveragePool
 from dfq.graph.operators import Kind, is_relu6, kind_of

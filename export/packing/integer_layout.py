@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.packing.biases import pack_biases
 from dfq.export.packing.initializers import numbers_of
-from dfq.export.packing.integer_weights import IntegerWeights
 from dfq.export.packing.weights import pack_weights
 from dfq.quantizers.targets import Target
 

@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.packing.initializers import numbers_of
-from dfq.export.packing.integer_weights import IntegerWeights
 from dfq.quantizers.targets import Target
 
 INT4_BITS, INT2_BITS = 4, 2

@@ -9,23 +9,12 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.command_line import SMALL, succeed
+from support.command_line import SMALL, find_command, succeed
 
 import dfq
-from dfq.cli.main import main as group
+from dfq.cli.main import COMMANDS as LISTED
 
-COMMANDS = (
-    "quantize",
-    "distill",
-    "increment",
-    "compare",
-    "inspect",
-    "synthesize",
-    "export",
-    "validate",
-    "methods",
-    "demo",
-)
+COMMANDS = tuple(LISTED)
 
 
 class TestSuccess:
@@ -115,16 +104,16 @@ class TestSuccess:
 
     def test_methods_lists_the_table(self):
         text = succeed("methods")
-        for name in dfq.calibration.METHODS:
+        for name in dfq.methods:
             assert name in text
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", COMMANDS)
+    @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "env"])
     def test_help_has_examples_and_defaults(self, command):
         text = succeed(command, "--help")
         assert f"dfq {command}" in text and "Example" in text
-        for parameter in group.commands[command].params:
+        for parameter in find_command(command).params:
             if parameter.param_type_name == "option" and not parameter.required:
                 shown = getattr(parameter, "show_default", False) or "[default:" in (parameter.help or "")
                 assert shown, f"--help does not tell the default of {parameter.opts}"
@@ -132,6 +121,20 @@ class TestHelp:
     def test_the_group_lists_every_command(self):
         text = succeed("--help")
         assert all(command in text for command in COMMANDS)
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+    def test_what_needs_no_network_does_not_load_torch(self, arguments):
+        code = f"""
+import sys
+from dfq.cli import main
+main({arguments}, standalone_mode=False)
+assert "torch" not in sys.modules and "rich" not in sys.modules
+"""
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    def test_env_names_versions_and_hardware(self):
+        text = succeed("env")
+        assert f"torch        {torch.__version__}" in text and "processor" in text and "dfq" in text
 
     def test_allow_pickle_says_that_it_runs_code(self):
         assert "RUNS CODE FROM THE FILE" in " ".join(succeed("quantize", "--help").split())

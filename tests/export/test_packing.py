@@ -11,7 +11,7 @@ from support.small_nets import SPEC
 
 from dfq.export import export_onnx
 from dfq.export.engines.onnxruntime_engine import Engine
-from dfq.export.packing.integer_weights import integer_weights
+from dfq.export.lowering.integer_weights import integer_weights
 from dfq.student.set_ranges import input_quantizer, round_biases_to_kernel_grid
 
 

@@ -118,7 +118,7 @@ def test_missing_timm_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(timm_library, "installed", lambda: False)
     with pytest.raises(DfqError, match="timm is not installed") as caught:
         build("timm/resnet18")
-    assert 'pip install "dfq[timm]"' in caught.value.way_out
+    assert 'pip install "dfq-toolkit[timm]"' in caught.value.way_out
     assert full_names("resnet18") == ["torchvision/resnet18"]
 
 

@@ -1,5 +1,6 @@
 """How the tests call the command line."""
 
+from click import Command, Context
 from click.testing import CliRunner, Result
 
 from dfq.cli import main
@@ -9,6 +10,12 @@ SMALL = ("--images", "16", "--steps", "3", "--no-flip", "--method", "zeroq-kd")
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def find_command(name: str) -> Command:
+    command = main.get_command(Context(main), name)
+    assert command is not None
+    return command
 
 
 def succeed(*arguments: object) -> str:

@@ -9,7 +9,8 @@ from dfq.quantizers.scheme import KERNEL_BITS
 from dfq.teacher import Teacher
 
 TOO_SHORT = 30.0  # seconds: below, there is no time for images worth learning from
-# Blocks learn fewer large images than these by heart, which costs more than such widths do (benchmarks/DEFAULTS.md).
+# With fewer large images than this, block reconstruction overfits, and 6 bits and more do better without it
+# (benchmarks/DEFAULTS.md).
 MIN_LARGE, WIDE = 128, 6
 
 

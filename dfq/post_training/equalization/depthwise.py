@@ -42,7 +42,7 @@ def fill_depthwise_inputs(student: fx.GraphModule, teacher: Teacher, images: Ten
     Args:
         student: of `dfq.student.convert.make_student`.
         images: normalised, (N, C, H, W): a channel ends where a grid of its own would lose least on them; None: where
-            BatchNorm lets expect.
+            BatchNorm predicts.
     """
     reference = copy.deepcopy(teacher.traced)
     pairs = [pair for pair in find_pairs(reference) if _is_depthwise(reference.get_submodule(pair.second))]

@@ -19,7 +19,7 @@ from dfq.post_training.reconstruction.block_data import take
 from dfq.post_training.reconstruction.blocks import Block
 from dfq.student.set_ranges import fit_range, quantizers_in_mode
 
-RIDGE = 0.5  # of the mean variance of an input: synthetic images are not to be taken at their word
+RIDGE = 0.5  # of the mean variance of an input: synthetic images do not have the exact statistics of real ones
 EXAMPLES = 2**15  # positions of maps that a layer is fitted to
 MIN_IMAGES, MAX_IMAGES = 32, 256
 

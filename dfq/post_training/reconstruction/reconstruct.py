@@ -97,7 +97,7 @@ def reconstruct(
 
 
 def _share(blocks: list[Block], index: int, settings: FitSettings) -> float:
-    """Of the remaining time, for the block at `index`: as its cost is among those that are still to come."""
+    """Returns the share of the remaining time of the block at `index`, in proportion to its cost."""
     costs = [_cost(block) * images_per_iteration(block, settings) for block in blocks[index:]]
     return costs[0] / sum(costs)
 

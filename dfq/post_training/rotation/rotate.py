@@ -1,4 +1,4 @@
-"""Turns linear streams into bases in which few bits lose less; the network computes the same.
+"""Rotates linear residual streams into bases in which few bits lose less; the network computes the same.
 
 Between layers with nothing but additions (`dfq.post_training.rotation.linear_streams`), x may become R x for any
 orthogonal R: rows of the layers that write are mixed by R, columns of those that read by Rᵀ. One grid serves all
@@ -6,9 +6,9 @@ channels of a map, and its step follows the widest: so R makes all channels equa
 stream's second moments, mixed in equal parts, do that. Mixed weights are also closer to a Gaussian, with fewer values
 far from the rest, which is what per-channel grids of few bits suffer from (for transformers: QuIP, Chee et al., NeurIPS
 2023, arXiv 2307.13304; QuaRot, Ashkboos et al., NeurIPS 2024, arXiv 2404.00456). It costs nothing at run time: the file
-has the turned weights.
+has the rotated weights.
 
-Deviation: those works turn by random or Hadamard matrices; here the directions come from (synthetic) images, and any
+Deviation: those works rotate by random or Hadamard matrices; here the directions come from (synthetic) images, and any
 number of channels will do. A stream stays as it is where its readers would lose more: where narrow channels count for
 much, noise that is spread over all of them is worse than noise in the wide ones.
 """
@@ -35,7 +35,7 @@ SAMPLES = 2**12  # positions of a map that its directions and errors are judged 
 def rotate_linear_streams(
     student: fx.GraphModule, teacher: Teacher, images: Tensor, *, batch_size: int = 32
 ) -> Teacher:
-    """Turns the student in place; returns the teacher turned alike, or as it is where no stream is turned.
+    """Rotates the student's streams in place; returns the teacher rotated alike, or as it is where none is rotated.
 
     The teacher computes the same as before, but for rounding in floating point. To be run before ranges are calibrated.
 
@@ -47,16 +47,16 @@ def rotate_linear_streams(
     streams = find_linear_streams(reference)
     read = {node for stream in streams for node in stream.readers.values()}
     samples = TensorSamples(reference, dict.fromkeys(read, 1), images, SAMPLES, batch_size=batch_size)
-    turned = False
+    rotated = False
     for stream in streams:
         rows = {name: samples.rows(node) for name, node in stream.readers.items()}
         moments = [_moments(samples.rows(node)) for node in dict.fromkeys(stream.readers.values())]
-        turn = equalizing_rotation(torch.stack(moments).sum(0))
-        if _loses_less(turn, stream, rows, student):
-            turned = True
+        rotation = equalizing_rotation(torch.stack(moments).sum(0))
+        if _loses_less(rotation, stream, rows, student):
+            rotated = True
             for network in (student, reference):
-                _apply(turn, stream, network)
-    return teacher.rewritten(reference) if turned else teacher
+                _apply(rotation, stream, network)
+    return teacher.rewritten(reference) if rotated else teacher
 
 
 def equalizing_rotation(moments: Tensor) -> Tensor:
@@ -87,8 +87,8 @@ def _moments(rows: Tensor) -> Tensor:
     return moments / moments.trace().clamp(min=1e-30)
 
 
-def _loses_less(turn: Tensor, stream: LinearStream, rows: dict[str, Tensor], student: fx.GraphModule) -> bool:
-    """Whether rounding of what the readers read costs their outputs less behind the turn."""
+def _loses_less(rotation: Tensor, stream: LinearStream, rows: dict[str, Tensor], student: fx.GraphModule) -> bool:
+    """Whether rounding of what the readers read costs their outputs less behind the rotation."""
     calls, modules = matrix_calls(student), dict(student.named_modules())
     before, after = 0.0, 0.0
     for name, values in rows.items():
@@ -96,7 +96,7 @@ def _loses_less(turn: Tensor, stream: LinearStream, rows: dict[str, Tensor], stu
         if quantizer is not None:
             columns = _columns(student.get_submodule(name))
             before += _lost(values, columns, quantizer.spec)
-            after += _lost(values @ turn.T, columns @ turn.T, quantizer.spec)
+            after += _lost(values @ rotation.T, columns @ rotation.T, quantizer.spec)
     return after <= before
 
 
@@ -114,14 +114,14 @@ def _lost(values: Tensor, columns: Tensor, spec: QuantSpec) -> float:
     return float((error @ columns.T).square().mean(0).sum() / variance.clamp(min=1e-30))
 
 
-def _apply(turn: Tensor, stream: LinearStream, network: fx.GraphModule) -> None:
-    calls, turn = matrix_calls(network), turn.double()
+def _apply(rotation: Tensor, stream: LinearStream, network: fx.GraphModule) -> None:
+    calls, rotation = matrix_calls(network), rotation.double()
     for name in stream.writers:
         layer = network.get_submodule(name)
-        layer.weight.copy_(torch.einsum("ij, jkhw -> ikhw", turn, layer.weight.double()))
+        layer.weight.copy_(torch.einsum("ij, jkhw -> ikhw", rotation, layer.weight.double()))
         if layer.bias is not None:
-            layer.bias.copy_(turn @ layer.bias.double())
+            layer.bias.copy_(rotation @ layer.bias.double())
         calls[name].meta.pop(OUTPUT_MOMENTS, None)  # those of single channels before they were mixed
     for name in stream.readers:
         layer = network.get_submodule(name)
-        layer.weight.copy_(torch.einsum("ojhw, ij -> oihw", layer.weight.double(), turn))
+        layer.weight.copy_(torch.einsum("ojhw, ij -> oihw", layer.weight.double(), rotation))

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from support.command_line import run
+from support.command_line import find_command, run
 from support.compare_cases import Calls, fabricated, plan
 
 from dfq.cli.compare import _table
 from dfq.cli.console import TerminalProgress, stdout
-from dfq.cli.main import main as group
 from dfq.jobs.compare.plots import comparison_chart
 from dfq.jobs.compare.summary import make_content, waiting_row
 from dfq.jobs.compare.table import markdown
@@ -153,6 +152,6 @@ class TestCommand:
     def test_help_has_examples_and_defaults(self):
         text = run("compare", "--help").stdout
         assert "Examples" in text and "compare" in run("--help").stdout
-        for parameter in group.commands["compare"].params:
+        for parameter in find_command("compare").params:
             if parameter.param_type_name == "option" and not parameter.required:
                 assert getattr(parameter, "show_default", False) or "[default:" in (parameter.help or "")
