@@ -54,7 +54,7 @@ class Bench(Data):
         folder = WORK / cell.name().replace(" ", "-")
         start = time.process_time()
         result = quantize_model(
-            teacher, folder, settings, arch=self.arch(cell.net), labelled=self.labelled(cell.net, teacher),
+            teacher, folder, settings, labelled=self.labelled(cell.net, teacher),
             batch=self.real(cell.net, teacher, count) if count else None, resume=folder.exists(),
         )  # fmt: skip
         kept = ("accuracy", "agreement", "evidence", "diversity", "size_bytes", "settings", "training", "seconds")

@@ -116,7 +116,7 @@ class Bench:
         resumed = folder.exists()
         report = distill_model(
             teacher, profile.student, folder, DistillSettings(method=method, seed=cell.seed, **profile.settings),
-            arch=profile.teacher, labelled=labelled, resume=resumed, accuracy=accuracy_on(labelled, teacher),
+            labelled=labelled, resume=resumed, accuracy=accuracy_on(labelled, teacher),
         ).report  # fmt: skip
         kept = (
             "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",

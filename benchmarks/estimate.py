@@ -25,7 +25,7 @@ from rich.table import Table
 from dfq.evaluation.drop_estimate import Estimate, Evidence, HeldOutEvidence, fit_estimate
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
-from dfq.post_training.steps_after_ranges import Bench, CorrectBiases, PostTraining, Reconstruct, RoundWeights
+from dfq.post_training.steps_after_ranges import CorrectBiases, PostTraining, Reconstruct, RoundWeights, StepContext
 from dfq.results.plots import BLUE, FAINT, ORANGE, dress, save
 from dfq.results.report import hardware, versions
 from dfq.results.stored_files import write_json
@@ -71,7 +71,7 @@ class Judged:
         student = make_student(self.teacher, Settings(bits=bits, scheme=scheme).make_scheme())
         calibrate(student, images[:256]).eval()
         for step in MADE[made]:
-            step(Bench(student, self.teacher, images, Budget(), Silent(), 0, None))
+            step(StepContext(student, self.teacher, images, Budget(), Silent(), 0, None))
         return {
             "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
             "evidence": self.jury.measure(student).to_dict(),

@@ -32,7 +32,7 @@ from dfq.evaluation.drop_estimate import HeldOutEvidence
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import held_out_count
-from dfq.post_training.steps_after_ranges import Bench, Reconstruct
+from dfq.post_training.steps_after_ranges import Reconstruct, StepContext
 from dfq.results.report import hardware, versions
 from dfq.results.stored_files import write_json
 from dfq.student.convert import make_student
@@ -119,7 +119,9 @@ class Ingredients:
         WORK.mkdir(parents=True, exist_ok=True)
         checkpoint = WORK / f"reconstruction-{recipe}.pt"
         seed = int(where.split()[-1])
-        Reconstruct(fit)(Bench(student.eval(), self.teacher, training.images, Budget(), Silent(), seed, checkpoint))
+        Reconstruct(fit)(
+            StepContext(student.eval(), self.teacher, training.images, Budget(), Silent(), seed, checkpoint)
+        )
 
 
 def table(rows: list[dict], net: str, form: str, work: Work) -> Table:

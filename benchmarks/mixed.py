@@ -78,7 +78,7 @@ class Bench(Data):
     def run(self, cell: Cell) -> dict:
         teacher, folder = self.teacher(NET), WORK / f"mixed-{'-'.join(map(str, asdict(cell).values()))}"
         result = quantize_model(
-            teacher, folder, cell.settings(), arch=self.arch(NET), labelled=self.labelled(NET, teacher),
+            teacher, folder, cell.settings(), labelled=self.labelled(NET, teacher),
             batch=image_set(teacher, NET, cell.images, seed=cell.seed), resume=folder.exists(),
         )  # fmt: skip
         choice = result.report["mixed_precision"]

@@ -79,7 +79,7 @@ class Data:
             loaded = load_checkpoint(_digits_checkpoint())
         else:
             loaded = load_checkpoint(self.folder / NETS[net].checkpoint, arch=self.arch(net), **dict(NETS[net].input))
-        return Teacher(loaded.model, loaded.input_spec, self.device)
+        return Teacher(loaded.model, loaded.input_spec, self.device, arch=loaded.arch)
 
     def labelled(self, net: str, teacher: Teacher) -> Labelled:
         if net == DIGITS:

@@ -55,7 +55,7 @@ class Distillation:
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-# Mixtures are ours: what no paper's 80,000 steps need helps a student of a few thousand (benchmarks/DEFAULTS.md).
+# Mixtures are ours: what no paper's 80,000 steps need helps a student of a few thousand (decision record 0024).
 ON_MIXTURES = Distillation(objective=KnowledgeDistillation(), training=rgal.TRAINING)
 # For generators that never look at the student: nothing is lost where that sees what pictures can hold alone.
 ON_VALID_MIXTURES = replace(ON_MIXTURES, training=MappingProxyType({**rgal.TRAINING, "valid_pixels": True}))
@@ -187,13 +187,13 @@ METHODS: dict[str, Method] = {
             objective=rgal.DISTILLATION,
             images_large=512,
             synthesis_share_large=0.7,
-            steps_large=0,  # such training was undone by held-out images each time (benchmarks/DEFAULTS.md)
+            steps_large=0,  # such training was undone by held-out images each time (decision record 0016)
             zoom=rgal.ZOOM,
             preparations=(fill_as_seen, rotate_streams, equalize_channels),
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),
-                    large=FitSettings(iterations=1600, drop=0.25),  # decided by benchmarks/DEFAULTS.md, "Less dropping"
+                    large=FitSettings(iterations=1600, drop=0.25),  # decision record 0013
                     share=0.6,
                 ),
             ),

@@ -4,7 +4,7 @@
 left out, images are mirrored and shifted while they are optimised, a small cross-entropy draws different classes,
 total variation and saturation are punished. ZeroQ's own input prior is in it: without it, images have 1.5 times the
 contrast that the input normalisation implies (ResNet-20), and a larger deviation in the BatchNorm layers too. It
-is silent where the normalisation is a mere rescaling of the pixels.
+is zero where the normalisation is a mere rescaling of the pixels.
 
 `GENERATED`: the same by a small generator per batch (CMI's), which draws smoother shapes; `BOTH`: batches of either in
 turn.
@@ -26,7 +26,7 @@ GENERATED = replace(
 )
 BOTH = (IMPROVED, GENERATED)
 # Late blocks of networks for large images are fitted to few positions of many channels: there, three in four images are
-# quick ones, so that there can be more (benchmarks/DEFAULTS.md). Small images are all of one kind.
+# quick ones, so that there can be more (decision record 0005). Small images are all of one kind.
 QUICK = replace(IMPROVED, iterations_large=50)
 MANY = (QUICK, QUICK, QUICK, IMPROVED)  # quick ones first: a short budget allows these
 SKETCHES = replace(IMPROVED, iterations=15)  # for methods that only look at the student on a few images

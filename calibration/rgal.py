@@ -25,7 +25,7 @@ from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations
 from dfq.images.mixtures import Mix
 from dfq.training.objectives import RelationalDistillation
 
-SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: benchmarks/DEFAULTS.md
+SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: decision record 0027
 GENERATED = replace(recipes.GENERATED, terms=(*recipes.GENERATED.terms, *SYNTHESIS_PHASE))
 BASE = replace(GENERATED, terms=(*recipes.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
 OPTIMIZED = replace(recipes.IMPROVED, terms=(*recipes.IMPROVED.terms, *SYNTHESIS_PHASE))

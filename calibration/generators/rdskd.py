@@ -5,7 +5,7 @@ L_G = exp(L_oh − L_oh′) + exp(L_ie − L_ie′) + mode seeking: one-hot answ
 The references L′ are those at the start of each epoch, so that a loss that has risen since weighs exponentially more.
 
 Deviations: batches of 128 instead of 512; the deviation from the BatchNorm statistics beside the published terms
-(`statistics_weight`, 0 as published), without which small students learn little (benchmarks/DEFAULTS.md). In natural
+(`statistics_weight`, 0 as published), without which small students learn little (decision record 0024). In natural
 units the mode-seeking term is some 60 times smaller than the others; it is kept so, with a weight to measure what more
 of it does (20 times: 28 % of digits).
 """

@@ -5,7 +5,7 @@ L_G = one-hot + 5·Σ p̄ log₁₀ p̄ − 0.1·mean|f_T| + (1 − JS₃(t, s))
 by; half of what the student sees comes from there (`dfq.training.retain_objective`).
 
 Deviations: the deviation from the BatchNorm statistics is added (`statistics_weight`, 0 as published), beside which the
-generator learns in smaller steps (published: 0.02), both in benchmarks/DEFAULTS.md; the divergence is averaged over the
+generator learns in smaller steps (published: 0.02), both in decision record 0024; the divergence is averaged over the
 batch (the released code also divides by the number of classes); the memory is filled once per 25 steps, because a run
 here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run); before there is a
 student, the generator learns for some steps from the teacher alone. The variant that replays from a variational

@@ -19,7 +19,7 @@ class PixelGrids(nn.Module):
     start from white noise keep its high frequencies for good.
 
     Images of three channels and more than 64 pixels are written in `COLOURS`, in which a step changes brightness more
-    than colour; smaller ones gain little by it (benchmarks/DEFAULTS.md).
+    than colour; smaller ones gain little by it (decision record 0006).
 
     Args:
         count: number of images.

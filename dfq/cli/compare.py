@@ -95,13 +95,11 @@ def compare(
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
     progress = console.TerminalProgress()
-    teacher, arch, assumed = model_options.load(model)
+    teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
-    for sentence in assumed:
+    for sentence in teacher.assumed:
         progress.note(f"assumed {sentence}")
-    comparison = compare_methods(
-        teacher, folder.path, plan, arch=arch, assumed=assumed, labelled=labelled, progress=progress
-    )
+    comparison = compare_methods(teacher, folder.path, plan, labelled=labelled, progress=progress)
     _show(comparison.content, folder, model.name)
     if comparison.failed:
         context.exit(1)

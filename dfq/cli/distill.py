@@ -82,12 +82,12 @@ def distill(
     folder = out or Path(f"{model.stem}-{Path(student).name.replace('.py:', '-')}")
     check_folder(folder, overwrite=overwrite, resume=resume)
     progress = console.TerminalProgress()
-    teacher, arch, assumed = model_options.load(model)
+    teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
-    for sentence in assumed:
+    for sentence in teacher.assumed:
         progress.note(f"assumed {sentence}")
     result = distill_model(
-        teacher, student, folder, settings, arch=arch, assumed=assumed, labelled=labelled,
+        teacher, student, folder, settings, labelled=labelled,
         resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
     run_summary.show_distilled(result.report, folder, name=model.name)

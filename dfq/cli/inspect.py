@@ -34,13 +34,13 @@ def inspect(model: Path, strict: bool, **values) -> None:
     model_options = options.take_model_options(values)
     overrides = dict(values.pop("layer_bits"))
     scheme = make_scheme(values.pop("scheme"), overrides=overrides, **values)
-    teacher, arch, assumed = model_options.load(model)
+    teacher = model_options.load(model)
     student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
     if strict:
         check_strict(coverage)
     console.verdict(verdict(coverage))
-    title = f"{model.name}: {arch or type(teacher.model).__name__}, {label(scheme.to_dict())} {scheme.name}"
+    title = f"{model.name}: {teacher.arch or type(teacher.model).__name__}, {label(scheme.to_dict())} {scheme.name}"
     console.stdout.print(layer_table(title, student, coverage))
     console.stdout.print(
         "MACs: share of the multiply–accumulates. W: bits of the weight. A: bits of the tensor that the layer reads, "
@@ -62,7 +62,7 @@ def inspect(model: Path, strict: bool, **values) -> None:
     )
     for name, text in facts:
         console.fact(name, text)
-    console.facts("Assumed", assumed)
+    console.facts("Assumed", teacher.assumed)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

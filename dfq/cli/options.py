@@ -36,8 +36,8 @@ class ModelOptions:
     threads: int | None
     allow_pickle: bool
 
-    def load(self, model: Path) -> tuple[Teacher, str | None, tuple[str, ...]]:
-        """(teacher, architecture, what was assumed); sets the number of threads."""
+    def load(self, model: Path) -> Teacher:
+        """The teacher; sets the number of threads."""
         device = check_device(self.device)
         set_threads(self.threads)
         return load_teacher(

@@ -52,12 +52,12 @@ def quantize(
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
     progress = console.TerminalProgress()
-    teacher, arch, assumed = model_options.load(model)
+    teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
-    for sentence in assumed:
+    for sentence in teacher.assumed:
         progress.note(f"assumed {sentence}")
     result = quantize_model(
-        teacher, folder, settings, arch=arch, assumed=assumed, labelled=labelled,
+        teacher, folder, settings, labelled=labelled,
         strict=strict, resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
     run_summary.show_run(result.report, folder, name=model.name)

@@ -81,7 +81,7 @@ class HeldOutEvidence:
 
 
 def measure_evidence(student: nn.Module, teacher: Teacher, held_out: Tensor, *, seed: int = 0) -> Evidence:
-    """What a held_out_evidence of these images (N, C, H, W) says about one student."""
+    """How one student differs from its teacher on these held-out images (N, C, H, W)."""
     return HeldOutEvidence(teacher, held_out, seed=seed).measure(student)
 
 

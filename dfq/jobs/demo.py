@@ -136,7 +136,7 @@ def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seed: i
 def _report(folder: Path, checkpoint: Path, seconds: dict[str, float]) -> DemoResult:
     """The held-out digits are opened here, and only here."""
     held_out = digits("held-out")
-    images, (teacher, _, _) = normalized(held_out), load_teacher(checkpoint)
+    images, teacher = normalized(held_out), load_teacher(checkpoint)
     rows: list[DemoRow] = []
     for name in WIDTHS:
         run = RunFolder(folder / name.lower())

@@ -52,7 +52,7 @@ class QuantSpec:
         """By what a weight's integers are multiplied, and its scale divided, for integer kernels: a power of two.
 
         The kernels start from a bias in whole steps of scale_x · scale_w. With few bits these are coarse, up to several
-        steps of the output's own grid (`benchmarks/DEFAULTS.md`, "Finer biases"). Integers of ±8 times 8 are the same
+        steps of the output's own grid (decision record 0007). Integers of ±8 times 8 are the same
         weights, in int8, with a bias eight times as fine. Up to ±64, two products with uint8 activations fit the int16
         of CPUs without VNNI.
         """

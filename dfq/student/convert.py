@@ -1,4 +1,4 @@
-"""`quantize`: from a teacher to its fake-quantized student."""
+"""`make_student`: from a teacher to its fake-quantized student."""
 
 import copy
 import re

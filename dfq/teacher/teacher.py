@@ -1,7 +1,7 @@
 """`Teacher`: the trained network, frozen, and all that a data-free method may ask of it."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -44,6 +44,8 @@ class Teacher:
         model: maps normalised images (N, C, H, W) to logits (N, classes). It is never changed.
         input_spec: size and normalisation of its images.
         device: where the copy lives; synthetic images and students follow it.
+        arch: name that the network can be rebuilt by (`dfq.models.registry`); None: only from Python.
+        assumed: sentences on what was guessed while loading.
 
     Attributes:
         original: `model`, on the device.
@@ -55,8 +57,17 @@ class Teacher:
         DfqError: the network cannot be captured.
     """
 
-    def __init__(self, model: nn.Module, input_spec: InputSpec, device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        model: nn.Module,
+        input_spec: InputSpec,
+        device: str | torch.device = "cpu",
+        *,
+        arch: str | None = None,
+        assumed: Sequence[str] = (),
+    ):
         self.input_spec, self.device = input_spec, torch.device(device)
+        self.arch, self.assumed = arch, tuple(assumed)
         self.original = model if _is_on(model, self.device) else copy.deepcopy(model).to(self.device)
         with evaluating(self.original):
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)

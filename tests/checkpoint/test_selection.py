@@ -123,7 +123,7 @@ def test_one_number_for_all_channels(path, arch):
 
 
 def test_one_number_for_a_network_in_memory():
-    teacher, _, _ = load_teacher(vgg(), input_size=(3, 16, 16), mean=0.5, std=0.25)
+    teacher = load_teacher(vgg(), input_size=(3, 16, 16), mean=0.5, std=0.25)
     assert (teacher.input_spec.mean, teacher.input_spec.std) == ((0.5,) * 3, (0.25,) * 3)
 
 

@@ -134,7 +134,7 @@ assert "torch" not in sys.modules and "rich" not in sys.modules
 
     def test_env_names_versions_and_hardware(self):
         text = succeed("env")
-        assert f"torch        {torch.__version__}" in text and "processor" in text and "dfq" in text
+        assert f"torch        {torch.__version__.split('+')[0]}" in text and "processor" in text and "dfq" in text
 
     def test_allow_pickle_says_that_it_runs_code(self):
         assert "RUNS CODE FROM THE FILE" in " ".join(succeed("quantize", "--help").split())

@@ -120,7 +120,7 @@ class TestBadInput:
 
 class TestFailureAtWork:
     @pytest.mark.parametrize(
-        "victim", ["dfq.results.run_folder.save_file", "dfq.results.plots.FigureCanvasAgg.print_png"]
+        "victim", ["dfq.results.stored_files.save_file", "dfq.results.plots.FigureCanvasAgg.print_png"]
     )
     def test_disk_full(self, model_file, tmp_path, monkeypatch, victim):
         def fill(*arguments, **options):

@@ -30,7 +30,7 @@ FEW = {"images": 24, "steps": 4, "method": "zeroq-kd"}
 
 def teacher_by_name():
     torch.manual_seed(0)
-    return Teacher(build("dfq/digits_cnn", 10), small_spec())
+    return Teacher(build("dfq/digits_cnn", 10), small_spec(), arch="dfq/digits_cnn")
 
 
 def small_spec():
@@ -42,7 +42,7 @@ def small_spec():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return quantize_model(teacher_by_name(), folder, Settings(bits=4, **FEW), arch="dfq/digits_cnn")
+    return quantize_model(teacher_by_name(), folder, Settings(bits=4, **FEW))
 
 
 def test_a_run_leaves_what_the_contract_names(finished):
@@ -78,7 +78,7 @@ def test_images_reload_bit_for_bit(tmp_path):
 
 
 def test_same_seed_same_file(tmp_path, finished):
-    again = quantize_model(teacher_by_name(), tmp_path / "run", Settings(bits=4, **FEW), arch="dfq/digits_cnn")
+    again = quantize_model(teacher_by_name(), tmp_path / "run", Settings(bits=4, **FEW))
     assert (again.folder / "model.onnx").read_bytes() == (finished.folder / "model.onnx").read_bytes()
 
 
@@ -105,20 +105,18 @@ def test_a_run_killed_after_synthesis_goes_on(tmp_path, monkeypatch, finished):
     with monkeypatch.context() as patch:
         patch.setattr(tune, "calibrate", lambda *a, **k: dies())
         with pytest.raises(KeyboardInterrupt):
-            quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW), arch="dfq/digits_cnn")
+            quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW))
     assert (tmp_path / "images.safetensors").exists() and not (tmp_path / "report.json").exists()
     with monkeypatch.context() as patch:
         patch.setattr(Inversion, "sample", lambda *a, **k: dies())
-        result = quantize_model(
-            teacher_by_name(), tmp_path, Settings(bits=4, **FEW), arch="dfq/digits_cnn", resume=True
-        )
+        result = quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW), resume=True)
     assert (tmp_path / "model.onnx").read_bytes() == (finished.folder / "model.onnx").read_bytes()
     assert any("resumed" in warning for warning in result.report["warnings"])
 
 
 def test_resume_with_other_settings_is_refused(finished):
     with pytest.raises(DfqError, match="other scheme, settings"):
-        quantize_model(teacher_by_name(), finished.folder, Settings(bits=3, **FEW), arch="dfq/digits_cnn", resume=True)
+        quantize_model(teacher_by_name(), finished.folder, Settings(bits=3, **FEW), resume=True)
 
 
 def test_full_disk_leaves_no_half_file(tmp_path):

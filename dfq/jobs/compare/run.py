@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -16,7 +17,7 @@ from dfq.jobs.compare.summary import failed_row, finished_row, make_content, wai
 from dfq.jobs.compare.table import failed_cells
 from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher
+from dfq.teacher.load import load_teacher, split_options
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Comparison:
 
 
 def compare(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | Teacher,
     *,
     out: str | Path,
     methods: Sequence[str],
@@ -41,16 +42,9 @@ def compare(
     bits: Sequence[int] = (4,),
     students: Sequence[str] = (),
     seeds: int = 3,
-    arch: str | None = None,
-    input_size: Sequence[int] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    device: str = "cpu",
-    weights: str | None = None,
-    allow_pickle: bool = False,
     data: str | Path | None = None,
     progress: Progress | None = None,
-    **settings,
+    **options: Any,
 ) -> Comparison:
     """Compares methods on one network: what the command `dfq compare` does.
 
@@ -60,30 +54,20 @@ def compare(
         job: "quantize", to each of `bits`, or "distill", into each of `students`.
         methods, seeds: as in `ComparisonPlan`.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
-        settings: fields of `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`,
-            `budget`, …
+        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+            `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`, `budget`, …
 
     Raises:
         DfqError: anything that does not fit, before the first cell runs. A cell that fails later is in `.failed`.
     """
     chosen = find_job(job)
     variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
-    plan = ComparisonPlan(
-        methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=chosen.settings_class(**settings)
-    )  # fmt: skip
+    loading, settings = split_options(options, chosen.settings_class)
+    plan = ComparisonPlan(methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=settings)
     ComparisonFolder(out).check()
-    teacher, name, assumed = load_teacher(
-        model,
-        arch=arch,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        weights=weights,
-        device=device,
-        allow_pickle=allow_pickle,
-    )
+    teacher = load_teacher(model, **loading)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
-    return compare_methods(teacher, out, plan, arch=name, assumed=assumed, labelled=labelled, progress=progress)
+    return compare_methods(teacher, out, plan, labelled=labelled, progress=progress)
 
 
 def compare_methods(
@@ -91,8 +75,6 @@ def compare_methods(
     out: str | Path,
     plan: ComparisonPlan,
     *,
-    arch: str | None = None,
-    assumed: tuple[str, ...] = (),
     labelled: Labelled | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -103,14 +85,14 @@ def compare_methods(
     else changes needs another folder.
 
     Args:
-        arch, assumed, labelled: as in `dfq.jobs.quantize.run.quantize_model`.
+        labelled: as in `dfq.jobs.quantize.run.quantize_model`.
 
     Raises:
         DfqError: the folder holds something else, or a network that the job cannot take.
     """
     progress, folder = progress or Silent(), ComparisonFolder(out)
     conditions = make_conditions(teacher, plan, labelled)
-    header = {"arch": arch, "conditions": conditions}
+    header = {"arch": teacher.arch, "conditions": conditions}
     folder.check()
     folder.check_same(conditions)
     for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # of each variant
@@ -122,7 +104,7 @@ def compare_methods(
         for cell in plan.cells:
             if rows[cell.name]["state"] != "finished":
                 task.name(cell.title)
-                rows[cell.name] = _run(teacher, folder, cell, arch, assumed, labelled, progress)
+                rows[cell.name] = _run(teacher, folder, cell, labelled, progress)
                 folder.write(make_content(header, plan, rows))
             task.advance()
 
@@ -141,15 +123,13 @@ def _run(
     teacher: Teacher,
     folder: ComparisonFolder,
     cell: Cell,
-    arch: str | None,
-    assumed: tuple[str, ...],
     labelled: Labelled | None,
     progress: Progress,
 ) -> dict:
     """The row of a cell that was run just now."""
     try:
         report = cell.job.run(
-            teacher, folder.run(cell).path, cell.settings, cell.variant, arch=arch, assumed=assumed,
+            teacher, folder.run(cell).path, cell.settings, cell.variant,
             labelled=labelled, overwrite=True, progress=progress,
         )  # fmt: skip
     except DfqError as error:

@@ -18,9 +18,6 @@ def make_report(
     trained: Trained,
     measured: dict,
     clock: Clock,
-    *,
-    arch: str | None,
-    assumed: tuple[str, ...],
 ) -> dict:
     """Everything that the run measured, assumed and used. In `agreement`, `accuracy`, `size_bytes` and `latency_ms`,
     `student` and `onnx` are the distilled network in floating point, `float_onnx` is the teacher.
@@ -30,7 +27,7 @@ def make_report(
     """
     return {
         "kind": "distilled",
-        "arch": arch,
+        "arch": teacher.arch,
         "student": student.arch,
         "start": "teacher" if student.inherited else "random",
         "parameters": {"teacher": count_parameters(teacher.model), "student": student.parameter_count},
@@ -44,7 +41,7 @@ def make_report(
         "seed": settings.seed,
         "versions": report.versions(),
         "hardware": report.hardware(teacher.device),
-        "warnings": [*(f"assumed {sentence}" for sentence in assumed), *trained.notes, *trained.history.notes],
+        "warnings": [*(f"assumed {sentence}" for sentence in teacher.assumed), *trained.notes, *trained.history.notes],
     }
 
 

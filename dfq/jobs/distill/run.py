@@ -1,8 +1,9 @@
 """The job of `dfq distill`: teacher in, a student of another architecture and its report out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -22,7 +23,7 @@ from dfq.system.budget import Budget
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher
+from dfq.teacher.load import load_teacher, split_options
 
 MIN_SECONDS = 1.0  # of a budget that is used up: the quantization still runs, with ranges and a step or two
 
@@ -46,22 +47,15 @@ class Distilled:
 
 
 def distill(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | Teacher,
     *,
     student: str,
     out: str | Path,
-    arch: str | None = None,
-    input_size: Sequence[int] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    device: str = "cpu",
-    weights: str | None = None,
-    allow_pickle: bool = False,
     data: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **settings,
+    **options: Any,
 ) -> Distilled:
     """Distils a network into one of another architecture without data: what the command `dfq distill` does.
 
@@ -70,25 +64,17 @@ def distill(
         student: its architecture: `dfq/NAME`, `torchvision/NAME`, `timm/NAME` or `path/to/net.py:factory`.
         out: the run folder to write.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
-        settings: the fields of `DistillSettings`: `method`, `steps`, `images`, `budget`, `seed`, `bits`, …
+        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+            `DistillSettings`: `method`, `steps`, `images`, `budget`, `seed`, `bits`, …
 
     Raises:
         DfqError: one error for anything that does not fit; nothing half-written is left.
     """
-    chosen = DistillSettings(**settings)
-    teacher, name, assumed = load_teacher(
-        model,
-        arch=arch,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        weights=weights,
-        device=device,
-        allow_pickle=allow_pickle,
-    )
+    loading, chosen = split_options(options, DistillSettings)
+    teacher = load_teacher(model, **loading)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return distill_model(
-        teacher, student, out, chosen, arch=name, assumed=assumed, labelled=labelled,
+        teacher, student, out, chosen, labelled=labelled,
         resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -99,8 +85,6 @@ def distill_model(
     out: str | Path,
     settings: DistillSettings,
     *,
-    arch: str | None = None,
-    assumed: tuple[str, ...] = (),
     labelled: Labelled | None = None,
     batch: Batch | None = None,
     resume: bool = False,
@@ -111,7 +95,7 @@ def distill_model(
     """Trains a network of the architecture `student`, and writes the run folder `out`.
 
     Args:
-        arch, assumed, labelled, batch, overwrite: as in `dfq.jobs.quantize.run.quantize_model`.
+        labelled, batch, overwrite: as in `dfq.jobs.quantize.run.quantize_model`.
         resume: go on with a killed run of the same settings; where only the quantization is missing, or other `bits`
             are asked for, nothing is distilled again.
         accuracy: measures the student from time to time, for `training` in the report; nothing is chosen by it.
@@ -123,7 +107,7 @@ def distill_model(
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
-    run.prepare(_config(teacher, student, settings, arch), resume=resume, overwrite=overwrite)
+    run.prepare(_config(teacher, student, settings), resume=resume, overwrite=overwrite)
     if resume and run.is_finished:
         progress.note("the distillation had finished: taken over as it is")
         run.restore(network)
@@ -132,28 +116,28 @@ def distill_model(
         clock = Clock()
         trained = train(teacher, network, settings, batch, run, budget, clock, progress, accuracy)
         measured = _measure(teacher, network, trained.held_out, run, labelled, clock, settings.seed, progress)
-        content = make_report(teacher, network, settings, trained, measured, clock, arch=arch, assumed=assumed)
+        content = make_report(teacher, network, settings, trained, measured, clock)
         write_distilled_page(content, run)
         write_json(run.report, content)  # last: it says that the run is finished
         run.remove_scratch()
-    distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device)
+    distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
     quantized = None
     if settings.bits is not None:
         images = batch or run.load_images(teacher.input_spec, teacher.device)
         limit = None if settings.budget is None else max(budget.remaining(), MIN_SECONDS)
         quantized = quantize_model(
-            distilled, run.quantized(settings.bits), settings.quantization(len(images), limit), arch=student,
+            distilled, run.quantized(settings.bits), settings.quantization(len(images), limit),
             labelled=labelled, batch=images, resume=resume, overwrite=overwrite, progress=progress,
         )  # fmt: skip
     return Distilled(network.model, teacher, run.path, content, quantized)
 
 
-def _config(teacher: Teacher, student: str, settings: DistillSettings, arch: str | None) -> dict:
+def _config(teacher: Teacher, student: str, settings: DistillSettings) -> dict:
     """What a resumed run must have in common; not the bits, which may be asked for later."""
     return {
         "format": 1,
         "kind": "distilled",
-        "arch": arch,
+        "arch": teacher.arch,
         "student": student,
         "num_classes": teacher.num_classes,
         "input_spec": teacher.input_spec.to_dict(),

@@ -13,7 +13,7 @@ IMAGES, IMAGES_LARGE = 2048, 512  # up to 64×64 pixels, and beyond
 STEPS = 2000  # published: 80,000 (RGAL), for a student that starts from nothing
 BATCH, BATCH_LARGE = 128, 32
 LEARNING_RATE, WEIGHT_DECAY = 0.1, 1e-4  # SGD as RGAL, AdaDFKD and Retain publish it, for batches of `BATCH`
-INHERITED_LEARNING_RATE = 0.02  # for a student that has its teacher's layers (benchmarks/DEFAULTS.md)
+INHERITED_LEARNING_RATE = 0.02  # for a student that has its teacher's layers (decision record 0025)
 STARTS = ("teacher", "random")
 CLIP_NORM = 5.0  # a guard; no paper has one
 

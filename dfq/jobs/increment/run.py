@@ -1,9 +1,9 @@
 """The job of `dfq increment`: a checkpoint and images of new classes in, a checkpoint of all classes out."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file
 from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher
+from dfq.teacher.load import load_teacher, split_options
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,14 @@ class Incremented:
 
 
 def increment(
-    model: str | Path,
+    model: str | Path | Teacher,
     *,
     data: str | Path,
     out: str | Path,
-    arch: str | None = None,
-    input_size: Sequence[int] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    device: str = "cpu",
-    weights: str | None = None,
-    allow_pickle: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **settings,
+    **options: Any,
 ) -> Incremented:
     """Teaches a checkpoint new classes from images of these alone: what the command `dfq increment` does.
 
@@ -64,34 +57,27 @@ def increment(
         out: the checkpoint to write; a report of the same name is written beside it, as `.json`, and while it runs,
             `.part`.
         resume: go on with a killed run of the same model, images and settings, from its `.part`.
-        settings: the fields of `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
+        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+            `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
     Raises:
         DfqError: one error for anything that does not fit; nothing half-written is left.
     """
-    chosen = IncrementSettings(**settings)
+    loading, chosen = split_options(options, IncrementSettings)
     file = Path(out)
     check_file(file, overwrite=overwrite)
-    teacher, name, assumed = load_teacher(
-        model,
-        arch=arch,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-        weights=weights,
-        device=device,
-        allow_pickle=allow_pickle,
-    )
-    assert name is not None
+    teacher = load_teacher(model, **loading)
+    if teacher.arch is None:
+        raise DfqError("a network without a name", "an architecture that the checkpoint can name", "pass arch=")
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
     if not resume:
         part.unlink(missing_ok=True)
     result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
-    save_checkpoint(file, result.model, name, teacher.input_spec)
+    save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
     part.unlink(missing_ok=True)
-    result.report["warnings"] = [*(f"assumed {sentence}" for sentence in assumed), *result.report["warnings"]]
-    write_json(file.with_suffix(".json"), {"arch": name, **result.report})
+    result.report["warnings"] = [*(f"assumed {sentence}" for sentence in teacher.assumed), *result.report["warnings"]]
+    write_json(file.with_suffix(".json"), {"arch": teacher.arch, **result.report})
     return result
 
 

@@ -68,7 +68,7 @@ class HeadOverAll:
 
     New and replayed images weigh as much as the classes that they are of: one new class beside nine old ones would
     otherwise have half of the loss. A class that is new all alone has nothing among itself to learn from: then part of
-    the gradient reaches the features after all (benchmarks/DEFAULTS.md).
+    the gradient reaches the features after all (decision record 0026).
 
     Attributes:
         alone: that part.
@@ -105,7 +105,7 @@ class Relations:
 
     Not between the two: all new images are real and all replayed ones synthetic, and triplets across that border teach
     the border itself: new classes profit, and real images of old classes are taken for new ones
-    (benchmarks/DEFAULTS.md).
+    (decision record 0026).
     """
 
     weight: float = 10.0
@@ -154,7 +154,7 @@ class Strategy:
     head_rate: float = 1.0
 
 
-# Beyond a whisper, images that are pulled between classes cost new classes their place: they carry old labels.
+# At larger weights, images that are pulled between classes cost new classes accuracy, because they carry old labels.
 RELATED_IMAGES = replace(GENERATED, terms=(*GENERATED.terms, SynthesisRelations(0.05)))
 KEEPING = (NewAmongThemselves(), HeadOverAll(), OldAnswers(), OldFeatures())
 STRATEGIES: dict[str, Strategy] = {

@@ -10,7 +10,7 @@ from dfq.teacher import Teacher
 
 TOO_SHORT = 30.0  # seconds: below, there is no time for images worth learning from
 # With fewer large images than this, block reconstruction overfits, and 6 bits and more do better without it
-# (benchmarks/DEFAULTS.md).
+# (decision record 0017).
 MIN_LARGE, WIDE = 128, 6
 
 

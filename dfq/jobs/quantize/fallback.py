@@ -43,7 +43,7 @@ class FallbackChoice:
 
 
 class Fallback:
-    """`instant`'s student of the same teacher and scheme, and a held_out_evidence of held-out synthetic images.
+    """`instant`'s student of the same teacher and scheme, and the evidence on held-out synthetic images.
 
     Args:
         teacher: as it was handed in, before any method rewrote it.

@@ -21,8 +21,6 @@ class FinishedRun:
     """What a run did and what was measured of it.
 
     Attributes:
-        arch: name that the network can be rebuilt by; None: only from Python.
-        assumed: sentences on what was guessed while loading.
         settings: with the method that was resolved.
         scheme: of the student; with mixed precision, with the chosen widths.
         image_count: of training and held-out images, at the end.
@@ -35,8 +33,6 @@ class FinishedRun:
     """
 
     teacher: Teacher
-    arch: str | None
-    assumed: tuple[str, ...]
     settings: Settings
     scheme: Scheme
     images: RunImages
@@ -61,7 +57,7 @@ def make_report(run: FinishedRun) -> dict:
         "verdict": [sentence.text for sentence in verdict(run.coverage, run.float_file)],
         "coverage": run.coverage,
         "float_file": run.float_file,
-        "arch": run.arch,
+        "arch": run.teacher.arch,
         "input_spec": run.teacher.input_spec.to_dict(),
         **run.agreement,
         "evidence": {**evidence.to_dict(), "predicted_drop": drop},
@@ -82,7 +78,7 @@ def make_report(run: FinishedRun) -> dict:
 
 def _warnings(run: FinishedRun) -> list[str]:
     return [
-        *(f"assumed {sentence}" for sentence in run.assumed),
+        *(f"assumed {sentence}" for sentence in run.teacher.assumed),
         *run.images.notes,
         *run.tuned.notes,
         *(run.tuned.history.notes if run.tuned.history else []),

@@ -1,8 +1,8 @@
 """The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import fx, nn
 
@@ -30,7 +30,7 @@ from dfq.system.compute_dtype import exact_float32
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher
+from dfq.teacher.load import load_teacher, split_options
 from dfq.training.trainer import History
 
 CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
@@ -48,47 +48,36 @@ class Result:
 
 
 def quantize(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | Teacher,
     *,
     out: str | Path,
-    arch: str | None = None,
-    input_size: Sequence[int] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    weights: str | None = None,
-    device: str = "cpu",
-    allow_pickle: bool = False,
     data: str | Path | None = None,
     strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    **settings,
+    **options: Any,
 ) -> Result:
     """Quantizes a network without data: what the command `dfq quantize` does.
 
     Args:
-        model: a checkpoint, published weights by name (`torchvision/resnet18`), or a network in memory (then
-            `input_size`, `mean`, `std` are needed, unless its class is of torchvision or timm).
-        arch, input_size, mean, std, weights, allow_pickle: as in `dfq.checkpoint.load_checkpoint`.
+        model: a checkpoint, published weights by name (`torchvision/resnet18`), a network in memory (then `input_size`,
+            `mean`, `std` are needed, unless its class is of torchvision or timm), or a `Teacher`.
         out: the run folder to write.
         data: labelled images (folder of classes or `.npz`), used for nothing but the report.
         strict: raise `DfqError` before any work where less than 90 % of the multiply–accumulates would be on integers,
             or a layer with weights was not recognised.
-        settings: the fields of `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`,
-            `seed`, …
+        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+            `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
 
     Raises:
         DfqError: one error for anything that does not fit; nothing half-written is left.
     """
-    chosen = Settings(**settings)
-    teacher, name, assumed = load_teacher(
-        model, arch=arch, input_size=input_size, mean=mean, std=std, weights=weights, device=device,
-        allow_pickle=allow_pickle,
-    )  # fmt: skip
+    loading, chosen = split_options(options, Settings)
+    teacher = load_teacher(model, **loading)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
     return quantize_model(
-        teacher, out, chosen, arch=name, assumed=assumed, labelled=labelled,
+        teacher, out, chosen, labelled=labelled,
         strict=strict, resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -99,8 +88,6 @@ def quantize_model(
     out: str | Path,
     settings: Settings,
     *,
-    arch: str | None = None,
-    assumed: tuple[str, ...] = (),
     labelled: Labelled | None = None,
     batch: Batch | None = None,
     strict: bool = False,
@@ -111,8 +98,6 @@ def quantize_model(
     """Quantizes `teacher` without data and writes the run folder `out`.
 
     Args:
-        arch: name that the network can be rebuilt by (`dfq.models.registry`); None: only from Python.
-        assumed: sentences on what was guessed while loading, for the report.
         labelled: real images, opened only after everything is decided, to report accuracy.
         batch: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
         strict: refuse, before any work, a network of which too little is on integers
@@ -135,7 +120,7 @@ def quantize_model(
     for sentence in verdict(coverage):
         progress.note(sentence.text)
     spec = teacher.input_spec
-    run.prepare(_config(teacher, settings, arch), resume=resume, overwrite=overwrite)
+    run.prepare(_config(teacher, settings), resume=resume, overwrite=overwrite)
 
     with clock.stage("synthesis"):
         images = find_images(teacher, settings, batch, run, budget, progress)
@@ -182,8 +167,6 @@ def quantize_model(
     content = make_report(
         FinishedRun(
             teacher=teacher,
-            arch=arch,
-            assumed=assumed,
             settings=settings,
             scheme=scheme,
             images=images,
@@ -212,10 +195,10 @@ def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | No
     return said if tuned.method == settings.chosen_method.name else f"{said}; {tuned.method}'s student ended better"
 
 
-def _config(teacher: Teacher, settings: Settings, arch: str | None) -> dict:
+def _config(teacher: Teacher, settings: Settings) -> dict:
     return {
         "format": FORMAT,
-        "arch": arch,
+        "arch": teacher.arch,
         "num_classes": teacher.num_classes,
         "input_spec": teacher.input_spec.to_dict(),
         "scheme": settings.make_scheme().to_dict(),

@@ -6,9 +6,9 @@ rounded more coarsely, and the map's one grid suits all channels: ranges per cha
 equalization, Nagel et al., ICCV 2019, arXiv 1906.04721, of the pairs where it costs nothing).
 
 Deviation: the paper replaces ReLU6 by ReLU. Here the student keeps it, which clips each channel where its grid is to
-end: ReLU6(x / s) = ReLU6(x) / s as long as x ≤ 6 s. The teacher, rescaled alike, clips where it did. Where that is,
-images say, or BatchNorm alone: in late blocks channels are silent mostly and loud now and then, which two moments do
-not tell.
+end: ReLU6(x / s) = ReLU6(x) / s as long as x ≤ 6 s. The teacher, rescaled alike, clips where it did. Images or
+BatchNorm's statistics give that range. Images are better in late blocks, whose channels are zero most of the time and
+large at few positions: two moments do not describe that.
 """
 
 import copy

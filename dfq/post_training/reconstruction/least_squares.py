@@ -1,10 +1,10 @@
-"""Compensation: a block's weights and biases take back what errors of their inputs do, by least squares.
+"""Fits a block's weights and biases by least squares, so that they undo what errors of their inputs do.
 
 Quantized inputs differ from the teacher's, and not by noise alone: coarse grids behind ReLU shift means and shrink
 what is small. Roundings cannot undo a shift. So before they are learned, each layer's weight and bias become those
 that map its quantized inputs x̂ to the teacher's outputs y best: ΔW = E[(y − W x̂) x̂ᵀ] (E[x̂ x̂ᵀ] + ridge)⁻¹, moments
 about the mean, and the bias takes the rest of the mean. Layers follow each other in the order of the graph, each on
-what the least_squares ones before it give. (For biases: Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2. For
+what the fitted ones before it give. (For biases: Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2. For
 weights: what the first step of GPFQ and GPTAQ does, which go on to round in the same pass.)
 """
 
@@ -42,10 +42,10 @@ def fit_least_squares(block: Block, quantized: Tensor, exact: Tensor, *, seed: i
         return output
 
     LayerVisitor(block.teacher, see).run(take(exact, torch.arange(len(exact))[:count]))
-    _Compensating(block, wanted, seed).run(take(quantized, torch.arange(len(quantized))[:count]))
+    _LeastSquaresFit(block, wanted, seed).run(take(quantized, torch.arange(len(quantized))[:count]))
 
 
-class _Compensating(fx.Interpreter):
+class _LeastSquaresFit(fx.Interpreter):
     """Runs a block; every layer is fitted to its `wanted` outputs before it is computed."""
 
     def __init__(self, block: Block, wanted: dict[str, Tensor], seed: int):

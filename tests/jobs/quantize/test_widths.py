@@ -34,7 +34,7 @@ def teacher() -> Teacher:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.bias, 0, 0.2)
-    return Teacher(model, SPEC)
+    return Teacher(model, SPEC, arch=ARCH)
 
 
 def stored_widths(folder) -> dict[str, int]:
@@ -84,7 +84,7 @@ def test_it_reloads_with_these_widths(averaged):
 @pytest.mark.parametrize("scheme", ["deploy", "paper-qat"])
 def test_the_file_keeps_its_target_size(tmp_path, scheme):
     settings = Settings(bits="mixed", target_size=42_000, scheme=scheme, activation_bits=6, **FEW)
-    result = quantize_model(teacher(), tmp_path / "run", settings, arch=ARCH)
+    result = quantize_model(teacher(), tmp_path / "run", settings)
     size = (result.folder / "model.onnx").stat().st_size
     mixed = result.report["mixed_precision"]
     assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 42_000
@@ -103,19 +103,19 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("dfq.jobs.quantize.run.tune", dies)
         with pytest.raises(KeyboardInterrupt):
-            quantize_model(teacher(), tmp_path, settings, arch=ARCH)
+            quantize_model(teacher(), tmp_path, settings)
     config = tmp_path / "config.json"
     recorded = json.loads(config.read_text())
     recorded["mixed_precision"]["widths"]["conv3"] = 2  # no choice made again would come to this
     config.write_text(json.dumps(recorded))
     monkeypatch.setattr(mixed_run, "choose_widths", dies)
-    result = quantize_model(teacher(), tmp_path, settings, arch=ARCH, resume=True)
+    result = quantize_model(teacher(), tmp_path, settings, resume=True)
     assert weight_quantizers(result.student)["conv3"].spec.bits == 2
     assert result.report["mixed_precision"] == recorded["mixed_precision"] | {
         "average_bits": result.report["mixed_precision"]["average_bits"]
     }
     with pytest.raises(DfqError, match="other settings"):
-        quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), arch=ARCH, resume=True)
+        quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), resume=True)
 
 
 @pytest.mark.parametrize(
