@@ -75,7 +75,7 @@ class Bench(Data):
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="5m", show_default=True)
 @click.option("--only", default="", help="run the cells whose name contains all of these words")
 @click.option("--show", is_flag=True, help="print the tables of finished cells and stop")
-@click.option("--readme", is_flag=True, help="write the table of profile 5m, ResNet-20, into README.md and stop")
+@click.option("--readme", is_flag=True, help="write the main table into README.md and stop")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--minutes", type=float, help="stop after that time; the next call goes on where this one stopped")
@@ -84,8 +84,7 @@ def main(data, out: Path, profile, only: str, show: bool, readme: bool, threads:
     console = Console()
     stop_after(minutes)
     if readme:
-        rows = [row for row in read_rows(out) if (row["profile"], row["net"]) == ("5m", "resnet20")]
-        README.write_text(write_into(README.read_text(), rows))
+        README.write_text(write_into(README.read_text(), read_rows(out)))
     if not (show or readme):
         for row in run_cells(cells_of(profile), out, only, Bench(data, device).run):
             console.print(f"{row['method']} seed {row['seed']}: {row['accuracy']}, {row['seconds']['total']:.0f} s")

@@ -47,20 +47,22 @@ ORDER = (
     "zeroq", "gdfq-published", "gdfq", "qimera", "rgal-gdfq", "zeroq-kd", "rgal", "rgal-zeroq",
     "real-1024", "real-1024-rgal", "real-10000",
 )  # fmt: skip
-BEGIN, END = "<!-- accuracy: written by benchmarks/accuracy.py --readme -->", "<!-- accuracy: end -->"
+BEGIN, END = "<!-- main table: written by benchmarks/accuracy.py --readme -->", "<!-- main table: end -->"
+NAMES = {"resnet20": "ResNet-20", "resnet56": "ResNet-56", "mobilenet_v2": "MobileNetV2"}
+FORMS = ((8, "instant"), (4, "instant"), (4, "auto"))  # bits, method: the columns of the README's table
 
 
-def markdown(rows: list[dict]) -> str:
-    """The 5m profile as a Markdown table: methods × formats, accuracy (agreement), the number of seeds where not 1."""
+def methods_table(rows: list[dict]) -> str:
+    """The 5m profile as a Markdown table: methods × formats, accuracy (agreement)."""
     bits = sorted({row["bits"] for row in rows}, reverse=True)
     lines = ["| | " + " | ".join(f"W{b}A{b}" for b in bits) + " |", "|---" * (len(bits) + 1) + "|"]
     for method in (m for m in ORDER if any(row["method"] == m for row in rows)):
-        cells = [_cell([r for r in rows if r["method"] == method and r["bits"] == b]) for b in bits]
+        cells = [_agreement_cell([r for r in rows if r["method"] == method and r["bits"] == b]) for b in bits]
         lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(group: list[dict]) -> str:
+def _agreement_cell(group: list[dict]) -> str:
     if not group:
         return ""
     accuracy = spread([100 * row["accuracy"]["onnx"] for row in group], 1)
@@ -68,7 +70,30 @@ def _cell(group: list[dict]) -> str:
     return f"{accuracy} ({agreement} %)"
 
 
+def main_table(rows: list[dict]) -> str:
+    """The README's table: accuracy of the ONNX file in %, and minutes of one core; scheme `deploy`."""
+    lines = ["| | teacher | " + " | ".join(f"W{bits}A{bits} `{method}`" for bits, method in FORMS) + " |"]
+    lines.append("|---" * (len(FORMS) + 2) + "|")
+    for net, name in NAMES.items():
+        own = [row for row in rows if row["net"] == net and row["scheme"] == "deploy" and "cpu_seconds" in row]
+        kinds = [[r for r in own if (r["bits"], r["method"]) == form and _is_whole(r)] for form in FORMS]
+        cells = [f"{100 * own[0]['accuracy']['teacher']:.1f}", *map(_minutes_cell, kinds)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _is_whole(row: dict) -> bool:
+    """Not of a profile that limits the time of small networks."""
+    return row["profile"] != "auto-60s"
+
+
+def _minutes_cell(group: list[dict]) -> str:
+    accuracy = spread([100 * row["accuracy"]["onnx"] for row in group], 1)
+    minutes = np.mean([row["cpu_seconds"] for row in group]) / 60
+    return f"{accuracy} ({minutes:.2g})"
+
+
 def write_into(text: str, rows: list[dict]) -> str:
     """`text` with the table between its two marks replaced."""
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{markdown(rows)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{main_table(rows)}\n{END}{rest.split(END)[1]}"

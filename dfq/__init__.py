@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dfq.jobs.compare import Comparison, compare
     from dfq.jobs.distill import Distilled, distill
     from dfq.jobs.increment import Incremented, increment
-    from dfq.jobs.quantize.run import Result, quantize
+    from dfq.jobs.quantize.result import Result
+    from dfq.jobs.quantize.run import quantize
     from dfq.results.load_run import load_run as load
     from dfq.teacher import Teacher
     from dfq.teacher.load import load_teacher
@@ -50,7 +51,7 @@ _PLACES = {
     "Comparison": ("dfq.jobs.compare", "Comparison"),
     "Distilled": ("dfq.jobs.distill", "Distilled"),
     "Incremented": ("dfq.jobs.increment", "Incremented"),
-    "Result": ("dfq.jobs.quantize.run", "Result"),
+    "Result": ("dfq.jobs.quantize.result", "Result"),
     "Teacher": ("dfq.teacher", "Teacher"),
     "compare": ("dfq.jobs.compare", "compare"),
     "distill": ("dfq.jobs.distill", "distill"),

@@ -36,6 +36,7 @@ from dfq.jobs.compare.table import (
 )
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
+from dfq.system.terminal_progress import TerminalProgress
 
 MAX_COLUMNS = 3  # side by side in 80 characters
 OWN_OPTIONS = {  # those that the other job does not have
@@ -94,7 +95,7 @@ def compare(
     plan = _plan(context, job, methods, seeds, values)
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
-    progress = console.TerminalProgress()
+    progress = TerminalProgress()
     teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
     for sentence in teacher.assumed:

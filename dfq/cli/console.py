@@ -1,139 +1,21 @@
 """What the terminal shows: progress, tables, errors. Results go to stdout; progress, notes and errors to stderr."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, ProgressColumn, TextColumn
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from dfq.errors import DfqError
+from dfq.system.terminal_progress import stderr
 
 if TYPE_CHECKING:  # it would load torch, which an error message does not need
     from dfq.results.verdict import Sentence
 
 stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
-
-QUIET_SECONDS = 20.0  # between two lines about the same stage where there is no terminal
-MAX_FIGURES = 2
-
-
-def clock(seconds: float | None) -> str:
-    """0:07, 12:30, 1:02:03; "–:––" for an unknown time."""
-    if seconds is None:
-        return "–:––"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def figures_text(figures: dict[str, float]) -> str:
-    """The newest figures, as many as fit: "kd 0.31, held out 0.0021"."""
-    shown = list(figures.items())[-MAX_FIGURES:]
-    return ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in shown)
-
-
-class _Times(ProgressColumn):
-    """Elapsed time, and while a stage runs what remains."""
-
-    def render(self, task: Bar) -> Text:
-        elapsed = clock(task.finished_time if task.finished else task.elapsed)
-        return Text(elapsed if task.finished else f"{elapsed} · {clock(task.time_remaining)} left", style="cyan")
-
-
-class TerminalProgress:
-    """Bars on a terminal, a few plain lines elsewhere: the command line's `dfq.system.progress.Progress`."""
-
-    def __init__(self, console: Console = stderr):
-        self.console, self._open = console, 0
-        self._bars: Bars | None = None
-
-    @contextmanager
-    def task(self, description: str, total: int) -> Iterator["_BarTask | _PlainTask"]:
-        if not self.console.is_terminal:
-            task = _PlainTask(self.console, description, total)
-            yield task
-            task.finish()
-            return
-        bars = self._start()
-        bar = bars.add_task(description, total=max(total, 1), figures="")
-        try:
-            yield _BarTask(bars, bar)
-        finally:
-            if self._open > 1:  # a stage within another: a long comparison would pile up bars
-                bars.update(bar, visible=False)
-            self._stop()
-
-    def note(self, message: str) -> None:
-        (self._bars.console if self._bars else self.console).print(f"· {message}", style="dim", markup=False)
-
-    def _start(self) -> Bars:
-        """One live display for nested stages; a new one for each stage after another."""
-        if self._bars is None:
-            self._bars = Bars(
-                TextColumn("{task.description:<20}"), BarColumn(bar_width=10),
-                TextColumn("{task.percentage:>3.0f} %"), _Times(Column(no_wrap=True)),
-                TextColumn("{task.fields[figures]}", style="dim", markup=False,
-                           table_column=Column(no_wrap=True, overflow="ellipsis")),
-                console=self.console,
-            )  # fmt: skip
-            self._bars.start()
-        self._open += 1
-        return self._bars
-
-    def _stop(self) -> None:
-        self._open -= 1
-        if self._open == 0 and self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-
-
-class _BarTask:
-    def __init__(self, bars: Bars, identity):
-        self._bars, self._identity = bars, identity
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        if figures:
-            self._bars.update(self._identity, figures=figures_text(figures))
-        self._bars.update(self._identity, advance=steps)
-
-    def name(self, part: str) -> None:
-        self._bars.update(self._identity, figures=part)  # a longer description would leave no room for inner stages
-
-
-class _PlainTask:
-    """One line at the end, one for each named part, and one every `QUIET_SECONDS` between."""
-
-    def __init__(self, console: Console, description: str, total: int):
-        self._console, self._description, self._total = console, description, max(total, 1)
-        self._done, self._figures, self._start = 0, "", time.monotonic()
-        self._told = self._start
-
-    def advance(self, steps: int = 1, **figures: float) -> None:
-        self._done += steps
-        self._figures = figures_text(figures) or self._figures
-        if time.monotonic() - self._told > QUIET_SECONDS and self._done < self._total:
-            self._tell(f"{self._done / self._total:.0%} after")
-
-    def name(self, part: str) -> None:
-        self._console.print(f"{self._description}: {part}", markup=False, soft_wrap=True)
-
-    def finish(self) -> None:
-        self._tell("done in")
-
-    def _tell(self, state: str) -> None:
-        self._told = time.monotonic()
-        figures = f" ({self._figures})" if self._figures else ""
-        line = f"{self._description}: {state} {clock(self._told - self._start)}{figures}"
-        self._console.print(line, markup=False, soft_wrap=True)
 
 
 def show_error(error: DfqError) -> None:

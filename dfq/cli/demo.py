@@ -8,6 +8,7 @@ from dfq.cli import console, options
 from dfq.jobs.demo import DemoRow, run_demo
 from dfq.results.number_format import NOTHING, milliseconds, percent, points, ratio, seconds, size
 from dfq.system.output_paths import check_folder
+from dfq.system.terminal_progress import TerminalProgress
 
 EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."
 
@@ -32,7 +33,7 @@ def demo(out: Path, overwrite: bool, seed: int, threads: int) -> None:
     """
     options.set_threads(threads)
     check_folder(out, overwrite=overwrite)
-    result = run_demo(out, seed=seed, overwrite=overwrite, progress=console.TerminalProgress())
+    result = run_demo(out, seed=seed, overwrite=overwrite, progress=TerminalProgress())
     teacher = result.rows[0]
     title = f"Held-out digits ({result.images} images, opened only now)"
     columns = ("", "accuracy", "ONNX file", "latency", "agreement", "made in")

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from dfq.calibration import METHODS
-from dfq.cli import console, options, run_summary
+from dfq.cli import options, run_summary
 from dfq.cli.option_types import Named
 from dfq.images.labelled import read_labelled
 from dfq.jobs.distill import DistillSettings, distill_model
 from dfq.jobs.distill.settings import STARTS
 from dfq.system.output_paths import check_folder
+from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
@@ -81,7 +82,7 @@ def distill(
     settings = DistillSettings(**{field.name: values.pop(field.name) for field in fields(DistillSettings)})
     folder = out or Path(f"{model.stem}-{Path(student).name.replace('.py:', '-')}")
     check_folder(folder, overwrite=overwrite, resume=resume)
-    progress = console.TerminalProgress()
+    progress = TerminalProgress()
     teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
     for sentence in teacher.assumed:

@@ -14,6 +14,7 @@ from dfq.results.number_format import size
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
 from dfq.system.output_paths import check_file, make_folder
+from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
@@ -43,7 +44,7 @@ def export(run: Path, out: Path, batch_size: int | None, overwrite: bool, target
     config = read_json(RunFolder(run).config)
     input_spec, own = InputSpec.from_dict(config["input_spec"]), config["scheme"].get("target", DEFAULT_TARGET)
     make_folder(out.parent)
-    with console.TerminalProgress().task("Exporting ONNX", 1) as task:
+    with TerminalProgress().task("Exporting ONNX", 1) as task:
         export_onnx(student, out, input_spec, batch_size=batch_size, target=target or own)
         task.advance()
     console.fact("File", f"{out}, {size(out.stat().st_size)}")

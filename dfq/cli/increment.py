@@ -10,6 +10,7 @@ from dfq.cli.option_types import Named
 from dfq.jobs.increment import STRATEGIES, IncrementSettings
 from dfq.jobs.increment import increment as learn_classes
 from dfq.results.number_format import percent, seconds
+from dfq.system.terminal_progress import TerminalProgress
 
 DEFAULTS = IncrementSettings()
 ROWS = "; ".join(f"{row.name}: {row.summary}" for row in STRATEGIES.values())
@@ -64,7 +65,7 @@ def increment(model: Path, data: Path, out: Path, resume: bool, overwrite: bool,
         model, data=data, out=out, arch=model_options.arch, input_size=model_options.input_size,
         mean=model_options.mean, std=model_options.std, device=options.check_device(model_options.device),
         weights=model_options.weights, allow_pickle=model_options.allow_pickle, resume=resume, overwrite=overwrite,
-        progress=console.TerminalProgress(), **given,
+        progress=TerminalProgress(), **given,
     ).report  # fmt: skip
     console.fact("Classes", f"{found['classes']['old']} old, {found['classes']['new']} new")
     console.fact("Learned from", f"{found['images']['new']} new and {found['images']['synthetic']} synthetic images")

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from dfq.cli import console, options, run_summary
+from dfq.cli import options, run_summary
 from dfq.images.labelled import read_labelled
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import MIXED
 from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
+from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
@@ -51,7 +52,7 @@ def quantize(
     width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
-    progress = console.TerminalProgress()
+    progress = TerminalProgress()
     teacher = model_options.load(model)
     labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
     for sentence in teacher.assumed:

@@ -11,6 +11,7 @@ from dfq.results.plots import contact_sheet
 from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
 from dfq.system.output_paths import check_folder
+from dfq.system.terminal_progress import TerminalProgress
 
 WHAT = {
     SAFETENSORS: "pixels, labels, normalisation: for dfq's adapters",
@@ -45,7 +46,7 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     folder = out or Path(f"{model.stem}-images")
     check_folder(folder, overwrite=overwrite)
     teacher = model_options.load(model)
-    progress, run = console.TerminalProgress(), RunFolder(folder)
+    progress, run = TerminalProgress(), RunFolder(folder)
     batch, notes = make_images(teacher, settings, budget=Budget(settings.budget), progress=progress)
     stored = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
     written = write_images(stored, folder, teacher.num_answers)

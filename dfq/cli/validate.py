@@ -24,6 +24,7 @@ from dfq.results.report_page import write_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.output_paths import check_file
+from dfq.system.terminal_progress import TerminalProgress
 
 
 class _RuntimeNetwork(nn.Module):
@@ -100,7 +101,7 @@ def validate(
     teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, used), spec)
     found = compare(
         path, student, held_out.images, teacher=teacher, float_path=folder.float_onnx, labelled=labelled,
-        engines=engines or tuple(ENGINES), threads=used, progress=console.TerminalProgress(),
+        engines=engines or tuple(ENGINES), threads=used, progress=TerminalProgress(),
     ).to_dict()  # fmt: skip
     console.stdout.print(run_summary.agreement_table(found, f"{path}, on {len(held_out)} synthetic images"))
     error = found["error_steps"]
@@ -117,7 +118,7 @@ def validate(
 
 def _measure_performance(folder: RunFolder, path: Path) -> None:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
-    found = measure_performance(files, progress=console.TerminalProgress())
+    found = measure_performance(files, progress=TerminalProgress())
     write_json(folder.performance, found)
     write_report_page(read_json(folder.report), folder)
     for section in performance_sections(found):

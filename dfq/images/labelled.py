@@ -58,8 +58,8 @@ def read_labelled(path: str | Path, input_spec: InputSpec, num_classes: int) -> 
 
 def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
     arrays = _arrays(path)
-    images = _checked_images(arrays["images"], path, input_spec)
-    labels = _checked_labels(arrays["labels"], path, len(images), num_classes)
+    images = checked_images(arrays["images"], path, input_spec)
+    labels = checked_labels(arrays["labels"], path, len(images), num_classes)
     return Labelled(images, labels)
 
 
@@ -86,7 +86,8 @@ def _unreadable(path: Path, what: str) -> DfqError:
     return DfqError(f"'{path}', {what}", FORMATS, WRITE_NPZ)
 
 
-def _checked_images(images: np.ndarray, path: Path, input_spec: InputSpec) -> np.ndarray:
+def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) -> np.ndarray:
+    """Images (N, H, W, C) uint8 of the network's input size, or a `DfqError` that names `path`."""
     channels, height, width = input_spec.size
     if images.dtype != np.uint8:
         raise DfqError(
@@ -110,7 +111,8 @@ def _checked_images(images: np.ndarray, path: Path, input_spec: InputSpec) -> np
     return images
 
 
-def _checked_labels(labels: np.ndarray, path: Path, count: int, num_classes: int) -> np.ndarray:
+def checked_labels(labels: np.ndarray, path: str | Path, count: int, num_classes: int) -> np.ndarray:
+    """Labels (N,) int64 of `count` images, or a `DfqError` that names `path`."""
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
         raise DfqError(
             f"labels of type {labels.dtype} and shape {labels.shape} in '{path}'",
@@ -175,11 +177,12 @@ def _read_image(file: Path, input_spec: InputSpec) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DfqError(f"'{file}' is not a whole image: {error}", "image files", "remove or replace it") from error
     if image.size != (width, height):
-        image = _fit(image, height, width)
+        image = fitted_image(image, height, width)
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
+def fitted_image(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Resized and cropped at the centre."""
     crop = CROP if min(height, width) >= LARGE_SIDE else 1.0
     factor = max(height / image.height, width / image.width) / crop
     size = (max(round(image.width * factor), width), max(round(image.height * factor), height))

@@ -30,6 +30,11 @@ def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None
     Raises:
         DfqError: the file cannot be written.
     """
+    save(contact_sheet_figure(batch, input_spec), path)
+
+
+def contact_sheet_figure(batch: Batch, input_spec: InputSpec) -> Figure:
+    """The figure of `contact_sheet`."""
     images, labels = _chosen(batch, input_spec)
     columns = ceil(sqrt(len(images)))
     cell = _cell_pixels(max(images.shape[2:]), columns)
@@ -43,7 +48,7 @@ def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None
         if labels is not None:
             position = ((left + cell / 2) / size[0], 1 - (top + cell + CAPTION / 2) / size[1])
             figure.text(*position, f"class {labels[index]}", ha="center", va="center", size=7, color=INK)
-    save(figure, path)
+    return figure
 
 
 def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int] | None]:
@@ -83,6 +88,11 @@ def learning_curve(records: Sequence[Mapping[str, float]], path: str | Path, cho
     Raises:
         DfqError: the file cannot be written.
     """
+    save(learning_curve_figure(records, chosen_step), path)
+
+
+def learning_curve_figure(records: Sequence[Mapping[str, float]], chosen_step: int | None = None) -> Figure:
+    """The figure of `learning_curve`."""
     figure = Figure(figsize=(9, 3.4), dpi=DPI, facecolor="white", layout="constrained")
     training, held_out = figure.subplots(1, 2)
     losses = sorted({name for record in records for name in record} - NOT_LOSSES)
@@ -98,7 +108,7 @@ def learning_curve(records: Sequence[Mapping[str, float]], path: str | Path, cho
     _mark_chosen(held_out, records, chosen_step)
     for axes in (training, held_out):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    save(figure, path)
+    return figure
 
 
 def _line(axes: Axes, records: Sequence[Mapping[str, float]], name: str, colour: str) -> None:

@@ -36,7 +36,7 @@ class _SilentTask:
 
 
 class Silent:
-    """Shows nothing: the default of the Python API."""
+    """Shows nothing."""
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:

@@ -57,12 +57,13 @@ def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[Load
             "a checkpoint file, a torch.nn.Module or a dfq.Teacher",
             "put the weights into their network: network.load_state_dict(weights)",
         )
-    device, arch = options.pop("device", "cpu"), options.get("arch")
+    reading = {name: value for name, value in options.items() if name != "device"}
+    device = options.get("device", "cpu")
     if isinstance(model, nn.Module):
-        described = {name: options.get(name) for name in ("input_size", "mean", "std")}
-        network, spec, assumed = describe_network(model, **described)  # type: ignore[arg-type]
-        return Teacher(network, spec, device, arch=arch, assumed=assumed)
-    loaded = load_checkpoint(model, **options)
+        described: dict[str, Any] = {name: reading.get(name) for name in ("input_size", "mean", "std")}
+        network, spec, assumed = describe_network(model, **described)
+        return Teacher(network, spec, device, arch=options.get("arch"), assumed=assumed)
+    loaded = load_checkpoint(model, **cast(dict[str, Any], reading))
     return Teacher(loaded.model, loaded.input_spec, device, arch=loaded.arch, assumed=loaded.assumed)
 
 

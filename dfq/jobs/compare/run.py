@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.labelled import Labelled
+from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.compare.common_images import common_agreements, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
@@ -16,6 +17,7 @@ from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
 from dfq.jobs.compare.table import failed_cells
 from dfq.system.progress import Progress, Silent
+from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
@@ -42,8 +44,8 @@ def compare(
     bits: Sequence[int] = (4,),
     students: Sequence[str] = (),
     seeds: int = 3,
-    data: str | Path | None = None,
-    progress: Progress | None = None,
+    data: LabelledData = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> Comparison:
     """Compares methods on one network: what the command `dfq compare` does.
@@ -53,7 +55,10 @@ def compare(
         out: the folder to write, or to go on with.
         job: "quantize", to each of `bits`, or "distill", into each of `students`.
         methods, seeds: as in `ComparisonPlan`.
-        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
+            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
+        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
+            a notebook (`dfq.system.terminal_progress.chosen_progress`).
         options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`, `budget`, …
 
@@ -62,12 +67,13 @@ def compare(
     """
     chosen = find_job(job)
     variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
-    loading, settings = split_options(options, chosen.settings_class)
+    settings_class: type[Any] = chosen.settings_class
+    loading, settings = split_options(options, settings_class)
     plan = ComparisonPlan(methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=settings)
     ComparisonFolder(out).check()
     teacher = load_teacher(model, **loading)
-    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
-    return compare_methods(teacher, out, plan, labelled=labelled, progress=progress)
+    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
+    return compare_methods(teacher, out, plan, labelled=labelled, progress=chosen_progress(progress))
 
 
 def compare_methods(

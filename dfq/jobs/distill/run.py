@@ -10,7 +10,8 @@ from torch import nn
 from dfq.evaluation.drop_estimate import measure_evidence
 from dfq.export import export_float_onnx, validate
 from dfq.images.batch import Batch
-from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.labelled import Labelled
+from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.report import make_report
 from dfq.jobs.distill.report_page import write_distilled_page
@@ -22,6 +23,7 @@ from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage_clock import Clock
+from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
@@ -51,10 +53,10 @@ def distill(
     *,
     student: str,
     out: str | Path,
-    data: str | Path | None = None,
+    data: LabelledData = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> Distilled:
     """Distils a network into one of another architecture without data: what the command `dfq distill` does.
@@ -63,7 +65,10 @@ def distill(
         model: the teacher: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
         student: its architecture: `dfq/NAME`, `torchvision/NAME`, `timm/NAME` or `path/to/net.py:factory`.
         out: the run folder to write.
-        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
+            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
+        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
+            a notebook (`dfq.system.terminal_progress.chosen_progress`).
         options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `DistillSettings`: `method`, `steps`, `images`, `budget`, `seed`, `bits`, …
 
@@ -72,10 +77,10 @@ def distill(
     """
     loading, chosen = split_options(options, DistillSettings)
     teacher = load_teacher(model, **loading)
-    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
+    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
     return distill_model(
         teacher, student, out, chosen, labelled=labelled,
-        resume=resume, overwrite=overwrite, progress=progress,
+        resume=resume, overwrite=overwrite, progress=chosen_progress(progress),
     )  # fmt: skip
 
 

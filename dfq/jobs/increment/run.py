@@ -22,6 +22,7 @@ from dfq.system.budget import Budget
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file
 from dfq.system.progress import Progress, Silent
+from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
@@ -46,7 +47,7 @@ def increment(
     out: str | Path,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> Incremented:
     """Teaches a checkpoint new classes from images of these alone: what the command `dfq increment` does.
@@ -57,6 +58,8 @@ def increment(
         out: the checkpoint to write; a report of the same name is written beside it, as `.json`, and while it runs,
             `.part`.
         resume: go on with a killed run of the same model, images and settings, from its `.part`.
+        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
+            a notebook (`dfq.system.terminal_progress.chosen_progress`).
         options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
@@ -73,7 +76,7 @@ def increment(
     part = file.with_suffix(".part")
     if not resume:
         part.unlink(missing_ok=True)
-    result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
+    result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
     save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
     part.unlink(missing_ok=True)
     result.report["warnings"] = [*(f"assumed {sentence}" for sentence in teacher.assumed), *result.report["warnings"]]

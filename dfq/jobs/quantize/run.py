@@ -1,19 +1,20 @@
 """The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
 from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.drop_estimate import measure_evidence
 from dfq.export import compare_float_file, export_float_onnx, export_onnx, validate
 from dfq.images.batch import Batch
-from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.labelled import Labelled
+from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
+from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
@@ -29,33 +30,22 @@ from dfq.system.budget import Budget
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage_clock import Clock
+from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
-from dfq.training.trainer import History
 
 CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run gives back: the tuned student, its teacher, the folder, and the content of `report.json`."""
-
-    student: fx.GraphModule
-    teacher: Teacher
-    folder: Path
-    report: dict
-    history: History | None
 
 
 def quantize(
     model: str | Path | nn.Module | Teacher,
     *,
     out: str | Path,
-    data: str | Path | None = None,
+    data: LabelledData = None,
     strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> Result:
     """Quantizes a network without data: what the command `dfq quantize` does.
@@ -64,9 +54,12 @@ def quantize(
         model: a checkpoint, published weights by name (`torchvision/resnet18`), a network in memory (then `input_size`,
             `mean`, `std` are needed, unless its class is of torchvision or timm), or a `Teacher`.
         out: the run folder to write.
-        data: labelled images (folder of classes or `.npz`), used for nothing but the report.
+        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
+            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
         strict: raise `DfqError` before any work where less than 90 % of the multiply–accumulates would be on integers,
             or a layer with weights was not recognised.
+        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
+            a notebook (`dfq.system.terminal_progress.chosen_progress`).
         options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
 
@@ -75,10 +68,10 @@ def quantize(
     """
     loading, chosen = split_options(options, Settings)
     teacher = load_teacher(model, **loading)
-    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data is not None else None
+    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
     return quantize_model(
         teacher, out, chosen, labelled=labelled,
-        strict=strict, resume=resume, overwrite=overwrite, progress=progress,
+        strict=strict, resume=resume, overwrite=overwrite, progress=chosen_progress(progress),
     )  # fmt: skip
 
 

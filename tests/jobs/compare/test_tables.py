@@ -10,10 +10,11 @@ from support.command_line import find_command, run
 from support.compare_cases import Calls, fabricated, plan
 
 from dfq.cli.compare import _table
-from dfq.cli.console import TerminalProgress, stdout
+from dfq.cli.console import stdout
 from dfq.jobs.compare.plots import comparison_chart
 from dfq.jobs.compare.summary import make_content, waiting_row
 from dfq.jobs.compare.table import markdown
+from dfq.system.terminal_progress import TerminalProgress
 
 
 class TestTables:

@@ -1,0 +1,97 @@
+"""`Result`: what `dfq.quantize` gives back."""
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import fx
+
+from dfq.results import plots
+from dfq.results.number_format import label, milliseconds, percent, points, ratio, size
+from dfq.results.run_folder import RunFolder
+from dfq.teacher import Teacher
+from dfq.training.trainer import History
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A finished quantization.
+
+    Attributes:
+        student: the fake-quantized network, fitted; evaluation mode.
+        teacher: the network that it was made from.
+        folder: the run folder.
+        report: the content of `report.json`.
+        history: of training end to end; None where the method does not train.
+    """
+
+    student: fx.GraphModule
+    teacher: Teacher
+    folder: Path
+    report: dict
+    history: History | None
+
+    @property
+    def onnx(self) -> Path:
+        """The low-bit file."""
+        return RunFolder(self.folder).onnx
+
+    @property
+    def accuracy(self) -> dict[str, float] | None:
+        """Top-1 of teacher, student and ONNX file on the labelled images, in [0, 1]; None where there were none."""
+        found = self.report["accuracy"]
+        return None if found["teacher"] is None else found
+
+    @property
+    def agreement(self) -> dict[str, dict[str, float | None]]:
+        """How often two networks have the same top-1 answer, in [0, 1], by pair and kind of image."""
+        return self.report["agreement"]
+
+    @property
+    def expected_drop(self) -> float | None:
+        """The share of the teacher's accuracy that is likely lost, in [0, 1], told from synthetic images alone."""
+        return self.report["evidence"]["predicted_drop"]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the file in floating point (`float_onnx`) and of the low-bit file (`onnx`)."""
+        return self.report["size_bytes"]
+
+    @property
+    def latency(self) -> dict[str, float]:
+        """Median milliseconds of both files at batch 1, measured in turns."""
+        return self.report["latency_ms"]
+
+    def plot(self) -> Figure:
+        """The learning curve as a matplotlib figure; where nothing was trained end to end, the synthetic images."""
+        if self.history is not None:
+            return plots.learning_curve_figure(self.history.records, self.history.chosen_step)
+        spec = self.teacher.input_spec
+        return plots.contact_sheet_figure(RunFolder(self.folder).load_images(spec, self.teacher.device), spec)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:11} {text}" for name, text in self._facts())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._facts())
+        return f"<table>{rows}</table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        settings, sizes, latency = self.report["settings"], self.sizes, self.latency
+        facts = [
+            ("network", f"{self.report['arch'] or 'from Python'} → {label(settings['scheme'])}, {settings['method']}"),
+            ("verdict", self.report["verdict"][0]),
+        ]
+        if self.accuracy is not None:
+            teacher, file = self.accuracy["teacher"], self.accuracy["onnx"]
+            facts.append(("accuracy", f"{percent(file)}{points(file, teacher)}, teacher {percent(teacher)}"))
+        elif self.expected_drop is not None:
+            kept = f"{1 - self.expected_drop:.1%} of the teacher's accuracy, told without real images"
+            facts.append(("expected", kept))
+        of_file = self.agreement["onnx_student"]["synthetic"]
+        facts.append(("file", f"answers as the student on {percent(of_file)} of the synthetic images"))
+        facts.append(("size", f"{size(sizes['onnx'])}{ratio(sizes['onnx'], sizes['float_onnx'])}"))
+        facts.append(("latency", f"{milliseconds(latency['onnx'])}{ratio(latency['onnx'], latency['float_onnx'])}"))
+        facts.append(("folder", str(self.folder)))
+        return facts
