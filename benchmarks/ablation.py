@@ -75,7 +75,7 @@ class Ablation:
         self.work = work_of(net)
         self.fields = {"flip": net != DIGITS, "scheme": SCHEME}
         self._first: dict[int, Batch] = {}
-        self.jury: Batch | None = None
+        self._jury: Batch | None = None
 
     def first_images(self, seed: int) -> Batch:
         """The half of the images that is made before there is a student: the same for every arm."""
@@ -86,15 +86,15 @@ class Ablation:
 
     def jury(self) -> Batch:
         """Images by two parametrizations and two other seeds: no arm's own."""
-        if self.jury is None:
+        if self._jury is None:
             made = [
                 Settings(method=name, seed=seed, **self.fields)
                 .make_synthesizer(self.teacher, None, None)
                 .sample(self.work.jury)
                 for name, seed in zip(("zeroq-kd", "rgal"), JURY_SEEDS, strict=True)
             ]
-            self.jury = made[0].joined(made[1])
-        return self.jury
+            self._jury = made[0].joined(made[1])
+        return self._jury
 
     def run(self, cell: Cell) -> dict:
         """The cell's figures."""

@@ -13,6 +13,7 @@ residual block no tensor alone carries everything, so there is nothing smaller t
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,7 +67,12 @@ class Work:
 
 def key_of(net: str, arm: str, form: str, seed: int, work: Work) -> dict:
     """What a cell is; one that ran with another recipe of that name, or other work, does not count as finished."""
-    return {"net": net, "arm": arm, "format": form, "seed": seed, "work": work.__dict__, "recipe": repr(ARMS[arm])}
+    return {"net": net, "arm": arm, "format": form, "seed": seed, "work": work.__dict__, "recipe": recipe_of(ARMS[arm])}
+
+
+def recipe_of(arm: Arm) -> str:
+    """What an arm is, in words that do not depend on where its classes lie."""
+    return re.sub(r"<(?:class|function) '?[\w.]*?(\w+)'?(?: at 0x\w+)?>", r"\1", repr(arm))
 
 
 class Ingredients:

@@ -123,6 +123,9 @@ def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | No
     assert program is not None
     if batch_size is None:
         program.model.graph.inputs[0].shape = ir.Shape(["batch", *input_spec.size])
+        logits = program.model.graph.outputs[0]
+        if logits.shape is not None:
+            logits.shape = ir.Shape(["batch", *list(logits.shape)[1:]])
     return program.model
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dfq.errors import DfqError
+from dfq.models.exported_archive import EXPORT_AGAIN
 
 ONNX_SUFFIX = ".onnx"
 FOREIGN_FORMATS = (  # (offset, bytes, what it is)
@@ -38,6 +39,5 @@ def onnx_error(path: Path) -> DfqError:
     return DfqError(
         f"'{path}' is an ONNX file, which cannot be brought back into torch faithfully",
         "the network that it was exported from: dfq trains its layers",
-        "write that network as .pt2, which dfq reads alone: torch.export.save(torch.export.export(model.eval(), "
-        "(images,)), 'model.pt2'); or save its weights and pass --arch",
+        f"write that network as .pt2, which dfq reads alone: {EXPORT_AGAIN}; or save its weights and pass --arch",
     )

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dfq.errors import DfqError
 from dfq.system.freed_memory import keep_freed_memory
@@ -44,6 +45,11 @@ class ReportingGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return getattr(import_module(f"dfq.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -58,8 +64,8 @@ class ReportingGroup(click.Group):
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             console.stderr.print(
-                "\nInterrupted. Finished files are kept; `dfq quantize` and `dfq distill` go on with --resume, "
-                "`dfq compare` with the same command.",
+                "\nInterrupted. Finished files are kept; `dfq quantize`, `dfq distill` and `dfq increment` go on with "
+                "--resume, `dfq compare` with the same command.",
                 markup=False,
             )
             ctx.exit(INTERRUPTED)

@@ -7,10 +7,12 @@ from fractions import Fraction
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dfq.errors import DfqError
 from dfq.jobs.quantize.settings import MIXED
 
+LIBRARIES = ("dfq/", "torchvision/", "timm/", "hf-hub:")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -28,6 +30,22 @@ class Named(click.ParamType):
         close = get_close_matches(value, self.names, n=1)
         guess = f"did you mean {close[0]}? " if close else ""
         raise DfqError(f"{self.option} {value!r}", f"one of {', '.join(self.names)}", f"{guess}{self.way_out}")
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+
+
+class Architecture(click.ParamType):
+    """The name of an architecture: completed library by library, and taken as it is."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if "/" not in incomplete:
+            return [CompletionItem(prefix) for prefix in LIBRARIES if prefix.startswith(incomplete)]
+        from dfq.models.registry import known_names  # knows timm's and torchvision's, which takes seconds
+
+        return [CompletionItem(name) for name in known_names() if name.startswith(incomplete)]
 
 
 class Parsed(click.ParamType):
@@ -49,6 +67,11 @@ class Listed(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(self.each.convert(part.strip() if isinstance(part, str) else part, param, ctx) for part in parts)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        done, _, last = incomplete.rpartition(",")
+        before = f"{done}," if done else ""
+        return [CompletionItem(before + item.value) for item in self.each.shell_complete(ctx, param, last)]
 
 
 def parse_size(text: str) -> tuple[int, int, int]:

@@ -10,7 +10,16 @@ import torch
 
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
-from dfq.cli.option_types import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_numbers, parse_size
+from dfq.cli.option_types import (
+    Architecture,
+    Named,
+    Parsed,
+    parse_bits,
+    parse_bytes,
+    parse_layer_bits,
+    parse_numbers,
+    parse_size,
+)
 from dfq.errors import DfqError
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.range_rules import RANGES
@@ -82,7 +91,9 @@ def _stack(options: list[Callable]) -> Callable:
 
 
 threads_option = click.option("--threads", type=int, metavar="N", help="CPU threads.  [default: all cores]")
-arch_option = click.option("--arch", metavar="NAME", help=f"{ARCH_HELP}.  [default: what the checkpoint says]")
+arch_option = click.option(
+    "--arch", metavar="NAME", type=Architecture(), help=f"{ARCH_HELP}.  [default: what the checkpoint says]"
+)
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), metavar="LABELLED",
     help="Labelled images to report accuracy on, and for nothing else: a folder with one sub-folder per class, or an "
@@ -169,7 +180,8 @@ image_options = _stack(
     [
         flip_option,
         click.option("--images", type=int, metavar="N",
-                     help="Synthetic images.  [default: 1024 (256 at 8 bits); above 64 pixels 128, reconstruct 512]"),
+                     help="Synthetic images.  [default: instant 32, others 1024 (256 at 8 bits); above 64 pixels 128, "
+                          "reconstruct 512]"),
         budget_option,
     ]
 )  # fmt: skip

@@ -34,7 +34,7 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
 
     Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N), images.npz (uint8 N×H×W×C), classes/ (a
     sub-folder of PNG files per class) and samples.png, a contact sheet. Labels are the classes that the images were
-    made for, else MODEL's answers. Adapters for ONNX Runtime, torch, NNCF and OpenVINO read the folder: see README.md.
+    made for, else MODEL's answers. Adapters for ONNX Runtime, torch, NNCF and OpenVINO read the folder.
     There is no student here: methods that work against one (rgal) make their base images.
 
     \b

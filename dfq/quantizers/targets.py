@@ -113,7 +113,7 @@ TARGETS: dict[str, Target] = {
             opset=21,
             reason="OpenVINO's CPU plugin runs the same uint8 and int8 file, INT4 behind a Cast too, on its integer "
             "kernels; INT4 straight into DequantizeLinear would run in float",
-            source="tests/test_engines.py, OpenVINO 2026.4",
+            source="tests/export/test_engines.py, OpenVINO 2026.4",
         ),
         Target(
             name="onnx-generic",

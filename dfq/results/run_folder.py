@@ -76,6 +76,7 @@ class RunFolder:
                 before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
         if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
             before["scheme"]["weight_overrides"] = {}
+        before.setdefault("network", config.get("network"))  # runs from before the weights were recorded
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:
             raise DfqError(

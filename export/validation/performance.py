@@ -65,7 +65,7 @@ def _batches_of(path: Path, wanted: Sequence[int]) -> Sequence[int]:
 
 
 def _probe(path: Path, batch: int, threads: Sequence[int], seconds: float) -> dict:
-    program = Path(__file__).with_name("session_probe.py")
+    program = Path(__file__).with_name("performance_worker.py")
     command = [sys.executable, str(program), str(path), str(batch), str(seconds), *map(str, threads)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode != 0:

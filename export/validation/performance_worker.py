@@ -1,6 +1,6 @@
 """What one ONNX file costs in ONNX Runtime, in a process of its own: run by `dfq.export.validation.performance`.
 
-    python session_probe.py FILE BATCH SECONDS THREADS [THREADS …]
+    python performance_worker.py FILE BATCH SECONDS THREADS [THREADS …]
 
 Prints one JSON object: {"peak_memory_bytes", "latency_ms": {threads: median}, "operators_ms": {operator: per run}}. It
 imports nothing of dfq, so that the memory is that of the runtime and the network: its resident size at the peak less

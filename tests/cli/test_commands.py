@@ -8,10 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.shell_completion import ShellComplete
 from safetensors.torch import load_file
 from support.command_line import SMALL, find_command, succeed
 
 import dfq
+from dfq.cli import main
 from dfq.cli.main import COMMANDS as LISTED
 
 COMMANDS = tuple(LISTED)
@@ -131,6 +133,22 @@ main({arguments}, standalone_mode=False)
 assert "torch" not in sys.modules and "rich" not in sys.modules
 """
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    @pytest.mark.parametrize(
+        "words, incomplete, expected",
+        [
+            ([], "qu", ["quantize"]),
+            (["quantize", "--method"], "zero", ["zeroq", "zeroq-kd"]),
+            (["quantize", "--target"], "ort", ["ort-cpu", "ort-cuda"]),
+            (["quantize", "--arch"], "torchv", ["torchvision/"]),
+            (["quantize", "--arch"], "dfq/resnet1", ["dfq/resnet18_cifar", "dfq/resnet110"]),
+            (["compare", "--methods"], "auto,zeroq-", ["auto,zeroq-kd"]),
+        ],
+    )
+    def test_completion_offers_commands_and_values(self, words, incomplete, expected):
+        complete = ShellComplete(main, {}, "dfq", "_DFQ_COMPLETE")
+        found = [item.value for item in complete.get_completions(words, incomplete)]
+        assert sorted(found) == sorted(expected)
 
     def test_env_names_versions_and_hardware(self):
         text = succeed("env")

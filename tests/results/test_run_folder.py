@@ -207,3 +207,10 @@ def test_a_bias_that_the_network_did_not_have_comes_back(tmp_path):
     loaded = dfq.load(tmp_path / "run", model=teacher.model)
     images = torch.randn(4, *teacher.input_spec.size)
     assert torch.equal(loaded(images), result.student(images))
+
+
+def test_another_network_of_the_same_architecture_does_not_resume(finished):
+    torch.manual_seed(1)
+    other = Teacher(build("dfq/digits_cnn", 10), small_spec(), arch="dfq/digits_cnn")
+    with pytest.raises(DfqError, match="other network"):
+        quantize_model(other, finished.folder, Settings(bits=4, **FEW), resume=True)

@@ -12,6 +12,7 @@ from dfq.export import export_float_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.jobs.context import JobContext
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.report import make_report
 from dfq.jobs.distill.report_page import write_distilled_page
@@ -21,8 +22,8 @@ from dfq.jobs.distill.train import train
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
+from dfq.system.content_hash import digest_of
 from dfq.system.progress import Progress, Silent
-from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -118,10 +119,10 @@ def distill_model(
         run.restore(network)
         content = read_json(run.report)
     else:
-        clock = Clock()
-        trained = train(teacher, network, settings, batch, run, budget, clock, progress, accuracy)
-        measured = _measure(teacher, network, trained.held_out, run, labelled, clock, settings.seed, progress)
-        content = make_report(teacher, network, settings, trained, measured, clock)
+        context = JobContext(teacher, settings, run, budget, progress)
+        trained = train(network, context, batch, accuracy)
+        measured = _measure(network, context, trained.held_out, labelled)
+        content = make_report(teacher, network, settings, trained, measured, context.clock)
         write_distilled_page(content, run)
         write_json(run.report, content)  # last: it says that the run is finished
         run.remove_scratch()
@@ -145,22 +146,20 @@ def _config(teacher: Teacher, student: str, settings: DistillSettings) -> dict:
         "arch": teacher.arch,
         "student": student,
         "num_classes": teacher.num_classes,
+        "network": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
         "settings": {name: value for name, value in settings.to_dict().items() if name != "bits"},
     }
 
 
 def _measure(
-    teacher: Teacher,
     network: FloatStudent,
+    context: JobContext[DistillSettings, DistillFolder],
     held_out: Batch,
-    run: DistillFolder,
     labelled: Labelled | None,
-    clock: Clock,
-    seed: int,
-    progress: Progress,
 ) -> dict:
     """Exports the student, and the teacher to compare with; what the files do in ONNX Runtime."""
+    teacher, run, clock, progress = context.teacher, context.folder, context.clock, context.progress
     spec = teacher.input_spec
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
         export_float_onnx(network.model, run.onnx, spec)
@@ -168,7 +167,7 @@ def _measure(
         export_float_onnx(teacher.model, run.float_onnx, spec)
         task.advance()
     with clock.stage("validation"):
-        evidence = measure_evidence(network.model, teacher, held_out.images, seed=seed)
+        evidence = measure_evidence(network.model, teacher, held_out.images, seed=context.settings.seed)
         agreement = validate(
             run.onnx, network.model, held_out.images, teacher=teacher, float_path=run.float_onnx, labelled=labelled,
             progress=progress,

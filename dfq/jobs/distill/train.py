@@ -7,6 +7,7 @@ from torch import nn
 
 from dfq.evaluation.diversity import Diversity, measure_diversity
 from dfq.images.batch import Batch
+from dfq.jobs.context import JobContext
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
@@ -14,10 +15,6 @@ from dfq.jobs.quantize.fit_student import MIN_SHARE, RESERVE_SECONDS
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
-from dfq.system.stage_clock import Clock
-from dfq.teacher import Teacher
 from dfq.training.trainer import History, Trainer
 
 SHARE = 0.75  # of the budget, where the student is quantized afterwards
@@ -43,14 +40,9 @@ class Trained:
 
 
 def train(
-    teacher: Teacher,
     student: FloatStudent,
-    settings: DistillSettings,
-    batch: Batch | None,
-    run: DistillFolder,
-    budget: Budget,
-    clock: Clock,
-    progress: Progress,
+    context: JobContext[DistillSettings, DistillFolder],
+    batch: Batch | None = None,
     accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Trained:
     """Trains `student` in place as the settings' method says; stores it, the images and the pictures.
@@ -59,10 +51,12 @@ def train(
         batch: images made before; None: the method makes them.
         accuracy: as in `dfq.training.trainer.Trainer`.
     """
+    teacher, settings, run, clock = context.teacher, context.settings, context.folder, context.clock
     method, spec = settings.chosen_method, teacher.input_spec
-    share = budget if settings.bits is None else budget.part(SHARE)
+    share = context.budget if settings.bits is None else context.budget.part(SHARE)
+    making = JobContext(teacher, settings.image_settings(spec), run, share, context.progress, clock)
     with clock.stage("synthesis"):
-        images = find_images(teacher, settings.image_settings(spec), batch, run, share, progress)
+        images = find_images(making, batch)
     limit = share.keeping(RESERVE_SECONDS, MIN_SHARE)
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
@@ -70,7 +64,7 @@ def train(
     )  # fmt: skip
     trainer = Trainer(
         teacher, student.graph, settings.distillation.objective, settings.training(spec, inherited=student.inherited),
-        budget=limit, progress=progress, checkpoint=run.training, accuracy=accuracy,
+        budget=limit, progress=context.progress, checkpoint=run.training, accuracy=accuracy,
     )  # fmt: skip
     with clock.stage("training"):
         history = trainer.fit(source, images.held_out)

@@ -102,6 +102,7 @@ def increment_model(
     """
     start, budget = time.monotonic(), Budget(settings.budget)
     new_classes = int(new_images.labels.max()) + 1
+    _check_classes(new_images, new_classes)
     grown = grow(teacher, new_classes, settings.seed)
     images = as_input(teacher, new_images)
     labels = torch.from_numpy(new_images.labels).to(teacher.device) + teacher.num_classes
@@ -120,6 +121,16 @@ def increment_model(
         "warnings": learned.notes,
     }
     return Incremented(model, content)
+
+
+def _check_classes(new_images: Labelled, count: int) -> None:
+    empty = sorted(set(range(count)) - set(new_images.labels.tolist()))
+    if empty:
+        raise DfqError(
+            f"new classes without an image: {', '.join(map(str, empty[:8]))}",
+            "labels that count the new classes from 0, each with at least one image",
+            "labels - labels.min() if yours begin at the number of old classes",
+        )
 
 
 def _conditions(teacher: Teacher, new_images: Labelled, settings: IncrementSettings) -> dict:

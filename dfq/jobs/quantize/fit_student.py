@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import fx
 
 from dfq.evaluation.drop_estimate import Evidence
+from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.fallback import FALLBACK, Fallback, FallbackChoice
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
@@ -13,9 +14,6 @@ from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.results.run_folder import RunFolder
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
-from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
 from dfq.training.trainer import History, Trainer
 
@@ -47,13 +45,9 @@ class Tuned:
 
 def tune(
     student: fx.GraphModule,
-    teacher: Teacher,
-    settings: Settings,
+    context: JobContext[Settings, RunFolder],
     scheme: Scheme,
     images: RunImages,
-    run: RunFolder,
-    budget: Budget,
-    progress: Progress,
     *,
     falls_back: bool = False,
 ) -> Tuned:
@@ -63,13 +57,14 @@ def tune(
         falls_back: `instant`'s student is made first, and taken where it is better in the end
             (`dfq.jobs.quantize.fallback`).
     """
+    settings = context.settings
     if not falls_back or settings.chosen_method.name == FALLBACK:
-        tuned = _tune(student, teacher, settings, scheme, images, run, budget, progress)
+        tuned = _tune(student, context, scheme, images)
     else:
-        fallback = Fallback(teacher, settings, scheme, images.training.images, images.held_out.images)
-        tuned = _tune(student, teacher, settings, scheme, images, run, budget, progress)
-        tuned = _judged(tuned, fallback.against(tuned.student, tuned.method, progress))
-    run.save_student(tuned.student)
+        fallback = Fallback(context.teacher, settings, scheme, images.training.images, images.held_out.images)
+        tuned = _tune(student, context, scheme, images)
+        tuned = _judged(tuned, fallback.against(tuned.student, tuned.method, context.progress))
+    context.folder.save_student(tuned.student)
     return tuned
 
 
@@ -83,27 +78,20 @@ def _judged(tuned: Tuned, verdict: FallbackChoice) -> Tuned:
 
 
 def _tune(
-    student: fx.GraphModule,
-    teacher: Teacher,
-    settings: Settings,
-    scheme: Scheme,
-    images: RunImages,
-    run: RunFolder,
-    budget: Budget,
-    progress: Progress,
+    student: fx.GraphModule, context: JobContext[Settings, RunFolder], scheme: Scheme, images: RunImages
 ) -> Tuned:
-    method = settings.chosen_method
-    first = images.training.images
-    teacher, notes = prepare(student, teacher, first, method.preparations, progress)
+    settings, run, progress = context.settings, context.folder, context.progress
+    method, first = settings.chosen_method, images.training.images
+    teacher, notes = prepare(student, context.teacher, first, method.preparations, progress)
     calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
-    limit = budget.keeping(RESERVE_SECONDS, MIN_SHARE)
+    limit = context.budget.keeping(RESERVE_SECONDS, MIN_SHARE)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
-    context = StepContext(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
+    steps = StepContext(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
     sections: dict = {}
     for step in method.post_training:
-        sections |= step(context)
-    notes += context.notes
+        sections |= step(steps)
+    notes += steps.notes
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,

@@ -1,5 +1,6 @@
 """The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dfq.export import compare_float_file, export_float_onnx, export_onnx, valid
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
@@ -28,6 +30,7 @@ from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
 from dfq.system.budget import Budget
 from dfq.system.compute_dtype import exact_float32
+from dfq.system.content_hash import digest_of
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
@@ -101,11 +104,12 @@ def quantize_model(
     Raises:
         DfqError: see the stages.
     """
-    progress, clock, budget, run = progress or Silent(), Clock(), Budget(settings.budget), RunFolder(out)
+    progress, clock, run = progress or Silent(), Clock(), RunFolder(out)
+    budget = Budget(settings.budget)
     settings, reason = resolve(teacher, settings)
     if reason:
         progress.note(reason)
-    scheme, target = settings.make_scheme(), find_width_limit(teacher, settings, progress)
+    scheme, limit = settings.make_scheme(), find_width_limit(teacher, settings, progress)
     student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
     if strict:
@@ -115,21 +119,23 @@ def quantize_model(
     spec = teacher.input_spec
     run.prepare(_config(teacher, settings), resume=resume, overwrite=overwrite)
 
+    context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
-        images = find_images(teacher, settings, batch, run, budget, progress)
+        images = find_images(context, batch)
     settings, said = reconsider(teacher, settings, reason, images.count)
+    context = replace(context, settings=settings)
     if said is not None and said != reason:
         progress.note(said)
     choice = None
-    if target is not None:
+    if limit is not None:
         with clock.stage("widths"):
-            share = budget.part(CHOOSING_SHARE)
-            choice = choose_for_run(teacher, settings, target, images.training, run, share, progress)
+            part = replace(context, budget=budget.part(CHOOSING_SHARE))
+            choice = choose_for_run(part, limit, images.training)
             scheme = choice.applied_to(scheme)
             student = make_student(teacher, scheme)
     with clock.stage("training"):
         falls_back = reason is not None  # `auto` chose
-        tuned = tune(student, teacher, settings, scheme, images, run, budget, progress, falls_back=falls_back)
+        tuned = tune(student, context, scheme, images, falls_back=falls_back)
     student = tuned.student
     clock.move("training", "synthesis", tuned.source.seconds)
     made_here, batch = run.images.exists(), tuned.source.images_at_the_end().joined(images.held_out)
@@ -193,6 +199,7 @@ def _config(teacher: Teacher, settings: Settings) -> dict:
         "format": FORMAT,
         "arch": teacher.arch,
         "num_classes": teacher.num_classes,
+        "network": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
         "scheme": settings.make_scheme().to_dict(),
         "settings": settings.to_dict(),

@@ -5,11 +5,8 @@ from math import ceil
 
 from dfq.calibration import Synthesizer
 from dfq.images.batch import Batch
+from dfq.jobs.context import Folder, JobContext
 from dfq.jobs.quantize.settings import Settings
-from dfq.results.run_folder import RunFolder
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
-from dfq.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -35,18 +32,12 @@ class RunImages:
         return len(self.training) + len(self.held_out)
 
 
-def find_images(
-    teacher: Teacher,
-    settings: Settings,
-    given: Batch | None,
-    run: RunFolder,
-    budget: Budget,
-    progress: Progress,
-) -> RunImages:
+def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> RunImages:
     """`given` images, those of the run that is resumed, or new ones, which are stored at once."""
-    part = budget.part(settings.synthesis_share(teacher.input_spec))
-    synthesizer = settings.make_synthesizer(teacher, part, progress)
-    batch, notes = (given, []) if given else _made(teacher, settings, synthesizer, run, progress)
+    teacher, settings = context.teacher, context.settings
+    part = context.budget.part(settings.synthesis_share(teacher.input_spec))
+    synthesizer = settings.make_synthesizer(teacher, part, context.progress)
+    batch, notes = (given, []) if given else _made(context, synthesizer)
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
     training, held_out = batch.split(held_out_count(planned))
@@ -58,12 +49,11 @@ def held_out_count(images: int) -> int:
     return min(max(images // 8, 1), 256)
 
 
-def _made(
-    teacher: Teacher, settings: Settings, synthesizer: Synthesizer, run: RunFolder, progress: Progress
-) -> tuple[Batch, list[str]]:
+def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tuple[Batch, list[str]]:
+    teacher, settings, run = context.teacher, context.settings, context.folder
     if run.images.exists():
         note = "images: taken over from the run that was resumed"
-        progress.note(note)
+        context.progress.note(note)
         return run.load_images(teacher.input_spec, teacher.device), [note]
     share = settings.chosen_method.first_share
     batch = synthesizer.sample(max(ceil(settings.image_count(teacher.input_spec) * share), 2))

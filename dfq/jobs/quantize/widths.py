@@ -1,6 +1,7 @@
 """Mixed precision within a run: the target that its settings name, and the choice that a killed run recorded."""
 
 from dfq.images.batch import Batch
+from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.settings import Settings
 from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.mixed_precision.file_size import FileSize
@@ -8,7 +9,6 @@ from dfq.mixed_precision.pareto_plot import mixed_precision_plot
 from dfq.mixed_precision.search import choose_widths
 from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 from dfq.results.run_folder import RunFolder
-from dfq.system.budget import Budget
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 
@@ -26,27 +26,20 @@ def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -
     return None
 
 
-def choose_for_run(
-    teacher: Teacher,
-    settings: Settings,
-    target: WidthLimit,
-    batch: Batch,
-    run: RunFolder,
-    budget: Budget,
-    progress: Progress,
-) -> ChosenWidths:
+def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, batch: Batch) -> ChosenWidths:
     """The widths of this run: chosen now and recorded in its `config.json`, or what is recorded there already.
 
     A run that is resumed thus never chooses again: its training state belongs to the widths that it started with.
     """
+    settings, run = context.settings, context.folder
     recorded = run.decided("mixed_precision")
     if recorded is not None:
         return ChosenWidths.from_dict(recorded)
     choice = choose_widths(
-        teacher, settings.make_scheme(), target, batch.images,
-        ranges=settings.chosen_ranges, budget=budget, progress=progress,
+        context.teacher, settings.make_scheme(), limit, batch.images,
+        ranges=settings.chosen_ranges, budget=context.budget, progress=context.progress,
     )  # fmt: skip
     mixed_precision_plot(choice, run.mixed_precision)
     run.decide(scheme=choice.applied_to(settings.make_scheme()).to_dict(), mixed_precision=choice.to_dict())
-    progress.note(f"mixed precision: {choice.average_bits:.2f} bits per weight on average")
+    context.progress.note(f"mixed precision: {choice.average_bits:.2f} bits per weight on average")
     return choice

@@ -18,13 +18,12 @@ import dfq
 from dfq.calibration import METHODS
 from dfq.errors import DfqError
 from dfq.graph.features import features_of
+from dfq.jobs.context import JobContext
 from dfq.jobs.demo import digits, normalized, save_teacher
 from dfq.jobs.distill import DistillFolder, DistillSettings, distill_model
 from dfq.jobs.distill.student import build_student
 from dfq.jobs.distill.train import train
-from dfq.system.budget import Budget
 from dfq.system.progress import Silent
-from dfq.system.stage_clock import Clock
 from dfq.training.objectives import KnowledgeDistillation, RelationalDistillation
 
 STUDENT = """
@@ -193,7 +192,7 @@ class TestRows:
         settings = DistillSettings(method=row, images=32, steps=4)
         student = build_student(architectures["small"], teacher, seed=0)
         run = DistillFolder(tmp_path)
-        trained = train(teacher, student, settings, None, run, Budget(), Clock(), Silent())
+        trained = train(student, JobContext(teacher, settings, run))
         assert trained.images == 32 and trained.history.steps == 4 and not trained.history.notes
         tracked = int(student.model[1].num_batches_tracked)
         if trained.history.chosen_step == 4:  # else the first state was better than the last, and was restored
