@@ -41,7 +41,7 @@ def test_evidence_grows_with_the_damage():
     assert measure_evidence(disturbed(teacher, 0.1), teacher, held_out()) == little, "the same draws every time"
 
 
-def test_a_jury_judges_as_many_mixtures_as_it_was_asked_for():
+def test_evidence_is_measured_on_as_many_mixtures_as_it_was_asked_for():
     teacher, student = small_teacher(), disturbed(small_teacher(), 0.3)
     held_out_evidence = HeldOutEvidence(teacher, held_out(), mixtures=50)
     assert len(held_out_evidence.mixtures) == len(held_out_evidence.far) == 72, "whole rounds of the 24 images"
@@ -52,7 +52,7 @@ def test_a_jury_judges_as_many_mixtures_as_it_was_asked_for():
     ):
         same = sum(int((student(image[None]).argmax(1) == teacher(image[None]).argmax(1)).item()) for image in images)
         assert found == pytest.approx(same / 72)
-    assert HeldOutEvidence(teacher, held_out()).evidence(student) == measure_evidence(student, teacher, held_out())
+    assert HeldOutEvidence(teacher, held_out()).measure(student) == measure_evidence(student, teacher, held_out())
 
 
 def agreeing(share: float) -> Evidence:

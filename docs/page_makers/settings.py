@@ -1,0 +1,77 @@
+"""Reference: what may be set, by option and by keyword."""
+
+import types
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_args
+
+from click import Context, Option
+
+from dfq.cli import main
+from dfq.jobs.distill.settings import DistillSettings
+from dfq.jobs.increment.settings import IncrementSettings
+from dfq.jobs.quantize.settings import Settings
+from page_makers import markdown as md
+
+KINDS = (("quantize", Settings), ("distill", DistillSettings), ("increment", IncrementSettings))
+INTRODUCTION = """# Settings
+
+Every job has settings. On the command line they are options, from Python they are keywords of the function of the same
+name: `dfq quantize model.pt --bits 4` and `dfq.quantize("model.pt", bits=4, out="run/")` say the same. They are
+checked together before any work begins; what does not fit is an error that says what is needed
+([exit codes](exit-codes.md)).
+
+How a checkpoint is read (`--arch`, `--input-size`, `--mean`, `--std`, `--weights`) and where the results go are no
+settings of a method. They stand in the [command reference](cli.md) and in the [Python reference](api.md).
+"""
+
+
+def page() -> str:
+    return "\n\n".join([INTRODUCTION.strip(), *(_section(command, kind) for command, kind in KINDS)]) + "\n"
+
+
+def _section(command: str, kind: type) -> str:
+    about, options = md.attributes(kind), _options(command)
+    rows = [
+        (md.code(field.name), options.get(field.name, ""), _type(field), _default(field),
+         md.linked(md.sentence(about[field.name])))
+        for field in fields(kind)
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            f"## dfq {command}",
+            f"`dfq.{command}(…)` and `{kind.__module__}.{kind.__name__}`. {md.first_paragraph(kind)}",
+            *_further_paragraphs(kind),
+            md.table(("keyword", "option", "meaning", "type", "default"), rows),
+        ]
+    )
+
+
+def _further_paragraphs(kind: type) -> list[str]:
+    paragraphs = (kind.__doc__ or "").split("\n\n")[1:]
+    return [" ".join(text.split()) for text in paragraphs if not text.strip().startswith("Attributes:")]
+
+
+def _options(command: str) -> dict[str, str]:
+    """Keyword → the option that sets it, as it is typed."""
+    found = main.get_command(Context(main), command)
+    assert found is not None
+    options = [option for option in found.params if isinstance(option, Option) and option.name]
+    return {str(option.name): " ".join(map(md.code, (*option.opts, *option.secondary_opts))) for option in options}
+
+
+def _type(field: Field[Any]) -> str:
+    kinds = get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
+    return " or ".join(md.code(_name(kind)) for kind in kinds)
+
+
+def _name(kind: Any) -> str:
+    if kind is types.NoneType:
+        return "None"
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).rpartition(".")[2]
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is not MISSING:
+        return md.value(field.default)
+    assert field.default_factory is not MISSING
+    return md.value(field.default_factory())
