@@ -22,6 +22,7 @@ from dfq.errors import DfqError
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_RUN = "# not run in the tests"
+NOT_RUN_COMMENT = "<!-- not run in the tests -->"  # where a page is read as it is, as README.md is
 FENCE = re.compile(r"^( *)```(bash|python)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"\s*^ *```text\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 HERE_DOCUMENT = re.compile(r"<<\s*['\"]?(\w+)")
@@ -36,16 +37,18 @@ class Block:
     Attributes:
         line: of its first line of code, from 1.
         printed: what stands in a block of text right behind it; None: there is none.
+        is_hidden: a comment of HTML in front of it says that it is not run.
     """
 
     language: str
     code: str
     line: int
     printed: str | None = None
+    is_hidden: bool = False
 
     @property
     def is_run(self) -> bool:
-        return not self.code.startswith(NOT_RUN)
+        return not (self.is_hidden or self.code.startswith(NOT_RUN))
 
     def commands(self) -> Iterator[str]:
         """The commands of a shell, without comments: a line each, which a backslash or a here-document continues."""
@@ -78,7 +81,8 @@ def blocks_of(text: str) -> Iterator[Block]:
         line = text.count("\n", 0, found.start(3)) + 1
         after = PRINTED.match(text, found.end())
         printed = textwrap.dedent(after.group(1)) if after else None
-        yield Block(found.group(2), textwrap.dedent(found.group(3)), line, printed)
+        is_hidden = text[: found.start()].rstrip().endswith(NOT_RUN_COMMENT)
+        yield Block(found.group(2), textwrap.dedent(found.group(3)), line, printed, is_hidden)
 
 
 def is_dfq(command: str) -> bool:
