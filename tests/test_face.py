@@ -2,11 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import fields
+from typing import get_args, get_type_hints
 
 import pytest
 from support.small_nets import small_teacher
 
 import dfq
+from dfq.jobs.distill.settings import DistillSettings
+from dfq.jobs.increment.settings import IncrementSettings
+from dfq.jobs.keywords import DistillKeywords, IncrementKeywords, QuantizeKeywords
+from dfq.jobs.quantize.settings import Settings
+from dfq.quantizers.range_rules import RANGES
+from dfq.quantizers.scheme import BITS, SCHEMES
+from dfq.quantizers.targets import TARGETS
+from dfq.teacher.load import LoadOptions
 
 
 def test_importing_dfq_does_not_load_torch():
@@ -41,3 +51,21 @@ def test_a_teacher_is_taken_as_it_is():
     assert dfq.load_teacher(teacher) is teacher
     with pytest.raises(dfq.DfqError, match="arch beside a teacher"):
         dfq.load_teacher(teacher, arch="dfq/resnet20")
+
+
+@pytest.mark.parametrize(
+    "keywords, settings",
+    [(QuantizeKeywords, Settings), (DistillKeywords, DistillSettings), (IncrementKeywords, IncrementSettings)],
+)
+def test_keywords_that_editors_complete_are_the_fields_of_the_settings(keywords, settings):
+    hints, loading = get_type_hints(keywords), set(get_type_hints(LoadOptions))
+    assert set(hints) - loading == {field.name for field in fields(settings)}
+    assert loading <= set(hints)
+
+
+@pytest.mark.parametrize("name, table", [("scheme", SCHEMES), ("target", TARGETS), ("ranges", RANGES), ("bits", BITS)])
+def test_their_literals_are_the_rows_of_the_tables(name, table):
+    def literals(hint):
+        return {value for part in get_args(hint) for value in (literals(part) if get_args(part) else {part})}
+
+    assert literals(get_type_hints(QuantizeKeywords)[name]) - {type(None), "mixed"} == set(table)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
@@ -19,6 +19,7 @@ from dfq.jobs.distill.report_page import write_distilled_page
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
 from dfq.jobs.distill.train import train
+from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
@@ -58,7 +59,7 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
-    **options: Any,
+    **options: Unpack[DistillKeywords],
 ) -> Distilled:
     """Distils a network into one of another architecture without data: what the command `dfq distill` does.
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.settings import IncrementSettings
 from dfq.jobs.increment.state import LearningState
 from dfq.jobs.increment.train import learn
+from dfq.jobs.keywords import IncrementKeywords
 from dfq.results import report
 from dfq.results.stored_files import write_json
 from dfq.system.budget import Budget
@@ -48,7 +49,7 @@ def increment(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
-    **options: Any,
+    **options: Unpack[IncrementKeywords],
 ) -> Incremented:
     """Teaches a checkpoint new classes from images of these alone: what the command `dfq increment` does.
 

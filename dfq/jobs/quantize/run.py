@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.context import JobContext
+from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
@@ -49,7 +50,7 @@ def quantize(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
-    **options: Any,
+    **options: Unpack[QuantizeKeywords],
 ) -> Result:
     """Quantizes a network without data: what the command `dfq quantize` does.
 

@@ -1,0 +1,59 @@
+"""The keywords that jobs take in Python, typed, so that an editor completes and checks them.
+
+They are the fields of the settings classes, where each is described, and `LoadOptions`; the tests compare them.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from dfq.calibration import Method
+from dfq.teacher.load import LoadOptions
+
+Bits = Literal[2, 3, 4, 5, 6, 7, 8]
+Ranges = Literal["mse", "minmax", "percentile"]
+
+
+class QuantizeKeywords(LoadOptions, total=False):
+    """The fields of `dfq.jobs.quantize.settings.Settings`."""
+
+    bits: Bits | Literal["mixed"]
+    weight_bits: Bits | None
+    activation_bits: Bits | None
+    average_bits: float | None
+    target_size: int | None
+    scheme: Literal["deploy", "paper-qat", "paper-ptq"]
+    target: Literal["ort-cpu", "ort-cuda", "tensorrt", "openvino", "onnx-generic"]
+    layer_bits: Mapping[str, int]
+    method: str | Method
+    ranges: Ranges | None
+    flip: bool
+    images: int | None
+    steps: int | None
+    budget: float | None
+    seed: int
+
+
+class DistillKeywords(LoadOptions, total=False):
+    """The fields of `dfq.jobs.distill.settings.DistillSettings`."""
+
+    method: str | Method
+    flip: bool
+    images: int | None
+    steps: int | None
+    budget: float | None
+    seed: int
+    start: Literal["teacher", "random"]
+    bits: Bits | None
+
+
+class IncrementKeywords(LoadOptions, total=False):
+    """The fields of `dfq.jobs.increment.settings.IncrementSettings`."""
+
+    strategy: str
+    flip: bool
+    images: int
+    steps: int
+    budget: float | None
+    learning_rate: float
+    batch_size: int
+    seed: int
