@@ -14,7 +14,7 @@ from dfq.jobs.increment.settings import IncrementSettings
 from dfq.jobs.keywords import DistillKeywords, IncrementKeywords, QuantizeKeywords
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.range_rules import RANGES
-from dfq.quantizers.scheme import BITS, SCHEMES
+from dfq.quantizers.scheme import SCHEMES
 from dfq.quantizers.targets import TARGETS
 from dfq.teacher.load import LoadOptions
 
@@ -63,9 +63,9 @@ def test_keywords_that_editors_complete_are_the_fields_of_the_settings(keywords,
     assert loading <= set(hints)
 
 
-@pytest.mark.parametrize("name, table", [("scheme", SCHEMES), ("target", TARGETS), ("ranges", RANGES), ("bits", BITS)])
+@pytest.mark.parametrize("name, table", [("scheme", SCHEMES), ("target", TARGETS), ("ranges", RANGES)])
 def test_their_literals_are_the_rows_of_the_tables(name, table):
     def literals(hint):
         return {value for part in get_args(hint) for value in (literals(part) if get_args(part) else {part})}
 
-    assert literals(get_type_hints(QuantizeKeywords)[name]) - {type(None), "mixed"} == set(table)
+    assert literals(get_type_hints(QuantizeKeywords)[name]) - {type(None)} == set(table)

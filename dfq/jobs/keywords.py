@@ -9,16 +9,15 @@ from typing import Literal
 from dfq.calibration import Method
 from dfq.teacher.load import LoadOptions
 
-Bits = Literal[2, 3, 4, 5, 6, 7, 8]
 Ranges = Literal["mse", "minmax", "percentile"]
 
 
 class QuantizeKeywords(LoadOptions, total=False):
     """The fields of `dfq.jobs.quantize.settings.Settings`."""
 
-    bits: Bits | Literal["mixed"]
-    weight_bits: Bits | None
-    activation_bits: Bits | None
+    bits: int | Literal["mixed"]
+    weight_bits: int | None
+    activation_bits: int | None
     average_bits: float | None
     target_size: int | None
     scheme: Literal["deploy", "paper-qat", "paper-ptq"]
@@ -43,7 +42,7 @@ class DistillKeywords(LoadOptions, total=False):
     budget: float | None
     seed: int
     start: Literal["teacher", "random"]
-    bits: Bits | None
+    bits: int | None
 
 
 class IncrementKeywords(LoadOptions, total=False):
