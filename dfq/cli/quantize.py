@@ -43,7 +43,7 @@ def quantize(
       dfq quantize net.safetensors --arch net.py:make_net --input-size 3x64x64 \\
           --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       dfq quantize model.pt --bits 4 --layer-bits layer1.0.conv1=8 --data test.npz
-      dfq quantize model.pt --bits mixed --target-size 1.2MB more bits where they count
+      dfq quantize model.pt --bits mixed --target-size 1.2MB   more bits where they count
       dfq quantize model.pt --bits 4 --out run/ --resume     after it was killed
     """
     if resume and overwrite:

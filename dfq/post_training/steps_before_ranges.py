@@ -33,7 +33,7 @@ def fill_as_expected(student: fx.GraphModule, teacher: Teacher, images: Tensor) 
 
 
 def fill_as_seen(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
-    """Clips these channels at the range that images show, which helps only with plausible images."""
+    """Clips each channel that a depthwise layer reads at the range that images show; the images must be plausible."""
     return fill_depthwise_inputs(student, teacher, images[:LOOKED_AT])
 
 

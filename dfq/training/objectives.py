@@ -34,7 +34,7 @@ class KnowledgeDistillation:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledDistillation:
-    """GDFQ's objective: CE(s, y) + weight · τ²·KL of the logits (Xu et al., ECCV 2020).
+    """GDFQ's objective: CE(s, y) + τ²·KL of the logits (Xu et al., ECCV 2020).
 
     Attributes:
         temperature: τ.

@@ -35,7 +35,7 @@ class TrainSettings:
     Attributes:
         steps: optimizer steps; a time budget may end them earlier.
         batch_size: images per step.
-        learning_rate: of Adam at the start; falls to 0 by a cosine over steps or time, whichever ends first.
+        learning_rate: of the optimizer at the start; falls to 0 by a cosine over steps or time, whichever ends first.
         clip_norm: largest norm of the gradient.
         optimizer: "adam", or "sgd" with Nesterov's momentum 0.9 (GDFQ's).
         weight_decay: of the optimizer.
