@@ -53,6 +53,14 @@ class TestSessions:
         assert figures["average_accuracy"] == pytest.approx(sum(found.seen) / 3)
         assert figures["forgetting"] == pytest.approx(forgetting(found.by_group))
 
+    def test_a_new_class_without_an_image_is_one_error(self):
+        (images,) = self.groups(3)
+        moved = Labelled(images.images, images.labels + 5)
+        settings = IncrementSettings(strategy="fine-tuning", steps=1, batch_size=2)
+        with pytest.raises(DfqError, match="new classes without an image: 0, 1, 2, 3, 4") as caught:
+            increment_model(small_teacher(Residual()), moved, settings)
+        assert "labels.min()" in caught.value.way_out
+
     def test_without_held_out_images_nothing_is_measured(self):
         settings = IncrementSettings(strategy="fine-tuning", steps=1, batch_size=2)
         assert increment_sessions(small_teacher(Residual()), self.groups(1), settings).to_dict()["seen"] == []
