@@ -23,7 +23,7 @@ class SynthesisStep:
     """One step of synthesis as the terms see it.
 
     Attributes:
-        pixel_logits, pixels: as the parametrization writes them, and in [0, 1], (N, C, H, W).
+        pixel_logits, pixels: as the parametrization gives them, and in [0, 1], (N, C, H, W).
         images: what the networks see, normalised and augmented, (N, C, H, W).
         labels: drawn, (N,).
         logits: the teacher's, (N, classes).

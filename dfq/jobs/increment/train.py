@@ -92,7 +92,7 @@ def learn(
             if old.source is not None:
                 replayed, _ = old.source.batch(grown.old, settings.batch_size, done, generator)
                 seen = torch.cat([seen, replayed.images])
-            step = _lesson(teacher, grown, augment(seen, generator), classes)
+            step = _increment_step(teacher, grown, augment(seen, generator), classes)
             loss = total(settings.chosen_strategy.terms, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -127,7 +127,7 @@ def _take_over(earlier: dict, grown: Grown, optimizer, generator: torch.Generato
     return earlier["steps"]
 
 
-def _lesson(teacher: Teacher, grown: Grown, images: Tensor, classes: Tensor) -> IncrementStep:
+def _increment_step(teacher: Teacher, grown: Grown, images: Tensor, classes: Tensor) -> IncrementStep:
     grown.graph.eval()
     with torch.no_grad():
         target = teacher.features(images)
