@@ -15,12 +15,12 @@ FOLDER = ROOT / "benchmarks"
 
 
 def module(name: str) -> ModuleType:
-    """A program of the folder; they import each other by their bare names."""
-    sys.path.insert(0, str(FOLDER))
+    """Returns a module of the folder, such as "accuracy.table"."""
+    sys.path.insert(0, str(ROOT))
     try:
-        return import_module(name)
+        return import_module(f"{FOLDER.name}.{name}")
     finally:
-        sys.path.remove(str(FOLDER))
+        sys.path.remove(str(ROOT))
 
 
 @cache

@@ -17,13 +17,13 @@ weights; a refused network has the share 0.
 What the reasons mean is told in [reasons for floating point](reference/reasons-for-float.md).
 """
 LISTS = (
-    ("Architectures that were chosen", "zoo.json", "zoo_names.txt", "zoo_before.json"),
-    ("Architectures that were drawn at random", "zoo_2.json", "zoo_names_2.txt", None),
+    ("Architectures that were chosen", "zoo.json", "names.txt", "zoo_before.json"),
+    ("Architectures that were drawn at random", "zoo_2.json", "names_2.txt", None),
 )
 
 
 def page() -> str:
-    zoo_table = benchmarks.module("zoo_table")
+    zoo_table = benchmarks.module("zoo.table")
     return "\n\n".join([INTRODUCTION.strip(), *(_section(zoo_table, *one) for one in LISTS)]) + "\n"
 
 
@@ -35,6 +35,6 @@ def _section(zoo_table, title: str, name: str, names: str, before: str | None) -
         [
             f"## {title}",
             zoo_table.table(rows, earlier),
-            benchmarks.provenance(f"python benchmarks/zoo.py benchmarks/{names}{out}", [], name),
+            benchmarks.provenance(f"python -m benchmarks.zoo.run benchmarks/zoo/{names}{out}", [], name),
         ]
     )

@@ -10,57 +10,57 @@ DATA = "--data ../shared/data"
 
 
 def accuracy() -> Iterator[Part]:
-    profiles, table = benchmarks.module("accuracy_profiles").PROFILES, benchmarks.module("accuracy_table").table
+    profiles, table = benchmarks.module("accuracy.profiles").PROFILES, benchmarks.module("accuracy.table").table
     for name, rows in by("profile", benchmarks.content("accuracy.json"), profiles):
         profile, data = profiles[name], "" if name == "digits" else f" {DATA}"
         budget = f", and a budget of {profile.core_seconds:.0f} core seconds" if profile.core_seconds else ""
         texts = [f"{work(profile.settings)}{budget}."]
-        command = f"python benchmarks/accuracy.py{data} --profile {name}"
+        command = f"python -m benchmarks.accuracy.run{data} --profile {name}"
         yield Part(f"Profile {name}", [*texts, md.from_rich(table(name, rows))], command, rows, "accuracy.json")
 
 
 def distill() -> Iterator[Part]:
-    table, profiles = benchmarks.module("distill_table").table, benchmarks.module("distill").PROFILES
+    table, profiles = benchmarks.module("distill.table").table, benchmarks.module("distill.profiles").PROFILES
     for name, rows in by("profile", benchmarks.content("distill.json"), profiles):
         profile, data = profiles[name], "" if name.startswith("digits") else f" {DATA}"
         student = profile.student.rpartition("/")[2].rpartition(":")[2]
         view = table(name, rows)
         said = f"From `{profile.teacher}` to `{student}`. {work(profile.settings)}. {rest_of_title(view)}"
         texts = [said, md.from_rich(view)]
-        command = f"python benchmarks/distill.py{data} --profile {name}"
+        command = f"python -m benchmarks.distill.run{data} --profile {name}"
         yield Part(f"Profile {name} ", texts, command, rows, "distill.json")
 
 
 def incremental() -> Iterator[Part]:
-    found = benchmarks.module("incremental")
-    for name, rows in by("profile", benchmarks.content("incremental.json"), found.PROFILES):
+    table, profiles = benchmarks.module("increment.table").table, benchmarks.module("increment.profiles").PROFILES
+    for name, rows in by("profile", benchmarks.content("incremental.json"), profiles):
         data = f" {DATA}" if name.startswith("cifar") else ""
-        view = found.table(name, rows)
-        command = f"python benchmarks/incremental.py{data} --profile {name}"
+        view = table(name, rows)
+        command = f"python -m benchmarks.increment.run{data} --profile {name}"
         texts = [rest_of_title(view), md.from_rich(view)]
         yield Part(f"Classes {name}", texts, command, rows, "incremental.json")
 
 
 def mixed() -> Iterator[Part]:
-    table = benchmarks.module("mixed").table
+    table = benchmarks.module("mixed.table").table
     keys = ("method", "images", "iterations", "steps")
     for found, rows in grouped(benchmarks.content("mixed.json"), keys):
         options = " ".join(f"--{key} {value}" for key, value in zip(keys, found, strict=True))
-        yield Part("", [titled(table(rows))], f"python benchmarks/mixed.py {DATA} {options}", rows, "mixed.json")
+        yield Part("", [titled(table(rows))], f"python -m benchmarks.mixed.run {DATA} {options}", rows, "mixed.json")
 
 
 def ablation() -> Iterator[Part]:
-    found, rows = benchmarks.module("ablation"), benchmarks.content("ablation.json")
+    table, rows = benchmarks.module("ablation.table").table, benchmarks.content("ablation.json")
     for (net, bits), group in grouped(rows, ("net", "bits")):
-        view = found.table(group, net, bits)
+        view = table(group, net, bits)
         data = "" if net == "digits" else f" {DATA}"
-        command = f"python benchmarks/ablation.py{data} --net {net} --bits {bits}"
+        command = f"python -m benchmarks.ablation.run{data} --net {net} --bits {bits}"
         yield Part(f"{net}, W{bits}A{bits}", [titled(view)], command, group, "ablation.json")
 
 
 def ingredients() -> Iterator[Part]:
     """By hand: the program shows rows of its present recipes alone, and a renamed class is another recipe to it."""
-    spread = benchmarks.module("accuracy_table").spread
+    spread = benchmarks.module("common.spread").spread
     rows = [row for row in benchmarks.content("ingredients.json") if "net" in row]  # older ones had other work
     for (net, form, _), group in grouped(rows, ("net", "format", "work")):
         lines = []
@@ -78,39 +78,39 @@ def ingredients() -> Iterator[Part]:
         given = group[0]["work"]
         head = ("arm", "seeds", "jury: mixtures, %", "jury: divergence", "10,000 real images, %", "accuracy, %")
         done = f"{given['images']} images, {given['iterations']} iterations a block, {given['steps']} steps."
-        command = f"python benchmarks/ingredients.py {DATA} --net {net} --formats {form}"
+        command = f"python -m benchmarks.ingredients.run {DATA} --net {net} --formats {form}"
         texts = [done, md.table(head, lines, range(1, len(head)))]
         yield Part(f"{net}, {form}", texts, command, group, "ingredients.json")
 
 
 def instant() -> Iterator[Part]:
     found = benchmarks.content("instant.json")
-    texts = [md.from_rich(benchmarks.module("instant").table(found["rows"]))]
-    yield Part("", texts, f"python benchmarks/instant.py {DATA}", [found], "instant.json")
+    texts = [md.from_rich(benchmarks.module("instant.table").table(found["rows"]))]
+    yield Part("", texts, f"python -m benchmarks.instant.run {DATA}", [found], "instant.json")
 
 
 def estimate() -> Iterator[Part]:
     found = benchmarks.content("estimate.json")
-    texts = [md.from_rich(benchmarks.module("estimate").errors(found["rows"]))]
-    yield Part("", texts, f"python benchmarks/estimate.py {DATA}", [found], "estimate.json")
+    texts = [md.from_rich(benchmarks.module("estimate.table").errors(found["rows"]))]
+    yield Part("", texts, f"python -m benchmarks.estimate.run {DATA}", [found], "estimate.json")
 
 
 def method_speed() -> Iterator[Part]:
     found = benchmarks.content("method_speed.json")
-    texts = [titled(benchmarks.module("method_speed").table(found["methods"]))]
-    yield Part("", texts, "python benchmarks/method_speed.py", [found], "method_speed.json")
+    texts = [titled(benchmarks.module("speed.methods").table(found["methods"]))]
+    yield Part("", texts, "python -m benchmarks.speed.methods", [found], "method_speed.json")
 
 
 def latency() -> Iterator[Part]:
     found, console = benchmarks.content("latency.json"), Collected()
-    benchmarks.module("latency").show(found["networks"], console)
+    benchmarks.module("latency.table").show(found["networks"], console)
     texts = [titled(view) for view in console.tables]
     texts += ["\n".join(f"- {text}" for text in console.texts)] if console.texts else []
-    yield Part("", texts, "python benchmarks/latency.py", [found], "latency.json")
+    yield Part("", texts, "python -m benchmarks.latency.run", [found], "latency.json")
 
 
 def digits() -> Iterator[Part]:
-    found, drop = benchmarks.content("digits.json"), benchmarks.module("digits").drop
+    found, drop = benchmarks.content("digits.json"), benchmarks.module("demo.run").drop
     names = list(found["mean_drop_points"])
     rows = [
         (str(run["seed"]), f"{100 * run['rows']['teacher']['accuracy']:.1f}", *(f"{drop(run, n):.2f}" for n in names))
@@ -118,11 +118,11 @@ def digits() -> Iterator[Part]:
     ]
     rows.append(("mean", "", *(f"{found['mean_drop_points'][name]:.2f}" for name in names)))
     head = ("seed", "teacher, %", *(f"drop of {name}, points" for name in names))
-    yield Part("", [md.table(head, rows, (1, 2, 3))], "python benchmarks/digits.py", [found], "digits.json")
+    yield Part("", [md.table(head, rows, (1, 2, 3))], "python -m benchmarks.demo.run", [found], "digits.json")
 
 
 def toolkits() -> Iterator[Part]:
-    found, shown = benchmarks.content("toolkits.json"), benchmarks.module("toolkits").SHOWN[1:]
+    found, shown = benchmarks.content("toolkits.json"), benchmarks.module("toolkits.run").SHOWN[1:]
     rows = [
         (net, rule, f"{100 * of_net['float']:.1f}",
          *(f"{100 * row[one]['accuracy']:.1f} ({100 * row[one]['agreement']:.1f})" for one in shown))
@@ -130,7 +130,7 @@ def toolkits() -> Iterator[Part]:
         for rule, row in of_net["rules"].items()
     ]  # fmt: skip
     texts = [md.table(("network", "ranges", "float", *shown), rows, range(2, 6))]
-    yield Part("", texts, f"python benchmarks/toolkits.py {DATA}", [found], "toolkits.json")
+    yield Part("", texts, f"python -m benchmarks.toolkits.run {DATA}", [found], "toolkits.json")
 
 
 def synthesis() -> Iterator[Part]:
@@ -141,11 +141,11 @@ def synthesis() -> Iterator[Part]:
         for row in found["rows"]
     ]
     texts = [md.table(("network", "batch", "side, pixels", *kinds), rows, range(1, 6))]
-    yield Part("Statistics", texts, "python benchmarks/synthesis_step.py", [found], "synthesis_step.json")
+    yield Part("Statistics", texts, "python -m benchmarks.speed.synthesis_step", [found], "synthesis_step.json")
     found = benchmarks.content("allocator.json")
     head = ("freed memory", "core ms per image and iteration", "of it in the kernel, ms", "peak memory, MB")
     rows = [
         (row["arm"], f"{row['ms']:.1f}", f"{row['kernel_ms']:.1f}", f"{row['peak_mb']:.0f}") for row in found["rows"]
     ]
     texts = [f"{found['net']}.", md.table(head, rows, (1, 2, 3))]
-    yield Part("Memory", texts, "python benchmarks/allocator.py", [found], "allocator.json")
+    yield Part("Memory", texts, "python -m benchmarks.speed.allocator", [found], "allocator.json")

@@ -40,12 +40,12 @@ class Section:
 SECTIONS = (
     Section(
         "Accuracy",
-        "One table for each profile of `accuracy.py`; a profile fixes the work, equal for all methods. *ONNX* is the "
-        "accuracy on labelled test images in percent, *drop* what the teacher has more, in points. *Agreement* is with "
-        "the teacher: on real training images of CIFAR-10, on the labelled images for the MobileNets. *Core s* counts "
-        "the processor seconds of all threads. R20 and R56 are ResNet-20 and ResNet-56 on CIFAR-10, Mv1 and Mv2 "
-        "MobileNets on images like ImageNet's; *qat* is the scheme `paper-qat`. Methods named *real-…* have real "
-        "images in place of synthetic ones: the ceiling.",
+        "One table for each profile of `benchmarks.accuracy.run`; a profile fixes the work, equal for all methods. "
+        "*ONNX* is the accuracy on labelled test images in percent, *drop* what the teacher has more, in points. "
+        "*Agreement* is with the teacher: on real training images of CIFAR-10, on the labelled images for the "
+        "MobileNets. *Core s* counts the processor seconds of all threads. R20 and R56 are ResNet-20 and ResNet-56 on "
+        "CIFAR-10, Mv1 and Mv2 MobileNets on images like ImageNet's; *qat* is the scheme `paper-qat`. Methods named "
+        "*real-…* have real images in place of synthetic ones: the ceiling.",
         result_tables.accuracy,
         (("accuracy_over_seconds.png", "Drop of accuracy against processor seconds, ResNet-20"),),
     ),

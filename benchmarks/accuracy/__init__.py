@@ -1,0 +1,1 @@
+"""Accuracy of every method on real checkpoints."""

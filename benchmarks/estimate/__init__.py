@@ -1,0 +1,1 @@
+"""The predicted drop of accuracy against the true one."""

@@ -1,0 +1,1 @@
+"""New classes without images of the old ones."""

@@ -1,0 +1,1 @@
+"""What post-training without learning should consist of."""

@@ -1,0 +1,1 @@
+"""Latency and size of the ONNX files against those of other toolkits."""

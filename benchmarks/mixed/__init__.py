@@ -1,0 +1,1 @@
+"""Mixed precision against one width for all layers."""

@@ -1,0 +1,1 @@
+"""What the methods and their parts cost in time and memory."""

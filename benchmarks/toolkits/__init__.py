@@ -1,0 +1,1 @@
+"""Another toolkit, calibrated with dfq's images."""

@@ -1,0 +1,1 @@
+"""The census: what becomes of many architectures."""
