@@ -1,17 +1,17 @@
-"""What MkDocs calls while it builds the site: the pages that are generated from the code and from the results.
+"""What MkDocs calls while it builds the site: the pages that are generated from code, results and notebooks.
 
 `PAGES` of `page_makers` lists them. They exist during a build alone, so that they cannot be older than the code.
 """
 
 import re
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
-from page_makers import PAGES, PICTURES, ROOT
+from page_makers import PAGES, PICTURES, ROOT, notebooks
 
 PACKAGE = "dfq"
 TREE = TemporaryDirectory(prefix="dfq-docs-")  # goes when the process ends
@@ -44,9 +44,13 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the generated pages, and the pictures of the benchmarks as `pictures/NAME.png`."""
+    """Adds the generated pages, the notebooks as pages, and the pictures of the benchmarks as `pictures/NAME.png`."""
     for name, make in PAGES.items():
         files.append(File.generated(config, name, content=make()))
     for path in sorted((ROOT / PICTURES).glob("*.png")):
         files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
+    for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
+        for name, content in notebooks.files_of(Path(notebook.abs_src_path)).items():
+            uri = (PurePosixPath(notebook.src_uri).parent / name).as_posix()
+            files.append(File.generated(config, uri, content=content))
     return files
