@@ -1,4 +1,4 @@
-"""A checkpoint file → a network with its weights, its architecture's name and its input; and back."""
+"""Turns a checkpoint file into a network with its weights, its architecture's name and its input, and back."""
 
 from dfq.checkpoint.load import Loaded, load_checkpoint
 from dfq.checkpoint.network import describe_network

@@ -1,4 +1,4 @@
-"""The tensors of a file under the names of a network: wrappers' parts taken off, what is beside it left out."""
+"""Gives a file's tensors the names of a network, without the parts of wrappers and tensors of other modules."""
 
 import re
 from collections import Counter, OrderedDict
@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from dfq.checkpoint.names import Fit, Tree, closest, fits, wrappers
+from dfq.checkpoint.settings import NameSettings
 from dfq.errors import DfqError
 
-WRAPPERS = ("module", "_orig_mod")  # DataParallel and weight averaging; torch.compile
-THOP = ("total_ops", "total_params")  # its counters of operations, buffers in every module
+WRAPPERS = ("module", "_orig_mod")  # names used by DataParallel and weight averaging, and by torch.compile
+THOP = ("total_ops", "total_params")  # THOP's counters of operations, which are buffers in every module
 EMA = re.compile(r"(^|[._-])(ema|swa|averaged?)([._-]|$)", re.IGNORECASE)
-LISTED = 5  # names shown
+LISTED = 5  # number of names that a sentence lists
 
 Weights = OrderedDict[str, Tensor]
 
@@ -24,25 +25,28 @@ def adapted(
     *,
     beside_matrices: bool = False,
     training_only: Callable[[str], bool] = lambda name: False,
+    settings: NameSettings = NameSettings(),
 ) -> tuple[Weights, tuple[str, ...]]:
-    """The file's tensors under the network's names, and sentences on what was changed.
+    """Returns the file's tensors under the network's names, and sentences on what was changed.
 
-    Where no prefix and no wrapper makes them fit, the closest names, for the error that loading them will give.
+    Where they do not fit without any prefix or wrapper, they get the closest names, for the error that loading them
+    will raise.
 
     Args:
-        own: the network's state dict.
-        weights: the file's.
-        beside_matrices: leave out, as well, vectors and numbers of modules that the network does not have; for
-            Lightning, whose losses and metrics stand beside the layers.
-        training_only: own name → whether it is of a part that only training uses.
+        own: State dict of the network.
+        weights: State dict of the file.
+        beside_matrices: Whether to leave out vectors and numbers of modules that the network does not have, too. This
+            is for Lightning, which keeps losses and metrics beside the layers.
+        training_only: Returns whether one of the network's names belongs to a part that only training uses.
+        settings: Where the network is looked for.
 
     Raises:
-        DfqError: the network is in the file several times, with different weights.
+        DfqError: The network is in the file several times, with different weights.
     """
-    places = fits(Tree.of(own), Tree.of(weights))
+    places = fits(Tree.of(own), Tree.of(weights), settings=settings)
     if not places:
-        names = closest(own, weights, [part for part in WRAPPERS if part not in _parts(own)])
-        return _renamed(weights, names), ()
+        foreign = [part for part in WRAPPERS if part not in _parts(own)]
+        return _renamed(weights, closest(own, weights, foreign, settings=settings)), ()
     prefix, fit, said = _one(places, own, weights)
     names = {file: name for name, file in fit.items() if name in own}
     inside = f"{prefix}." if prefix else ""
@@ -80,7 +84,7 @@ def _is_beside(name: str, own: Mapping[str, Tensor], weights: Weights, beside_ma
 
 
 def _keep_versions(renamed: Weights, weights: Weights, fit: Fit) -> None:
-    """The modules' version numbers move along: some modules need them to load older files."""
+    """Keeps the version numbers of modules under their new names: some modules need them to load older files."""
     versions = getattr(weights, "_metadata", None)
     if isinstance(versions, Mapping):
         renamed._metadata = {own: versions[file] for own, file in fit.items() if file in versions}  # type: ignore[attr-defined]
@@ -89,7 +93,7 @@ def _keep_versions(renamed: Weights, weights: Weights, fit: Fit) -> None:
 def _one(
     places: list[tuple[str, Fit]], own: Mapping[str, Tensor], weights: Weights
 ) -> tuple[str, Fit, tuple[str, ...]]:
-    """The place whose shapes fit best; among equals the averaged weights."""
+    """Chooses the place whose shapes fit best; among equal ones it prefers averaged weights."""
     differing = [sum(own[name].shape != weights[fit[name]].shape for name in own if name in fit) for _, fit in places]
     best = [place for place, count in zip(places, differing, strict=True) if count == min(differing)]
     chosen = next((place for place in best if EMA.search(place[0])), best[0])
@@ -107,7 +111,7 @@ def _one(
 
 
 def averaged_sentence(chosen: str, others: list[str]) -> str:
-    """What is said where raw and averaged weights stand side by side."""
+    """Returns the sentence for raw and averaged weights that are side by side in a file."""
     listed = " and ".join(f"'{other}'" for other in others)
     return (
         f"the averaged weights under '{chosen}', because papers and timm report the accuracy of these; "

@@ -1,4 +1,4 @@
-"""Which network the weights belong to: what the caller or the file says, or an error that suggests."""
+"""Finds the network that weights belong to: the caller or the file names it, or an error suggests some."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from dfq.models.timm_config import is_hub_name
 from dfq.models.torchvision_library import current_key, is_training_only
 from dfq.models.user_file import build_and_say, file_factory_takes_num_classes, is_file_name
 
-PICKLED = "pickle/"  # before the class name, for a network that came whole out of a pickle
-LIGHTNING = "pytorch-lightning_version"  # an entry of its checkpoints
+PICKLED = "pickle/"  # prefix of the class name of a network that came complete out of a pickle
+LIGHTNING = "pytorch-lightning_version"  # an entry of PyTorch Lightning's checkpoints
 
 Fitted = tuple[nn.Module, "OrderedDict[str, Tensor]", tuple[str, ...]]
 
 
 def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
-    """The network with the file's weights, its full name, and what was assumed about name and weights."""
+    """Returns the network with the file's weights, its full name, and what was assumed about name and weights."""
     if arch is None and isinstance(contents.module, ExportedNetwork):
         return contents.module, str(path if path.suffix == SUFFIX else PICKLED + path.name), ()
     if arch is None and contents.module is not None:
@@ -49,7 +49,7 @@ def _meanings(arch: str) -> list[str]:
 
 
 def _fit(arch: str, contents: Contents) -> Fitted:
-    """A network with as many classes as the weights have, the weights under its own names, and what was done."""
+    """Returns a network with as many classes as the weights have, the weights under its names, and what was done."""
     library, _, name = arch.partition("/")
     weights, published = contents.weights, library == "torchvision"
     if published:
@@ -72,7 +72,7 @@ def _built(arch: str, num_classes: int | None) -> tuple[nn.Module, tuple[str, ..
 
 
 def _classes(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Number of classes in the weights and in the model; equal where the classifier is not found."""
+    """Returns the numbers of classes in the weights and in the model; they are equal where no classifier is found."""
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not layers:
         return 0, 0
@@ -88,20 +88,20 @@ def _share(model: nn.Module, weights: Mapping[str, Tensor]) -> float:
 
 
 def _stated(contents: Contents, path: Path) -> list[str]:
-    """Full names that the checkpoint's own `arch` may mean."""
+    """Returns the full names that the checkpoint's own `arch` may mean."""
     arch: Any = contents.metadata.get("arch")
     if not isinstance(arch, str) or not arch:
         raise _needs_arch(contents.weights, path)
     if is_file_name(arch):  # a checkpoint must not choose which Python file runs
         raise DfqError(
             f"'{path}' was made with the architecture '{arch}'",
-            "your word that this Python file may run",
+            "your permission to run this Python file",
             f"--arch {arch}",
         )
-    if is_hub_name(arch):  # nor what is fetched from the network
+    if is_hub_name(arch):  # a checkpoint must not choose what is fetched, either
         raise DfqError(
             f"'{path}' was made with the architecture '{arch}'",
-            "your word that its config.json may be fetched",
+            "your permission to fetch its config.json",
             f"--arch {arch}",
         )
     try:
@@ -122,11 +122,11 @@ def _needs_arch(weights: Mapping[str, Tensor], path: Path) -> DfqError:
 
 
 def _with_better(error: DfqError, weights: Mapping[str, Tensor], name: str) -> DfqError:
-    """The error of weights that do not fit, with the architecture that they do fit, where there is one."""
+    """Returns the error for weights that do not fit, with the architecture that they do fit where there is one."""
     whole = next((other for other, share in suggest(weights) if share == 1 and other != name), None)
     if whole is None:
         return error
-    return DfqError(f"{error.found}. It fits {whole} whole", error.needed, f"pass --arch {whole}")
+    return DfqError(f"{error.found}. All of its tensors fit {whole}", error.needed, f"pass --arch {whole}")
 
 
 def _not_images(weights: Mapping[str, Tensor]) -> DfqError:

@@ -1,4 +1,4 @@
-"""What the weights of an image classifier must be, whatever its architecture."""
+"""Checks that weights can belong to an image classifier, whatever its architecture."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ IMAGE_NETWORK = "an image-classification network: images (N, channels, height, w
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Raises a DfqError for weights that no image classifier can have: empty, NaN, integer, zero classes."""
+    """Raises a DfqError for weights that no image classifier can have, such as empty, NaN or integer weights."""
     unusual = [name for name, tensor in weights.items() if tensor.layout != torch.strided or tensor.is_meta]
     if unusual:
         raise DfqError(
@@ -74,28 +74,28 @@ def _check_finite(weights: Mapping[str, Tensor]) -> None:
         raise DfqError(
             f"{count} of {weights[name].numel()} values in '{name}' are NaN or infinite{more}",
             "finite weights",
-            "the training has diverged: take an earlier checkpoint",
+            "take an earlier checkpoint, because the training has diverged",
         )
 
 
 def _is_mask(name: str, tensor: Tensor) -> bool:
-    """Whether it only says, by −∞, what attention must not see."""
+    """Returns whether a tensor only masks, by −∞, what attention must not see."""
     is_parameter = name.endswith(("weight", "bias", "running_mean", "running_var"))
     return not is_parameter and bool((torch.isfinite(tensor) | (tensor == float("-inf"))).all())
 
 
 def first_layer_key(weights: Mapping[str, Tensor]) -> str | None:
-    """The first weight of a layer in the order of the file, a convolution's where there is one."""
+    """Returns the key of the first layer's weight in the order of the file, a convolution's where there is one."""
     layers = [name for name, tensor in weights.items() if tensor.ndim >= 2 and name.endswith("weight")]
     return next((name for name in layers if weights[name].ndim == 4), layers[0] if layers else None)
 
 
 def classifier_key(weights: Mapping[str, Tensor]) -> str | None:
-    """The last weight of a linear layer, or of any layer where there is no linear one."""
+    """Returns the key of the last linear layer's weight, or of the last layer's where there is no linear one."""
     layers = [name for name, tensor in weights.items() if tensor.ndim >= 2 and name.endswith("weight")]
     return next((name for name in reversed(layers) if weights[name].ndim == 2), layers[-1] if layers else None)
 
 
 def takes_images(weights: Mapping[str, Tensor]) -> bool:
-    """Whether there is a two-dimensional convolution, without which hardly any network takes images."""
+    """Returns whether there is a two-dimensional convolution, without which hardly any network takes images."""
     return any(tensor.ndim == 4 for tensor in weights.values())

@@ -1,4 +1,4 @@
-"""Reading a checkpoint file into plain values, without running code from it.
+"""Reads a checkpoint file into plain values, without running code from it.
 
 Every file goes through torch's `weights_only` reader or safetensors; only `allow_pickle=True` unpickles.
 """
@@ -30,32 +30,33 @@ SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it wi
 SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
 
 PICKLE_MARK = b"\x80"
-TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save's number before its zip format (2020)
-HEAD_BYTES = 64
+# The number in files of torch.save from before its zip format (2020).
+TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+HEAD_BYTES = 64  # number of bytes at the beginning of a file in which its format is recognised
 numpy_scalar = numpy.float64(0).__reduce__()[0]  # the constructor of pickled NumPy numbers
-# Harmless values that training scripts put beside the weights: timm's and torchvision's `args`, NumPy scores.
+# Training scripts put these harmless values beside the weights: timm's and torchvision's `args`, NumPy scores.
 PLAIN_VALUES: list[Any] = [
     argparse.Namespace,
     numpy.dtype,
-    (numpy_scalar, "numpy.core.multiarray.scalar"),  # its name before NumPy 2, and since
+    (numpy_scalar, "numpy.core.multiarray.scalar"),  # the name before NumPy 2; the next one is the name since then
     (numpy_scalar, "numpy._core.multiarray.scalar"),
     *(type(numpy.dtype(kind)) for kind in ("bool", "int32", "int64", "float16", "float32", "float64")),
 ]
-# How `weights_only` says that it met code, in contrast to damage.
+# This matches the errors with which `weights_only` refuses code, in contrast to damage.
 REFUSED_CODE = re.compile(r"GLOBAL (\S+)|Can only (?:create new object|build Tensor)")
 
 
 def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
-    """The object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
+    """Returns the object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
 
     A .pt2 file gives an `ExportedNetwork`.
 
     Args:
-        path: any file; the format is recognised by content, `.safetensors` and `.pt2` by name as well.
-        allow_pickle: unpickle what `weights_only` refuses. This runs code from the file.
+        path: Any file. Its format is recognised by the content, that of `.safetensors` and `.onnx` by the name.
+        allow_pickle: Whether to unpickle what `weights_only` refuses. This runs code from the file.
 
     Raises:
-        DfqError: missing, empty, truncated, foreign, or refused file.
+        DfqError: The file is missing, empty, truncated, foreign, or refused.
     """
     head = _head(path)
     if path.suffix == ".safetensors":
@@ -104,7 +105,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 
 def _from_json(text: str) -> Any:
-    """safetensors keeps text only: `input_spec` is a JSON object, `arch` is plain text."""
+    """Parses a text of safetensors, which keeps text only: `input_spec` is a JSON object, `arch` is plain text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -131,7 +132,7 @@ def _read_zip(path: Path, allow_pickle: bool) -> Any:
 
 
 def _read_torch(path: Path, allow_pickle: bool) -> Any:
-    """A file of torch.save, zip or the older kind."""
+    """Reads a file of torch.save, in its zip format or the older one."""
     try:
         with torch.serialization.safe_globals(PLAIN_VALUES):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -157,7 +158,7 @@ def _read_raw_pickle(path: Path, allow_pickle: bool) -> Any:
 
 
 def _refused(path: Path, error: Exception | None) -> DfqError:
-    """`weights_only` stopped at a class or a function; damaged pickles end here too, and are named so."""
+    """Returns the error for a file at which `weights_only` stopped: it holds a class or a function, or is damaged."""
     match = REFUSED_CODE.search(str(error)) if error else None
     if error and not match:
         return DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN)

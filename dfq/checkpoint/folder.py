@@ -1,4 +1,4 @@
-"""A folder of `save_pretrained` or timm's `save_for_hf`: weights, and a config.json that says what they are."""
+"""Reads a folder of `save_pretrained` or timm's `save_for_hf`: weights, and a config.json that says what they are."""
 
 from pathlib import Path
 from typing import Any
@@ -7,20 +7,21 @@ from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
 from dfq.models.timm_config import CONFIG, read_config
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which timm looks for them
-PARTS = ".index.json"  # after their names, where the weights are in several files
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # timm looks for them in this order
+PARTS = ".index.json"  # follows these names where the weights are in several files
 SUFFIXES = (".pt", ".pth", ".th", ".safetensors", ".bin")
 FOLDER = f"a checkpoint file, or a folder with {CONFIG} and {WEIGHTS[0]} or {WEIGHTS[1]} in it"
 
 
 def read_folder(folder: Path, arch: str | None) -> tuple[Path, dict[str, Any]]:
-    """(the file with the weights, what config.json says of them: `arch`, `input_size`, `mean`, `std`).
+    """Returns the file with the weights, and what config.json says of them: `arch`, `input_size`, `mean`, `std`.
 
     Args:
-        arch: as the user gave it; config.json may then be another library's, or none.
+        folder: Folder to read.
+        arch: Architecture that the user gave. The config.json may then be another library's, or be missing.
 
     Raises:
-        DfqError: no weights, weights in several files, or a config.json that is not timm's.
+        DfqError: There are no weights, they are in several files, or the config.json is not timm's.
     """
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     parts = next((folder / f"{name}{PARTS}" for name in WEIGHTS if (folder / f"{name}{PARTS}").is_file()), None)
@@ -49,7 +50,7 @@ def read_folder(folder: Path, arch: str | None) -> tuple[Path, dict[str, Any]]:
 
 
 def described(input_spec: InputSpec | None) -> dict[str, Any]:
-    """The input as a checkpoint states it."""
+    """Returns the input in the form in which checkpoints state it."""
     if input_spec is None:
         return {}
     return {"input_size": input_spec.size, "mean": input_spec.mean, "std": input_spec.std}

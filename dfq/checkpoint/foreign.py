@@ -1,4 +1,4 @@
-"""Files of other programs, which people take for checkpoints: named, so that the error can say what they are."""
+"""Recognises files of other programs that people take for checkpoints, so that the error can say what they are."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from dfq.errors import DfqError
 from dfq.models.exported_archive import EXPORT_AGAIN
 
 ONNX_SUFFIX = ".onnx"
-FOREIGN_FORMATS = (  # (offset, bytes, what it is)
+FOREIGN_FORMATS = (  # the offset of some bytes, these bytes, and what a file with them is
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"\x89HDF", "an HDF5 file (Keras)"),
@@ -19,7 +19,7 @@ FOREIGN_FORMATS = (  # (offset, bytes, what it is)
 
 
 def foreign_format(head: bytes) -> str:
-    """What a file with these first bytes is."""
+    """Says what a file with these first bytes is."""
     for offset, mark, name in FOREIGN_FORMATS:
         if head[offset:].startswith(mark):
             return f"{name}, not a checkpoint"
@@ -31,10 +31,10 @@ def foreign_format(head: bytes) -> str:
 
 
 def onnx_error(path: Path) -> DfqError:
-    """The error for an ONNX file.
+    """Returns the error for an ONNX file.
 
-    Why there is no converter: onnx2torch, the known one, had its last release (1.5.15) in August 2024. It lacks
-    ReduceMean and Split of opset 18, which torch's exporter has written since, and Conv of opset 22.
+    No converter is used: onnx2torch, the known one, had its last release (1.5.15) in August 2024. It lacks ReduceMean
+    and Split of opset 18, which torch's exporter has written since, and Conv of opset 22.
     """
     return DfqError(
         f"'{path}' is an ONNX file, which cannot be brought back into torch faithfully",

@@ -1,4 +1,4 @@
-"""The input of a checkpoint's network: from flags, else the file's metadata, else what is published."""
+"""Finds the input of a checkpoint's network in flags, or else in the file's metadata, or else in what is published."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,16 +20,16 @@ FLAGS = {
 def resolve_input_spec(
     flags: Mapping[str, Any], metadata: Mapping[str, Any], published: InputSpec | None, arch: str
 ) -> tuple[InputSpec, tuple[str, ...]]:
-    """Size, mean and std, each from the first source that has it, and a sentence on what was only published.
+    """Returns size, mean and std, each from the first source that has it, and a sentence on what was only published.
 
     Args:
-        flags: `size`, `mean`, `std` as the user gave them; None where not given. One number stands for all channels.
-        metadata: of the checkpoint: `input_spec` (with the same names), or `input_size`, `mean`, `std`.
-        published: of the architecture, if any.
-        arch: its name, for the sentence.
+        flags: The user's `size`, `mean` and `std`; None where not given. One number stands for all channels.
+        metadata: Metadata of the checkpoint: `input_spec` (with the same names), or `input_size`, `mean`, `std`.
+        published: Published input of the architecture, if there is one.
+        arch: Name of the architecture for the sentence.
 
     Raises:
-        DfqError: a value that nobody states, or one that is not a size or a list of numbers.
+        DfqError: No source states a value, or a value is not a size or a list of numbers.
     """
     sources = ({**flags}, _stated(metadata), published.to_dict() if published else {})
     values: dict[str, Any] = {}
@@ -50,12 +50,12 @@ def resolve_input_spec(
 
 
 def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
-    """One black image through the network: raises a DfqError if it does not come out as finite logits."""
+    """Runs a black image through the network, and raises a DfqError if the result is not finite logits."""
     size = _times(input_spec.size)
     try:
         with torch.inference_mode():
             logits = model(torch.zeros(1, *input_spec.size))
-    except Exception as error:  # the network is anyone's code
+    except Exception as error:  # the network is the user's code
         raise _no_images(model, input_spec, error) from error
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else None
     if shape is None or len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
@@ -69,7 +69,7 @@ def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
         raise DfqError(
             "the logits of a black image are NaN or infinite",
             "a network that computes finite logits",
-            "check the BatchNorm variances: they must not be negative; or take an earlier checkpoint",
+            "check that no BatchNorm variance is negative, or take an earlier checkpoint",
         )
 
 
@@ -80,7 +80,7 @@ def _stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> tuple[int, ...]:
-    numbers = [value] * 2 if isinstance(value, int) else value  # timm notes one side, others (height, width)
+    numbers = [value] * 2 if isinstance(value, int) else value  # timm notes one side, others note height and width
     if isinstance(numbers, torch.Tensor | Sequence) and not isinstance(numbers, str):
         sides = [int(number) for number in numbers if isinstance(number, int | torch.Tensor)]
         if len(sides) == len(numbers) and len(sides) in (2, 3):
@@ -89,13 +89,15 @@ def _size(value: Any) -> tuple[int, ...]:
 
 
 def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
-    """A number for every channel; one number alone, which is no list, stands for all.
+    """Returns one number for every channel; a single number that is not in a list stands for all channels.
 
     Args:
         field: `mean` or `std`, for the error.
+        values: A number, or a sequence of numbers.
+        channels: Number of channels.
 
     Raises:
-        DfqError: neither a number nor numbers.
+        DfqError: The values are neither a number nor a sequence of numbers.
     """
     if isinstance(values, int | float) and not isinstance(values, bool):
         return (float(values),) * channels

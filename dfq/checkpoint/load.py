@@ -1,9 +1,10 @@
-"""A checkpoint file → a network with its weights, its architecture's name and its input."""
+"""Reads a checkpoint file into a network with its weights, the name of its architecture, and its input."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from torch import nn
 
@@ -26,10 +27,10 @@ class Loaded:
     """A network read from a file.
 
     Attributes:
-        model: evaluation mode, float32, on the CPU.
-        arch: full name of the architecture (`torchvision/resnet18`, `net.py:factory`, `pickle/MyNet`, `model.pt2`).
-        input_spec: size and normalisation of its images.
-        assumed: a plain sentence for everything that neither the file nor the caller told.
+        model: The network in evaluation mode, float32, on the CPU.
+        arch: Full name of the architecture (`torchvision/resnet18`, `net.py:factory`, `pickle/MyNet`, `model.pt2`).
+        input_spec: Size and normalisation of its images.
+        assumed: A sentence for everything that neither the file nor the caller said.
     """
 
     model: nn.Module
@@ -38,38 +39,46 @@ class Loaded:
     assumed: tuple[str, ...]
 
 
-def load_checkpoint(
-    path: str | os.PathLike[str],
-    *,
-    arch: str | None = None,
-    input_size: Sequence[int] | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    weights: str | None = None,
-    allow_pickle: bool = False,
-) -> Loaded:
-    """Reads a checkpoint; what the caller passes goes before what the file says.
+class ReadOptions(TypedDict, total=False):
+    """How a checkpoint is read; each key is the command-line option of the same name.
+
+    Attributes:
+        arch: `torchvision/NAME`, `timm/NAME`, `dfq/NAME`, `hf-hub:OWNER/NAME` or `path/to/net.py:factory`, as in
+            `dfq.models.registry.build`; needed where the file does not say it.
+        input_size: Channels, height and width of the images.
+        mean, std: Mean and standard deviation per channel, for pixels in [0, 1]; one number stands for all channels.
+        weights: Which of several weights in the file to take: a key (`state_dict`, `model.ema`), or the first part of
+            the names inside (`student`). None: the averaged ones (EMA), else the only ones.
+        allow_pickle: Whether files that hold Python objects are unpickled. This RUNS CODE FROM THE FILE.
+    """
+
+    arch: str | None
+    input_size: Sequence[int] | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
+    weights: str | None
+    allow_pickle: bool
+
+
+def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Loaded:
+    """Reads a checkpoint; what the caller passes takes precedence over what the file says.
 
     Args:
-        path: a dict with `arch` and `state_dict`, a bare state dict, `.safetensors`, `.pt2` of torch.export; a folder
-            of timm's `save_pretrained`; or, where no file has that name, published weights: `torchvision/resnet18`,
-            `timm/resnet18.a1_in1k`, `hf-hub:OWNER/NAME`. Only these may be fetched from the network.
-        arch: as in `dfq.models.registry.build`; needed where the file does not say it.
-        input_size: (channels, height, width) of the images.
-        mean, std: per channel, for pixels in [0, 1]; one number stands for all channels.
-        weights: which of several weights in the file: a key (`state_dict`, `model.ema`), or the first part of the
-            names inside (`student`). None: the averaged ones (EMA), else the only ones.
-        allow_pickle: unpickle files that hold Python objects. This runs code from the file.
+        path: A file with a dict of `arch` and `state_dict`, a bare state dict, a `.safetensors` file, or a `.pt2` file
+            of torch.export; a folder of timm's `save_pretrained`; or, where no file has that name, published weights:
+            `torchvision/resnet18`, `timm/resnet18.a1_in1k`, `hf-hub:OWNER/NAME`. Only these may be downloaded.
+        options: See `ReadOptions`.
 
     Raises:
-        DfqError: for every file that is not a whole checkpoint of an image classifier.
+        DfqError: The file is not a whole checkpoint of an image classifier.
     """
     file = Path(path)
-    contents = _read(file, arch, weights, allow_pickle)
+    arch = options.get("arch")
+    contents = _read(file, arch, options.get("weights"), options.get("allow_pickle", False))
     check_weights(contents.weights)
     model, name, assumed = build_with_weights(contents, arch, file)
     model = model.float().cpu().eval()
-    flags = {"size": input_size, "mean": mean, "std": std}
+    flags = {"size": options.get("input_size"), "mean": options.get("mean"), "std": options.get("std")}
     published, whose = _published(model, arch, name)
     input_spec, guessed = resolve_input_spec(flags, contents.metadata, published, whose)
     check_forward(model, input_spec)
@@ -83,7 +92,7 @@ def _read(file: Path, arch: str | None, weights: str | None, allow_pickle: bool)
             option = "--arch" if arch is not None else "--weights"
             raise DfqError(
                 f"{option} beside the published weights '{name}'",
-                "a checkpoint file, or published weights, which say themselves what they are",
+                "a checkpoint file, or published weights alone, which say what they are",
                 f"leave {option} out",
             )
         return read_published(name)
@@ -95,7 +104,7 @@ def _read(file: Path, arch: str | None, weights: str | None, allow_pickle: bool)
 
 
 def _published(model: nn.Module, arch: str | None, name: str) -> tuple[InputSpec | None, str]:
-    """What is published of the network's input, and whose it is."""
+    """Returns the published input of the network, and the name of the architecture that it was published for."""
     if name.startswith(PICKLED):
         return own_input(model) or (None, name)
     asked = arch if arch is not None and is_hub_name(arch) else name

@@ -1,4 +1,4 @@
-"""A network in memory: without wrappers, in float32, with the description of its input."""
+"""Prepares a network in memory: without wrappers, in float32, with the description of its input."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,12 @@ def describe_network(
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
 ) -> tuple[nn.Module, InputSpec, tuple[str, ...]]:
-    """(the network, its input, what was assumed); what is not passed comes from a class of torchvision or timm.
+    """Returns the network, its input, and sentences on what was assumed.
+
+    What is not passed comes from the network's class, if that is torchvision's or timm's.
 
     Raises:
-        DfqError: a network of any other class without all three.
+        DfqError: The class is another one, and `input_size`, `mean` and `std` are not all passed.
     """
     network, changed = plain_copy(model)
     flags = {"size": input_size, "mean": mean, "std": std}
@@ -29,7 +31,7 @@ def describe_network(
     if published is None and None in flags.values():
         raise DfqError(
             "a network in memory without the description of its input",
-            "size and normalisation of the images it was trained on",
+            "size and normalisation of the images that it was trained on",
             "dfq.quantize(model, input_size=(3, 32, 32), mean=(…), std=(…), …)",
         )
     spec, assumed = resolve_input_spec(flags, {}, published, whose)

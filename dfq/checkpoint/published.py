@@ -1,7 +1,7 @@
-"""Published weights by name: `torchvision/resnet18`, `timm/resnet18.a1_in1k`, `hf-hub:timm/resnet18.a1_in1k`.
+"""Loads published weights by name: `torchvision/resnet18`, `timm/resnet18.a1_in1k`, `hf-hub:timm/resnet18.a1_in1k`.
 
 They come from the cache of torch.hub or huggingface_hub, or are fetched into it by torchvision or timm themselves,
-who write whole files only. Nothing is fetched for anything but such a name.
+which write only complete files. Nothing is fetched for anything but such a name.
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ LIBRARIES = ("torchvision", "timm")
 
 
 def is_published_name(model: str) -> bool:
-    """Whether MODEL, which is no file, is meant as the name of published weights."""
+    """Returns whether MODEL, which is not a file, is meant as the name of published weights."""
     library, _, name = model.partition("/")
     is_library = library in LIBRARIES and "/" not in name and Path(name).suffix not in (*SUFFIXES, ".pt2", ".onnx")
     return is_hub_name(model) or (is_library and bool(name))
 
 
 def read_published(model: str) -> Contents:
-    """The published weights of that name, with architecture, size and normalisation.
+    """Returns the published weights of that name, with architecture, size and normalisation.
 
     Raises:
-        DfqError: an unknown name, no published weights, no classifier, or neither in the cache nor within reach (exit
-            code 1).
+        DfqError: The name is unknown, there are no published weights, they have no classifier, or they are neither in
+            the cache nor within reach (exit code 1).
     """
     if is_hub_name(model):
         config = fetch_config(model)
@@ -51,7 +51,7 @@ def read_published(model: str) -> Contents:
     weights = torchvision_library.published_weights(name, tag or None)
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # no network, a full disk, a damaged file: of many classes
+    except Exception as error:  # a missing network, a full disk or a damaged file raises errors of many classes
         raise unreachable(model, error) from error
     spec = torchvision_library.input_spec(name, weights.name)
     return _contents(state, f"torchvision/{name}", spec, f"{weights} of torchvision")
@@ -89,13 +89,13 @@ def _check_tag(name: str) -> None:
 
 
 def _from_timm(name: str, model: str) -> nn.Module:
-    """timm's network with its published weights, which timm itself finds, fetches and converts."""
+    """Returns timm's network with its published weights, which timm itself finds, fetches and converts."""
     timm_library.require()
     import timm
 
     try:
         network = timm.create_model(name, pretrained=True)
-    except Exception as error:  # as above
+    except Exception as error:  # these errors are of many classes, too
         raise unreachable(model, error) from error
     if not network.num_classes:
         raise DfqError(

@@ -1,4 +1,4 @@
-"""A network, its architecture's name and its input → a checkpoint file."""
+"""Writes a network, its architecture's name and its input to a checkpoint file."""
 
 import contextlib
 import os
@@ -12,10 +12,12 @@ from dfq.images.input_spec import InputSpec
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, input_spec: InputSpec) -> Path:
-    """Writes `{arch, state_dict, input_spec}`, which `load_checkpoint` reads alone; whole or not at all.
+    """Writes `{arch, state_dict, input_spec}`, which `load_checkpoint` reads without further options.
+
+    The file is written completely or not at all.
 
     Raises:
-        DfqError: the folder is missing or not writable, or the disk is full (exit code 1).
+        DfqError: The folder is missing or not writable, or the disk is full (exit code 1).
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -32,5 +34,5 @@ def save_checkpoint(path: str | os.PathLike[str], model: nn.Module, arch: str, i
         ) from error
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()  # there is one only after a failure
+            temporary.unlink()  # the file exists only after a failure
     return target

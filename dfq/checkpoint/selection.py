@@ -1,4 +1,4 @@
-"""Which of the entries of a checkpoint file holds the weights."""
+"""Finds the entry of a checkpoint file that holds the weights."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -7,16 +7,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from dfq.checkpoint.adapt import EMA, averaged_sentence
+from dfq.checkpoint.settings import SelectionSettings
 from dfq.errors import DfqError
 
 WEIGHT_KEYS = (
     *("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module"),
     *("params_ema", "ema", "ema_state_dict", "state_dict_ema", "model_ema"),
 )
-NOT_A_NETWORK = ("optim", "scheduler", "scaler", "criterion", "loss")  # begin the names of what holds tensors as well
-DEEPEST = 3  # entries inside entries
-COUNTERS = ("n_averaged",)  # beside the weights in torch.optim.swa_utils.AveragedModel
-LISTED = 8  # keys shown
+# Entries whose names begin with these hold tensors as well, but no network.
+NOT_A_NETWORK = ("optim", "scheduler", "scaler", "criterion", "loss")
+COUNTERS = ("n_averaged",)  # torch.optim.swa_utils.AveragedModel keeps these beside the weights
+LISTED = 8  # number of keys that an error lists
 
 Path = tuple[str, ...]
 WEIGHTS_NEEDED = (
@@ -25,19 +26,27 @@ WEIGHTS_NEEDED = (
 )
 
 
-def select(content: Mapping[Any, Any], key: str | None) -> tuple[Path, Mapping[Any, Any] | nn.Module, tuple[str, ...]]:
-    """(the keys that lead to the weights, the state dict or network there, what is said about the choice).
+def select(
+    content: Mapping[Any, Any], key: str | None, *, settings: SelectionSettings = SelectionSettings()
+) -> tuple[Path, Mapping[Any, Any] | nn.Module, tuple[str, ...]]:
+    """Returns the keys that lead to the weights, the state dict or network there, and a sentence on the choice.
 
-    Averaged weights (EMA, SWA) go before the raw ones beside them: papers and timm report the accuracy of these.
+    Averaged weights (EMA, SWA) are preferred to the raw ones beside them, because papers and timm report their
+    accuracy.
 
     Args:
-        content: of the file.
-        key: of the user: that entry (`state_dict`, `model.state_dict`), or a prefix of names inside the weights.
+        content: Content of the file.
+        key: Key that the user asks for: an entry (`state_dict`, `model.state_dict`), or a prefix of names inside the
+            weights.
+        settings: Where weights are looked for.
 
     Raises:
-        DfqError: no weights, several of which none is known by its name, or none under `key`.
+        DfqError: There are no weights, or none under `key`; or there are several, and no name says which are meant.
     """
-    entries = dict(_entries(content, needs_matrix=True)) or dict(_entries(content, needs_matrix=False))
+    deepest = settings.deepest_entry
+    entries = dict(_entries(content, deepest, needs_matrix=True)) or dict(
+        _entries(content, deepest, needs_matrix=False)
+    )
     if key is not None:
         return _named(content, entries, key)
     known = {path: entry for path, entry in entries.items() if any(part in WEIGHT_KEYS for part in path)}
@@ -58,29 +67,30 @@ def select(content: Mapping[Any, Any], key: str | None) -> tuple[Path, Mapping[A
 
 
 def tensors(values: Mapping[Any, Any]) -> "OrderedDict[str, Tensor]":
-    """The tensors directly in `values`, with the version numbers of the modules that they are of."""
+    """Returns the tensors directly in `values`, with the version numbers of their modules."""
     found = OrderedDict(
         (key, value)
         for key, value in values.items()
         if isinstance(key, str) and isinstance(value, Tensor) and key not in COUNTERS
     )
-    versions = getattr(values, "_metadata", None)  # of the modules: some need them to load older files
+    versions = getattr(values, "_metadata", None)  # some modules need their versions to load older files
     if isinstance(versions, Mapping):
         found._metadata = versions  # type: ignore[attr-defined]
     return found
 
 
 def _entries(
-    content: Mapping[Any, Any], *, needs_matrix: bool, path: Path = (), seen: tuple[int, ...] = ()
+    content: Mapping[Any, Any], deepest: int, *, needs_matrix: bool, path: Path = (), seen: tuple[int, ...] = ()
 ) -> Iterator[tuple[Path, Mapping[Any, Any] | nn.Module]]:
-    """Everything inside `content` that may be weights; the innermost of entries inside entries."""
+    """Yields everything inside `content` that may be weights; of entries inside each other, only the innermost."""
     for key, value in content.items():
         if not isinstance(key, str) or key.lower().startswith(NOT_A_NETWORK) or id(value) in (*seen, id(content)):
             continue
         if isinstance(value, nn.Module):
             yield (*path, key), value
-        elif isinstance(value, Mapping) and len(path) < DEEPEST:
-            inner = list(_entries(value, needs_matrix=needs_matrix, path=(*path, key), seen=(*seen, id(content))))
+        elif isinstance(value, Mapping) and len(path) < deepest:
+            around = (*seen, id(content))
+            inner = list(_entries(value, deepest, needs_matrix=needs_matrix, path=(*path, key), seen=around))
             yield from inner
             found = tensors(value).values()
             if not inner and any(tensor.ndim >= 2 or not needs_matrix for tensor in found):
@@ -107,7 +117,7 @@ def _named(
 
 
 def _inside(entry: Mapping[Any, Any], prefix: str) -> "OrderedDict[str, Tensor]":
-    """The tensors whose names begin with `prefix`, without it."""
+    """Returns the tensors whose names begin with `prefix`, without that prefix."""
     weights = tensors(entry)
     found = OrderedDict((k.removeprefix(prefix), v) for k, v in weights.items() if prefix and k.startswith(prefix))
     versions = getattr(weights, "_metadata", None)

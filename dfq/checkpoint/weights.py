@@ -1,4 +1,4 @@
-"""From what a checkpoint file holds to weights in a network: finding them, and loading all or nothing."""
+"""Finds the weights among what a checkpoint file holds, and loads all of them into a network or none."""
 
 import re
 from collections import Counter, OrderedDict
@@ -10,26 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from dfq.checkpoint.selection import WEIGHTS_NEEDED, Path, select, tensors
+from dfq.checkpoint.settings import SelectionSettings
 from dfq.errors import DfqError
 from dfq.models.exported_program import ExportedNetwork
 from dfq.models.registry import is_known
 from dfq.models.wrappers import unwrapped
 
-LISTED = 5  # keys shown of each kind
+LISTED = 5  # number of keys of each kind that an error lists
 KEY_LIST = re.compile(r"(Missing|Unexpected) key\(s\) in state_dict: (.*)")
 SHAPE_MISMATCH = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)")
-ARCH_KEYS = ("arch", "model", "model_name", "architecture", "backbone")  # of a training script's settings
+ARCH_KEYS = ("arch", "model", "model_name", "architecture", "backbone")  # keys in the settings of training scripts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a checkpoint file holds.
+    """The content of a checkpoint file.
 
     Attributes:
-        weights: name → tensor, as the file has them.
-        metadata: everything else: `arch`, `input_spec`, a training script's `args`, …
-        module: the network itself, where the file was a .pt2 or a pickled one; without wrappers around it.
-        assumed: a sentence for each choice that was made, and for numbers that become float32.
+        weights: Tensors under the names that they have in the file.
+        metadata: Everything else: `arch`, `input_spec`, a training script's `args`, …
+        module: Network without wrappers around it, where the file was a .pt2 file or a pickled network.
+        assumed: Sentences on each choice that was made, and on numbers that become float32.
     """
 
     weights: "OrderedDict[str, Tensor]"
@@ -38,14 +39,24 @@ class Contents:
     assumed: tuple[str, ...] = ()
 
 
-def find_contents(content: Any, metadata: dict[str, Any], key: str | None = None) -> Contents:
+def find_contents(
+    content: Any,
+    metadata: dict[str, Any],
+    key: str | None = None,
+    *,
+    settings: SelectionSettings = SelectionSettings(),
+) -> Contents:
     """Sorts the object from a file into weights, metadata and, for a .pt2 or pickled network, the module.
 
     Args:
-        key: which of several weights (`dfq.checkpoint.selection.select`); None: the averaged ones, else the only ones.
+        content: Object from the file.
+        metadata: Metadata that the file keeps beside it.
+        key: Key of one of several weights (`dfq.checkpoint.selection.select`). None means the averaged weights, or else
+            the only ones.
+        settings: Where weights are looked for.
 
     Raises:
-        DfqError: no tensors anywhere, or none under `key`.
+        DfqError: There are no tensors anywhere, or none under `key`.
     """
     if isinstance(content, nn.Module):
         if key is not None:
@@ -53,7 +64,7 @@ def find_contents(content: Any, metadata: dict[str, Any], key: str | None = None
         return _of_module(content, metadata, ())
     if not isinstance(content, Mapping):
         raise DfqError(f"the file holds a {type(content).__name__}, no weights", *WEIGHTS_NEEDED)
-    path, entry, said = select(content, key)
+    path, entry, said = select(content, key, settings=settings)
     notes = {**metadata, **_beside(content, path)}
     if isinstance(entry, nn.Module):
         return _of_module(entry, notes, said)
@@ -71,7 +82,7 @@ def _of_module(module: nn.Module, metadata: dict[str, Any], said: tuple[str, ...
 
 
 def in_float32(values: Iterable[Tensor]) -> tuple[str, ...]:
-    """What is said where floating-point numbers of another width become float32."""
+    """Returns a sentence for each other type of floating-point numbers that become float32."""
     kinds = Counter(tensor.dtype for tensor in values if tensor.is_floating_point() and tensor.dtype != torch.float32)
     return tuple(
         f"float32 in place of {str(kind).removeprefix('torch.')}, which {count} tensors have"
@@ -80,7 +91,7 @@ def in_float32(values: Iterable[Tensor]) -> tuple[str, ...]:
 
 
 def _beside(content: Mapping[Any, Any], path: Path) -> dict[str, Any]:
-    """What the file says beside the weights: inner entries go before outer ones, and both before `args`."""
+    """Returns what the file says beside the weights: inner entries override outer ones, and both override `args`."""
     if not path:
         return {name: value for name, value in content.items() if not isinstance(value, Tensor)}
     rest = {name: value for name, value in content.items() if name != path[0]}
@@ -94,7 +105,7 @@ def _beside(content: Mapping[Any, Any], path: Path) -> dict[str, Any]:
 
 
 def _from_arguments(arguments: Any) -> dict[str, Any]:
-    """What timm and torchvision's reference scripts note in `args` (timm: `img_size` is a side)."""
+    """Returns what the training scripts of timm and torchvision note in `args`; timm's `img_size` is one side."""
     values = dict(arguments) if isinstance(arguments, Mapping) else dict(getattr(arguments, "__dict__", {}))
     found = {name: values.get(name) for name in ("input_size", "mean", "std")}
     found["input_size"] = found["input_size"] or values.get("img_size")
@@ -103,7 +114,7 @@ def _from_arguments(arguments: Any) -> dict[str, Any]:
 
 
 def _from_hyper_parameters(values: Any) -> dict[str, Any]:
-    """Lightning's: the names in it are the user's own, so the architecture counts only if a library knows it."""
+    """Returns the architecture from Lightning's hyperparameters where a library knows it: users choose names freely."""
     if not isinstance(values, Mapping):
         return {}
     names = (values.get(key) for key in ARCH_KEYS)
@@ -112,7 +123,7 @@ def _from_hyper_parameters(values: Any) -> dict[str, Any]:
 
 
 def rename(weights: "OrderedDict[str, Tensor]", new_name: Callable[[str], str]) -> "OrderedDict[str, Tensor]":
-    """The same tensors under `new_name(key)`; the modules' version numbers stay as they are."""
+    """Returns the same tensors under `new_name(key)`; the modules' version numbers stay as they are."""
     renamed = OrderedDict((new_name(key), value) for key, value in weights.items())
     versions = getattr(weights, "_metadata", None)
     if versions is not None:
@@ -124,16 +135,16 @@ def load_weights(model: nn.Module, weights: "OrderedDict[str, Tensor]", arch: st
     """Loads all of `weights` into `model`.
 
     Raises:
-        DfqError: a missing, unexpected or mismatching key; the model must then be thrown away.
+        DfqError: A key is missing, unexpected or of another shape. The model must then be thrown away.
     """
     try:
         model.load_state_dict(_completed(weights, model), strict=True)
-    except Exception as error:  # RuntimeError with the keys, or what a module's own loading code raises
+    except Exception as error:  # a RuntimeError with the keys, or what a module's own loading code raises
         raise _misfit(str(error), arch) from error
 
 
 def _completed(weights: "OrderedDict[str, Tensor]", model: nn.Module) -> "OrderedDict[str, Tensor]":
-    """Files without version numbers (.safetensors) are taken as current; batch counters may be absent."""
+    """Adds absent batch counters, and current version numbers where a file (.safetensors) has none."""
     own = model.state_dict()
     counters = {key: own[key] for key in own if key.endswith("num_batches_tracked") and key not in weights}
     completed = OrderedDict({**weights, **counters})

@@ -1,1 +1,1 @@
-"""A network as a graph of layers: how it is captured, rewritten and folded into the form that everything else reads."""
+"""Captures a network as a graph of layers, rewrites it, and folds it into the form that all other rooms read."""

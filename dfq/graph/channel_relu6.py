@@ -1,4 +1,4 @@
-"""`ChannelReLU6`: what ReLU6 becomes in a teacher whose channels were rescaled."""
+"""`ChannelReLU6` takes the place of ReLU6 in a teacher whose channels were rescaled."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Features of a traced network beside its logits: what relational and feature-matching losses read."""
+"""Features of a traced network beside its logits, for relational and feature-matching losses."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -11,12 +11,12 @@ from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 @dataclass(frozen=True)
 class Features:
-    """What one forward pass gives.
+    """Logits and features of one forward pass.
 
     Attributes:
-        logits: (N, classes).
-        stages: the last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
-        penultimate: what the classifier reads, flattened, (N, D).
+        logits: Logits (N, classes).
+        stages: Last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
+        penultimate: Input of the classifier, flattened to (N, D).
     """
 
     logits: Tensor
@@ -24,14 +24,14 @@ class Features:
     penultimate: Tensor
 
     def pooled_stages(self) -> list[Tensor]:
-        """Each stage averaged over its pixels, (N, C), float32."""
+        """Returns the mean of each stage over its pixels, (N, C) in float32."""
         return [stage.float().mean((2, 3)) for stage in self.stages]
 
     def stages_alike(self, other: "Features") -> list[tuple[Tensor, Tensor]]:
-        """(own, other's) feature maps of one shape, finest first.
+        """Returns the pairs of own and other feature maps that have the same shape, finest first.
 
-        All of them for a teacher and its quantized copy; between two architectures those that happen to have one
-        width at one resolution, which may be none.
+        For a teacher and its quantized copy, these are all of them. Two architectures share those that happen to have
+        the same width at the same resolution, which may be none.
         """
         others = {stage.shape[1:]: stage for stage in other.stages}  # a resolution occurs once
         return [(stage, others[stage.shape[1:]]) for stage in self.stages if stage.shape[1:] in others]
@@ -40,8 +40,9 @@ class Features:
 class FeatureExtractor:
     """Reads `Features` from a graph of layers (`Teacher.model`, or a student of `dfq.student.convert.make_student`).
 
-    It shares the network's modules: as the student learns, so do its features. Corresponding tensors of a teacher's
-    trace and of its student have the same place in `stages`; the student's come from behind their quantizer.
+    It shares the network's modules, so that its features change as the student learns. Corresponding tensors of a
+    teacher's trace and of its student have the same place in `stages`; those of the student are read behind their
+    quantizer.
     """
 
     def __init__(self, network: fx.GraphModule):
@@ -61,14 +62,14 @@ _extractors: WeakKeyDictionary[fx.GraphModule, FeatureExtractor] = WeakKeyDictio
 
 
 def features_of(network: fx.GraphModule) -> FeatureExtractor:
-    """The network's extractor, made once."""
+    """Returns the network's extractor, which is made once."""
     if network not in _extractors:
         _extractors[network] = FeatureExtractor(network)
     return _extractors[network]
 
 
 def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
-    """The last tensor of each resolution above one pixel; quantizers and moved copies do not count."""
+    """Returns the last tensor of each resolution above one pixel, except quantizers and moved copies."""
     ends: dict[tuple[int, int], fx.Node] = {}
     for node in network.graph.nodes:
         if node.op == "placeholder" or not is_tensor(node) or is_quantizer(node):

@@ -1,4 +1,4 @@
-"""Global average pooling as one operation, so that export can name the operator that has an integer kernel."""
+"""Global average pooling as one module, so that export can write the operator that has an integer kernel."""
 
 from torch import Tensor, nn
 

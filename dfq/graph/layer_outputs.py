@@ -1,4 +1,4 @@
-"""Runs a traced network node by node and shows what its matrix layers compute."""
+"""Runs a traced network node by node and hands out the outputs of its matrix layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 
 def matrix_calls(network: fx.GraphModule) -> dict[str, fx.Node]:
-    """Layer name → its node, of the convolutions and linear layers that are called exactly once.
+    """Maps the name of each convolution and linear layer that is called exactly once to its node.
 
-    A layer that is called twice computes two tensors: it has no statistics of its own.
+    A layer that is called twice computes two tensors, and so has no statistics of its own.
     """
     targets = [node.target for node in network.graph.nodes if node.op == "call_module"]
     return {
@@ -27,19 +27,22 @@ def is_matrix_layer(node: fx.Node, network: fx.GraphModule) -> bool:
 
 
 def channel_dimension(layer: nn.Module) -> int:
-    """Of a layer's output: (N, C, H, W) of a convolution, (N, …, C) of a linear layer."""
+    """Returns the dimension of the channels in a layer's output.
+
+    A convolution gives (N, C, H, W), a linear layer (N, …, C).
+    """
     return 1 if isinstance(layer, nn.Conv2d) else -1
 
 
 def along_channels(values: Tensor, output: Tensor, layer: nn.Module) -> Tensor:
-    """`values` (C,), shaped so that they broadcast over the layer's output."""
+    """Reshapes `values` (C,) so that they broadcast over the layer's output."""
     shape = [1] * output.dim()
     shape[channel_dimension(layer)] = -1
     return values.view(shape)
 
 
 def channel_moments(output: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation) of each channel of a layer's output, float32 (C,)."""
+    """Returns the mean and the standard deviation of each channel of a layer's output, (C,) in float32."""
     deviation, mean = torch.std_mean(output.float(), _other_dimensions(output, layer), correction=0)
     return mean, deviation
 
@@ -50,7 +53,7 @@ def _other_dimensions(output: Tensor, layer: nn.Module) -> list[int]:
 
 
 class LayerVisitor(fx.Interpreter):
-    """Runs a network; `visit(layer name, output)` of each layer of `matrix_calls` says with what the run goes on."""
+    """Runs a network, and replaces the output of each layer of `matrix_calls` by `visit(layer name, output)`."""
 
     def __init__(self, network: fx.GraphModule, visit: Callable[[str, Tensor], Tensor]):
         super().__init__(network)

@@ -1,4 +1,4 @@
-"""What each operator means to an integer kernel: one row per operator."""
+"""Says what each operator means to an integer kernel: there is one row per operator."""
 
 import operator
 from enum import Enum
@@ -11,13 +11,15 @@ from dfq.graph.channel_relu6 import ChannelReLU6
 from dfq.graph.global_pooling import GlobalAveragePool
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
-QUANTIZERS = "activation_quantizers"  # where a student keeps them
+QUANTIZERS = "activation_quantizers"  # name of the module in which a student keeps them
 
 
 class Kind(Enum):
+    """Kinds of operators, by what an integer kernel makes of them."""
+
     MATRIX = "matrix layer: weights and inputs on integer grids"
     INTEGER = "integer kernel that reads and writes quantized tensors"
-    GATE = "the same, in the runtimes that have it (`Target.integer_gates`): floating point in the others"
+    GATE = "integer kernel in the runtimes that have it (`Target.integer_gates`), floating point in the others"
     RELU = "absorbed by the layer before it: clipping at the end of the grid does the same"
     PASS = "moves or selects values: stays on its input's grid"
     FLOAT = "no integer kernel: computed in floating point"
@@ -45,12 +47,15 @@ FUNCTIONS: dict[object, Kind] = {
 
 
 def is_tensor(node: object) -> bool:
-    """Whether a shape-propagated node produces one tensor, or a tuple of them."""
+    """Returns whether a shape-propagated node produces one tensor, or a tuple of them."""
     return isinstance(node, fx.Node) and node.meta.get("tensor_meta") is not None
 
 
 def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
-    """The row of a node. FLOAT: arithmetic on sizes or with a plain number, padding with a constant other than zero."""
+    """Returns the kind of a node.
+
+    Arithmetic on sizes or with a plain number is FLOAT, and so is padding with a constant other than zero.
+    """
     if not is_tensor(node):
         return Kind.FLOAT
     if node.op == "call_module":
@@ -63,25 +68,25 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
 
 
 def _pads_on_grid(node: fx.Node) -> bool:
-    """Whether it adds zeros, which every grid holds, or values of the tensor itself."""
+    """Returns whether a call of `F.pad` adds zeros, which every grid holds, or values of the tensor itself."""
     mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
     return mode != "constant" or pads_with_zero(node)
 
 
 def pads_with_zero(node: fx.Node) -> bool:
-    """Of a call of `F.pad`."""
+    """Returns whether a call of `F.pad` adds zeros."""
     mode = node.kwargs.get("mode", node.args[2] if len(node.args) > 2 else "constant")
     value = node.kwargs.get("value", node.args[3] if len(node.args) > 3 else 0)
     return mode == "constant" and value in (None, 0, 0.0)
 
 
 def is_relu6(node: fx.Node, graph_module: fx.GraphModule) -> bool:
-    """Also of channels that were rescaled (`ChannelReLU6`)."""
+    """Returns whether a node is ReLU6, also of rescaled channels (`ChannelReLU6`)."""
     if node.op == "call_module":
         return isinstance(graph_module.get_submodule(str(node.target)), ChannelReLU6)
     return node.target is F.relu6
 
 
 def is_quantizer(node: fx.Node) -> bool:
-    """Whether a student's node calls an activation quantizer."""
+    """Returns whether a student's node calls an activation quantizer."""
     return node.op == "call_module" and str(node.target).startswith(f"{QUANTIZERS}.")

@@ -1,4 +1,4 @@
-"""The shape of every tensor in a graph."""
+"""Finds the shape of every tensor in a graph."""
 
 import torch
 from torch import fx
@@ -6,15 +6,15 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from dfq.errors import DfqError
 
-EXAMPLES = 2  # images whose shapes the nodes carry
+EXAMPLES = 2  # number of images in the shapes that nodes carry, by which readers divide
 
 
 @torch.no_grad()
 def propagate_shapes(network: fx.GraphModule, size: tuple[int, ...]) -> None:
-    """Lets every node carry the shape of its output for two images of `size` (C, H, W), as `meta["tensor_meta"]`.
+    """Stores in each node's `meta["tensor_meta"]` the shape of its output for two images of `size` (C, H, W).
 
     Raises:
-        DfqError: the network rejects images of that size.
+        DfqError: The network rejects images of that size.
     """
     network.graph.lint()
     network.delete_all_unused_submodules()

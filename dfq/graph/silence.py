@@ -1,4 +1,4 @@
-"""`silence`: nothing on the log, on stderr, or in warnings."""
+"""Keeps the log, stderr and warnings quiet."""
 
 import contextlib
 import io
@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """torch.export and graphs that fail write to the log and to stderr; nothing of that helps the user."""
+    """Suppresses the log, stderr and warnings.
+
+    torch.export and graphs that fail write to them what does not help the user.
+    """
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

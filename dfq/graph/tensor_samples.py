@@ -1,4 +1,4 @@
-"""Runs a traced network on images and keeps samples of some of its tensors, by channel."""
+"""Runs a traced network on images and samples some of its tensors by channel."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,14 @@ from torch import Tensor, fx
 
 
 class TensorSamples(fx.Interpreter):
-    """What some tensors are at random positions, and how large their channels get.
+    """Values of some tensors at random positions, and the largest magnitude of each of their channels.
 
     Args:
-        dimensions: the wanted nodes, and the dimension of each one's channels.
-        images: normalised, (N, C, H, W).
-        count: positions of each tensor that are kept, about; those of all images together.
+        network: Traced network.
+        dimensions: The wanted nodes, with the dimension of the channels of each.
+        images: Normalised images (N, C, H, W).
+        count: Approximate number of positions of each tensor that are kept, in all images together.
+        batch_size: Number of images that run together.
     """
 
     def __init__(
@@ -44,9 +46,9 @@ class TensorSamples(fx.Interpreter):
         return result
 
     def rows(self, node: fx.Node) -> Tensor:
-        """(M, C) float32: what the tensor's channels are at M positions."""
+        """Returns the channels of the tensor at M positions, (M, C) in float32."""
         return torch.cat(self._rows[node])
 
     def largest(self, node: fx.Node) -> Tensor:
-        """(C,) float32: the largest magnitude of each channel on all images."""
+        """Returns the largest magnitude of each channel on all images, (C,) in float32."""
         return torch.stack(self._largest[node]).amax(0)

@@ -1,19 +1,19 @@
-"""Says which operators pad or crop feature maps: any factor per channel, and any basis, passes them."""
+"""Finds operators that pad or crop feature maps: a factor per channel, or another basis, passes through them."""
 
 from torch import fx
 from torch.nn import functional as F
 
 from dfq.graph.operators import Kind, kind_of
 
-MAX_PADS = 4  # numbers that `F.pad` takes for the last two dimensions
+MAX_PADS = 4  # how many numbers `F.pad` takes for the last two dimensions
 
 
 def pads_maps(node: fx.Node, network: fx.GraphModule) -> bool:
-    """Whether it puts zeros or the map's own values around maps (N, C, H, W), or cuts their borders off.
+    """Returns whether a node puts zeros or the maps' own values around maps (N, C, H, W), or crops them.
 
     Networks with SAME padding do so in front of most of their layers.
     """
-    moves = kind_of(node, network) is Kind.PASS  # not where the padding is a constant other than zero
+    moves = kind_of(node, network) is Kind.PASS  # `kind_of` excludes constants other than zero
     return moves and node.target is F.pad and len(node.meta["tensor_meta"].shape) == 4 and _only_last_two(node)
 
 

@@ -1,4 +1,4 @@
-"""Networks that dfq builds by name: its own here, all others through `dfq.models.registry`."""
+"""Builds networks by name: dfq's own are here, and all others come through `dfq.models.registry`."""
 
 from dfq.models.digits import digits_cnn
 from dfq.models.resnet_cifar import (

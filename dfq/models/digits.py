@@ -1,11 +1,11 @@
-"""The small teacher of `dfq demo`: a BatchNorm CNN for scikit-learn's 8 × 8 handwritten digits."""
+"""The small teacher of `dfq demo`, a CNN with BatchNorm for scikit-learn's 8 × 8 handwritten digits."""
 
 import torch
 from torch import nn
 
 
 class DigitsCnn(nn.Module):
-    """A stem, one residual block and one strided convolution; (N, 1, 8, 8) → (N, num_classes)."""
+    """A stem, one residual block and one strided convolution; images (N, 1, 8, 8) → logits (N, num_classes)."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -33,5 +33,5 @@ class DigitsCnn(nn.Module):
 
 
 def digits_cnn(num_classes: int = 10) -> DigitsCnn:
-    """The digits net, 38 thousand parameters; images (N, 1, 8, 8) → logits (N, num_classes)."""
+    """Returns the digits net, 38 thousand parameters; images (N, 1, 8, 8) → logits (N, num_classes)."""
     return DigitsCnn(num_classes)

@@ -1,11 +1,11 @@
 """Reads the file of `torch.export.save` (.pt2) as data: nothing in it is executed.
 
 `torch.export.load` is not safe by itself (torch 2.15: "Never load data from an untrusted source"). It unpickles weights
-and constants that the archive marks so, falls back to full unpickling for the example inputs and for the weights of
+and constants where the archive says so, falls back to full unpickling for the example inputs and for the weights of
 older files, hands size expressions to sympy's `sympify`, which evaluates them as Python, imports modules that the
-description of the inputs names, and looks up operators by any dotted name below `torch`. So the file is never handed
-to it. A clean copy is made in memory: raw tensors, and a graph out of which everything of that kind was refused or left
-out; torch reads the copy.
+description of the inputs names, and looks up operators by any dotted name below `torch`. So it never gets the file. A
+clean copy is made in memory, of raw tensors and of a graph in which everything of that kind was refused or left out,
+and torch reads the copy.
 """
 
 import io
@@ -26,9 +26,10 @@ SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 RAW_TENSOR = re.compile(r"(weight|tensor)_\d+")
 OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)")
 SIZE_WORDS = "Symbol Integer Add Mul FloorDiv Mod PythonMod CleanDiv Max Min True False positive integer nonnegative"
-SIZE = re.compile(rf"(?:'?[su]\d+'?|\d+|\b(?:{SIZE_WORDS.replace(' ', '|')})\b|[-+(),= ])*")  # names no attribute
-PATHS = re.compile(r"[\w.,;@<>]*")  # the modules around a node: text that torch only splits
-FOREIGN = ("as_custom_obj", "as_graph", "as_operator", "custom_obj", "token")  # arguments and inputs that are no data
+# A size expression of this form cannot name an attribute.
+SIZE = re.compile(rf"(?:'?[su]\d+'?|\d+|\b(?:{SIZE_WORDS.replace(' ', '|')})\b|[-+(),= ])*")
+PATHS = re.compile(r"[\w.,;@<>]*")  # the modules around a node, a text that torch only splits
+FOREIGN = ("as_custom_obj", "as_graph", "as_operator", "custom_obj", "token")  # arguments and inputs that are not data
 WORDS = frozenset(
     ["none", "tanh", "same", "valid", "constant", "reflect", "replicate", "circular", "nearest", "bilinear", "floor"]
 )
@@ -41,15 +42,15 @@ EXPORT_AGAIN = (
 
 
 def is_exported(names: list[str]) -> bool:
-    """Whether a zip file with these members is one of `torch.export.save`, of any version."""
+    """Returns whether a zip file with these members was written by `torch.export.save` of any version."""
     return any(name.endswith(("serialized_exported_program.json", GRAPH)) for name in names)
 
 
 def read_archive(path: Path) -> torch.export.ExportedProgram:
-    """The program in the file.
+    """Returns the program in the file.
 
     Raises:
-        DfqError: a damaged file, one of torch before 2.8, or one that holds more than tensors and ATen operators.
+        DfqError: The file is damaged, comes from torch before 2.8, or holds more than tensors and ATen operators.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -59,7 +60,7 @@ def read_archive(path: Path) -> torch.export.ExportedProgram:
             return torch.export.load(_clean_copy(archive, members, path))
     except DfqError:
         raise
-    except Exception as error:  # torch's deserializer has an error of its own for every table
+    except Exception as error:  # torch's deserializer raises a different error for every table
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise DfqError(f"'{path}' is damaged, or of another version of torch: {reason}", "a whole .pt2 file",
                        EXPORT_AGAIN) from error  # fmt: skip
@@ -81,7 +82,7 @@ def _clean_copy(archive: zipfile.ZipFile, members: dict[str, str], path: Path) -
                 put(f"{folder}/{file}", archive.read(members[f"{folder}/{file}"]))
             put(f"{folder}/{table}", json.dumps(entries).encode())
         put(GRAPH, json.dumps(_clean_graph(json.loads(archive.read(members[GRAPH])), path)).encode())
-        put(SAMPLE_INPUTS, b"")  # a pickle there; the network does not need it
+        put(SAMPLE_INPUTS, b"")  # the archive holds a pickle there, which the network does not need
     copied.seek(0)
     return copied
 
@@ -119,7 +120,7 @@ def _check_containers(spec: dict[str, Any], path: Path) -> None:
 
 
 def _check_values(value: Any, path: Path) -> None:
-    """Walks through all of the graph: no Python objects, no text but a few known words, sizes as plain arithmetic."""
+    """Refuses Python objects, text other than a few known words, and sizes that are not plain arithmetic."""
     if isinstance(value, list):
         for each in value:
             _check_values(each, path)

@@ -1,4 +1,4 @@
-"""A .pt2 file (`torch.export.save`) → a network with layers, which computes the same."""
+"""Turns a .pt2 file (`torch.export.save`) into a network with layers that computes the same."""
 
 from pathlib import Path
 from typing import Any
@@ -13,38 +13,39 @@ from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
 from dfq.graph.same_logits import check_logits, off_by, same_logits
 from dfq.graph.silence import silence
 from dfq.models.exported_archive import EXPORT_AGAIN, read_archive
+from dfq.models.settings import ReadExportedSettings
 
-OTHER_BATCH = 3
 SUFFIX = ".pt2"
 ExportedNetwork = CapturedNetwork
 
 
-def read_exported(path: str | Path) -> CapturedNetwork:
+def read_exported(path: str | Path, *, settings: ReadExportedSettings = ReadExportedSettings()) -> CapturedNetwork:
     """Reads a .pt2 file; nothing in it is executed (see `dfq.models.exported_archive`).
 
-    Convolutions, linear layers and BatchNorm become layers under the names that they had in the network; other
-    operators become the calls that `dfq.graph.operators` knows, or stay as they are. The result is compared with what
-    torch makes of the program, on random images, before it is given back.
+    Convolutions, linear layers and BatchNorm become layers under the names that they had in the network. Other
+    operators become the calls that `dfq.graph.operators` knows, or stay as they are. The result is compared on random
+    images with what torch makes of the program.
 
     Raises:
-        DfqError: a missing or unsafe file, a program that is not one of an image classifier in evaluation mode, or
-            that takes only the number of images that it was exported with.
+        DfqError: The file is missing or unsafe; the program is not an image classifier in evaluation mode; or it takes
+            only the number of images that it was exported with.
     """
     file = Path(path)
     if not file.is_file():
         raise DfqError(f"no file '{file}'", "a file of torch.export.save", "check the path, or pass --arch model.pt2")
     program = read_archive(file)
-    batch, size = _input_shape(program, file)
+    batch, size = _input_shape(program, file, settings.images)
     _check_mode(program, file)
     original: Any = program.module(check_guards=False)
     network = rewritten(functional(program))
     network.meta["image_size"] = size
-    _check_same(network, original, torch.randn(batch, *size, generator=torch.Generator().manual_seed(0)), file)
+    images = torch.randn(batch, *size, generator=torch.Generator().manual_seed(0))
+    _check_same(network, original, images, file, settings)
     return network
 
 
-def _input_shape(program: ExportedProgram, file: Path) -> tuple[int, tuple[int, ...]]:
-    """(a batch size that the program takes, (C, H, W))."""
+def _input_shape(program: ExportedProgram, file: Path, count: int) -> tuple[int, tuple[int, ...]]:
+    """Returns the number of images that the program takes, or `count` where it takes any number; and (C, H, W)."""
     names = program.graph_signature.user_inputs
     values = [node.meta.get("val") for node in program.graph.nodes if node.name in names]
     shapes = [tuple(getattr(value, "shape", ())) for value in values]
@@ -55,7 +56,7 @@ def _input_shape(program: ExportedProgram, file: Path) -> tuple[int, tuple[int, 
             "one input: images (N, channels, height, width), of a fixed size",
             EXPORT_AGAIN,
         )
-    return (shape[0] if isinstance(shape[0], int) else 2), shape[1:]
+    return (shape[0] if isinstance(shape[0], int) else count), shape[1:]
 
 
 def _check_mode(program: ExportedProgram, file: Path) -> None:
@@ -69,19 +70,22 @@ def _trains(norm: fx.Node) -> bool:
 
 
 @torch.no_grad()
-def _check_same(network: CapturedNetwork, original: Any, images: Tensor, file: Path) -> None:
-    answers = original(images.clone())  # it may write to its input
+def _check_same(
+    network: CapturedNetwork, original: Any, images: Tensor, file: Path, settings: ReadExportedSettings
+) -> None:
+    answers = original(images.clone())  # the program may write to its input
     single = answers[0] if isinstance(answers, (tuple, list)) and len(answers) == 1 else answers
     expected = check_logits(single, len(images), f"'{file}'")
     found = network(images)
-    if not same_logits(found, expected):
-        raise DfqError(f"'{file}' gives other logits with its layers put back: {off_by(found, expected)}",
+    if not same_logits(found, expected, settings=settings.same_logits):
+        raise DfqError(f"'{file}' gives other logits once it is made of layers: {off_by(found, expected)}",
                        "the same logits", "save the weights and pass the architecture: --arch path/to/net.py:factory",
                        exit_code=1)  # fmt: skip
+    count = settings.other_images
     try:
-        repeated = images[:1].expand(OTHER_BATCH, -1, -1, -1)
+        repeated = images[:1].expand(count, -1, -1, -1)
         with silence():
-            same = same_logits(network(repeated), found[:1].expand(OTHER_BATCH, -1))
+            same = same_logits(network(repeated), found[:1].expand(count, -1), settings=settings.same_logits)
     except RuntimeError:
         same = False
     if not same:

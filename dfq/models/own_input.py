@@ -1,4 +1,4 @@
-"""Size and normalisation of a network of torchvision or timm that came without its name, as a pickle or in memory."""
+"""Finds the input of a torchvision or timm network that came without its name, as a pickle or in memory."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,11 @@ from dfq.models.timm_config import input_of
 
 
 def own_input(model: nn.Module) -> tuple[InputSpec, str] | None:
-    """(the published input of the network's class, whose it is), or None where it is not known or not one alone.
+    """Returns the published input of the network's class and the name that it was published under, or None.
 
-    A class of timm carries it. Of torchvision's networks, all those of the same file are looked at, or those of them
-    with the same tensors where their inputs differ.
+    It is None where the input is not known, or where there is more than one. A network of timm states its input. For
+    one of torchvision, all networks of the same file are considered; where their inputs differ, only those with the
+    same tensors.
     """
     library = type(model).__module__.partition(".")[0]
     found = {"timm": _of_timm, "torchvision": _of_torchvision}.get(library, lambda model: None)(model)
@@ -35,7 +36,7 @@ def _of_timm(model: nn.Module) -> tuple[InputSpec, str] | None:
     if spec is None or not isinstance(published, Mapping):
         return None
     name = published.get("architecture") or type(model).__name__
-    patches = getattr(getattr(model, "patch_embed", None), "img_size", None)  # of transformers made for another size
+    patches = getattr(getattr(model, "patch_embed", None), "img_size", None)  # transformers may be made for other sizes
     if isinstance(patches, tuple) and len(patches) == 2:
         spec = InputSpec(size=(spec.size[0], *patches), mean=spec.mean, std=spec.std)
     return spec, f"timm/{name}"
@@ -50,7 +51,7 @@ def _of_torchvision(model: nn.Module) -> tuple[InputSpec, str] | None:
     if len(sizes) != 1:
         return None
     name, spec = next(iter(sizes.values()))
-    if getattr(model, "transform_input", False):  # it turns ImageNet's normalisation into its own
+    if getattr(model, "transform_input", False):  # the network turns ImageNet's normalisation into its own
         spec = InputSpec(size=spec.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return spec, f"torchvision/{name}" if len(inputs) == 1 else f"torchvision's {type(model).__name__}"
 
@@ -60,7 +61,7 @@ def _is_like(model: nn.Module, name: str) -> bool:
     try:
         with shapes_only():
             own = build(f"torchvision/{name}", layers[-1].weight.shape[0]).state_dict()
-    except (DfqError, IndexError):  # some compute with their weights while they are made
+    except (DfqError, IndexError):  # some networks compute with their weights while they are made
         return False
     prefixes = torchvision_library.AUXILIARY_HEADS.get(name, ())
     shapes = {key: value.shape for key, value in model.state_dict().items() if not key.startswith(prefixes)}

@@ -1,6 +1,6 @@
-"""Architectures by name: `dfq/resnet20`, `torchvision/resnet18`, `timm/…`, `path/to/net.py:factory`.
+"""Finds architectures by name: `dfq/resnet20`, `torchvision/resnet18`, `timm/…`, `path/to/net.py:factory`.
 
-A bare name (`resnet18`), which timm and the PyTorch ImageNet example write, may be any library's.
+A bare name (`resnet18`), which timm and the PyTorch ImageNet example write, may belong to any library.
 No function here downloads anything, except that `hf-hub:NAME` needs the config.json of that repository.
 """
 
@@ -18,10 +18,13 @@ from dfq.models.exported_program import SUFFIX, read_exported
 from dfq.models.timm_config import fetch_config, is_hub_name
 from dfq.models.user_file import build_from_file, is_file_name
 
-CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)  # as akamaster's nets were trained
-# Pixels 0 … 16 of the digits scaled to [0, 1]: 0.5 maps them to [−1, 1] and needs no statistic of the data.
+CIFAR_INPUT = InputSpec(size=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)  # akamaster's training used this input
+# The digits' pixels 0 … 16 are scaled to [0, 1]: 0.5 maps them to [−1, 1] and needs no statistic of the data.
 DIGITS_INPUT = InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
-OWN_CLASSES = 10
+OWN_CLASSES = 10  # number of classes of dfq's own networks, where none is given
+CLOSE_NAME = 0.6  # smallest similarity of a name that an error suggests, which is difflib's default
+MATCHES = 4  # largest number of close names among the full names, and among the bare names
+LISTED = 5  # largest number of close names that the error lists
 
 OWN: dict[str, tuple[Callable[..., nn.Module], InputSpec]] = {
     "resnet20": (models.resnet20, CIFAR_INPUT),
@@ -42,13 +45,13 @@ OWN: dict[str, tuple[Callable[..., nn.Module], InputSpec]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Library:
-    """Where the names behind one prefix come from.
+    """The library whose names stand behind one prefix.
 
     Attributes:
-        build: (name, num_classes or None) → model with random weights.
-        names: () → every name the library knows; empty where it is not installed.
-        knows: name → whether `build` can build it.
-        input_spec: name → the published input, or None.
+        build: Builds the model of a name, with random weights and that many classes (None: its own number).
+        names: Lists every name that the library knows; the list is empty where the library is not installed.
+        knows: Returns whether `build` can build a name.
+        input_spec: Returns the published input of a name, or None.
     """
 
     build: Callable[[str, int | None], nn.Module]
@@ -61,7 +64,7 @@ def _build_own(name: str, num_classes: int | None) -> nn.Module:
     return OWN[name][0](num_classes=num_classes or OWN_CLASSES)
 
 
-# In the order in which a bare name is looked up.
+# A bare name is looked up in this order.
 LIBRARIES: dict[str, Library] = {
     "torchvision": Library(
         build=torchvision_library.build,
@@ -85,16 +88,16 @@ LIBRARIES: dict[str, Library] = {
 
 
 def build(arch: str, num_classes: int | None = None) -> nn.Module:
-    """The network that `arch` names, with random weights.
+    """Builds the network that `arch` names, with random weights.
 
     Args:
-        arch: `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`, `path/to/model.pt2` (with the
-            weights and classes of the file), `hf-hub:OWNER/NAME`, or a bare NAME, looked up in torchvision, then timm,
-            then dfq.
-        num_classes: number of logits; None keeps the architecture's own number.
+        arch: Name of the form `dfq/NAME`, `torchvision/NAME`, `timm/NAME`, `path/to/net.py:factory`,
+            `path/to/model.pt2` (with the weights and classes of the file), `hf-hub:OWNER/NAME`, or a bare NAME, which
+            is looked up in torchvision, then timm, then dfq.
+        num_classes: Number of logits; None keeps the architecture's own number.
 
     Raises:
-        DfqError: unknown name (with close matches), missing timm, or a factory that does not work.
+        DfqError: The name is unknown (the error lists close matches), timm is missing, or a factory does not work.
     """
     if num_classes is not None and num_classes < 1:
         raise DfqError(f"{num_classes} classes", "at least one class", "check num_classes")
@@ -116,10 +119,10 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
 
 
 def published_input_spec(arch: str) -> InputSpec | None:
-    """Input size and normalisation that `arch` was published with; None for files and unpublished ones.
+    """Returns the input size and normalisation that `arch` was published with; None for files and unpublished ones.
 
     Raises:
-        DfqError: unknown name, missing timm.
+        DfqError: The name is unknown, or timm is missing.
     """
     if is_file_name(arch) or arch.endswith(SUFFIX):
         return None
@@ -130,14 +133,16 @@ def published_input_spec(arch: str) -> InputSpec | None:
 
 
 def full_names(arch: str) -> list[str]:
-    """What `arch` may mean, most likely first: `resnet18` → [`torchvision/resnet18`, `timm/resnet18`].
+    """Returns the full names that `arch` may mean, most likely first.
+
+    For `resnet18`, these are `torchvision/resnet18` and `timm/resnet18`.
 
     Raises:
-        DfqError: no library has that name.
+        DfqError: No library has that name.
     """
     if is_hub_name(arch):
         return [fetch_config(arch).arch]
-    plain, brace, arguments = arch.partition(":{")  # of timm's names only, and slashes may be in them
+    plain, brace, arguments = arch.partition(":{")  # only timm's names have arguments, which may contain slashes
     prefix, _, name = plain.rpartition("/")
     name += brace + arguments
     if prefix == "timm":
@@ -150,7 +155,7 @@ def full_names(arch: str) -> list[str]:
 
 
 def is_known(arch: str) -> bool:
-    """Whether a library has that name, bare or full."""
+    """Returns whether a library has that name, bare or full."""
     try:
         return not is_hub_name(arch) and bool(full_names(arch))
     except DfqError:
@@ -158,16 +163,16 @@ def is_known(arch: str) -> bool:
 
 
 def known_names() -> list[str]:
-    """Every architecture by its full name, timm's only where it is installed."""
+    """Lists every architecture by its full name; timm's only where it is installed."""
     return [f"{prefix}/{name}" for prefix, library in LIBRARIES.items() for name in library.names()]
 
 
 def _unknown(arch: str) -> DfqError:
     known = known_names()
-    matches = difflib.get_close_matches(arch, known, n=4, cutoff=0.6)
+    matches = difflib.get_close_matches(arch, known, MATCHES, CLOSE_NAME)
     bare = {name.split("/", 1)[1]: name for name in reversed(known)}
-    matches += [bare[name] for name in difflib.get_close_matches(arch.split("/")[-1], bare, n=4, cutoff=0.6)]
-    guess = f"did you mean {', '.join(list(dict.fromkeys(matches))[:5])}? " if matches else ""
+    matches += [bare[name] for name in difflib.get_close_matches(arch.split("/")[-1], bare, MATCHES, CLOSE_NAME)]
+    guess = f"did you mean {', '.join(list(dict.fromkeys(matches))[:LISTED])}? " if matches else ""
     timm_hint = "" if timm_library.installed() else '; more names with timm: pip install "dfq-toolkit[timm]"'
     return DfqError(
         f"unknown architecture '{arch}'",

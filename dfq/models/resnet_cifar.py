@@ -13,7 +13,7 @@ from torch import nn
 
 
 class PaddedShortcut(nn.Module):
-    """Option A of the paper: every second pixel, and new channels filled with zeros on both sides."""
+    """Option A of the paper: it keeps every second pixel and adds channels of zeros on both sides."""
 
     def __init__(self, new_channels: int):
         super().__init__()
@@ -31,14 +31,14 @@ def padded_shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
 
 
 def projected_shortcut(channels_in: int, channels: int, stride: int) -> nn.Module:
-    """Option B of the paper: a strided 1×1 convolution with BatchNorm."""
+    """Returns option B of the paper, a strided 1×1 convolution with BatchNorm."""
     if stride == 1 and channels_in == channels:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels))
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with BatchNorm, added to `shortcut`."""
+    """Two 3×3 convolutions with BatchNorm, whose result is added to that of `shortcut`."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, shortcut: nn.Module):
         super().__init__()
@@ -55,13 +55,14 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3×3 stem without pooling, then one stage per entry of `widths`; all but the first halve the image.
+    """A 3×3 stem without pooling, then one stage per entry of `widths`; all stages but the first halve the image.
 
     Args:
-        blocks: number of `BasicBlock`s in each stage.
-        widths: channels of each stage; the stem has those of the first.
-        make_shortcut: (channels in, channels out, stride) → the module beside the convolutions of a block.
-        num_classes: number of logits.
+        blocks: Number of `BasicBlock`s in each stage.
+        widths: Number of channels in each stage; the stem has as many as the first.
+        make_shortcut: Function from the channels in, the channels out and the stride to the module beside the
+            convolutions of a block.
+        num_classes: Number of logits.
     """
 
     def __init__(self, blocks: Sequence[int], widths: Sequence[int], make_shortcut, num_classes: int):
@@ -102,35 +103,35 @@ def _narrow(depth: int, num_classes: int) -> CifarResNet:
 
 
 def resnet20(num_classes: int = 10) -> CifarResNet:
-    """ResNet-20, 0.27 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-20, 0.27 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return _narrow(20, num_classes)
 
 
 def resnet32(num_classes: int = 10) -> CifarResNet:
-    """ResNet-32, 0.46 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-32, 0.46 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return _narrow(32, num_classes)
 
 
 def resnet44(num_classes: int = 10) -> CifarResNet:
-    """ResNet-44, 0.66 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-44, 0.66 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return _narrow(44, num_classes)
 
 
 def resnet56(num_classes: int = 10) -> CifarResNet:
-    """ResNet-56, 0.85 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-56, 0.85 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return _narrow(56, num_classes)
 
 
 def resnet110(num_classes: int = 10) -> CifarResNet:
-    """ResNet-110, 1.7 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-110, 1.7 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return _narrow(110, num_classes)
 
 
 def resnet18_cifar(num_classes: int = 10) -> CifarResNet:
-    """ResNet-18 with a 3×3 stem, 11.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-18 with a 3×3 stem, 11.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return CifarResNet([2, 2, 2, 2], [64, 128, 256, 512], projected_shortcut, num_classes)
 
 
 def resnet34_cifar(num_classes: int = 10) -> CifarResNet:
-    """ResNet-34 with a 3×3 stem, 21.3 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns ResNet-34 with a 3×3 stem, 21.3 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return CifarResNet([3, 4, 6, 3], [64, 128, 256, 512], projected_shortcut, num_classes)

@@ -1,4 +1,4 @@
-"""Building a network for its names and shapes alone: no memory for weights, and no time to initialise them."""
+"""Builds networks for their names and shapes only, without memory for weights or time to initialise them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,10 @@ INITIALISERS = "torch.nn.init"
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what only writes values: on the meta device it takes most of the time, and does nothing."""
+    """A mode that leaves out calls that only write values.
+
+    On the meta device, they take most of the time and do nothing.
+    """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -27,6 +30,6 @@ def _initialises(function) -> bool:
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """Networks that are built inside have tensors without data."""
+    """Gives networks that are built inside this context tensors without data."""
     with torch.device("meta"), _Unfilled():
         yield

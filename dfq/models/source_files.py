@@ -1,4 +1,4 @@
-"""The networks of torchvision, timm and dfq as their source text tells them: nothing is imported or built."""
+"""Reads the networks of torchvision, timm and dfq from their source text: nothing is imported or built."""
 
 import functools
 import importlib.util
@@ -11,27 +11,27 @@ from pathlib import Path
 from dfq.models.registry import OWN
 
 LIBRARIES = ("torchvision", "timm")
-# A function that makes a network, and its body: the lines after its name that are indented or empty.
+# This matches a function that makes a network, and its body: the lines after its name that are indented or empty.
 MAKER = re.compile(r"^@register_model.*\n(?:@.*\n|  .*\n|\).*\n)*def (\w+)\(.*\n((?:(?:[ )].*)?\n)*)", re.MULTILINE)
-ATTRIBUTE = re.compile(r"self\.([A-Za-z_]\w*)|['\"]([A-Za-z_]\w*)[{'\"]")  # self.conv1, "conv1", f"conv{index}"
+ATTRIBUTE = re.compile(r"self\.([A-Za-z_]\w*)|['\"]([A-Za-z_]\w*)[{'\"]")  # as in self.conv1, "conv1" or f"conv{index}"
 DEFINED = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 WORD = re.compile(r"\w+")
 DIGITS = re.compile(r"\d+")
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-SEQUENCE = re.compile(r"[(\[]\s*(\d+(?:\s*,\s*\d+){2,})\s*,?\s*[)\]]")  # three numbers and more: widths or depths
+SEQUENCE = re.compile(r"[(\[]\s*(\d+(?:\s*,\s*\d+){2,})\s*,?\s*[)\]]")  # widths or depths: three or more numbers
 TEXT = re.compile(r'"""(?:.|\n)*?"""|\'[^\'\n]*\'|#.*')
 SISTERS = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network as its library writes it.
+    """A network as its library defines it.
 
     Attributes:
-        name: full name, `timm/resnet18`.
-        file: where it is defined, `timm/resnet`.
-        numbers: whole numbers above 1 in the function that makes it.
-        sequences: of three and more numbers there.
+        name: Full name, such as `timm/resnet18`.
+        file: File that defines it, such as `timm/resnet`.
+        numbers: Whole numbers above 1 in the function that makes it.
+        sequences: Sequences of three or more numbers in that function.
     """
 
     name: str
@@ -42,7 +42,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Attributes:
-    """Names that a file's modules may have, without digits: in the file itself, and with the layers that it uses."""
+    """Names that a file's modules may have, without digits.
+
+    Attributes:
+        own: Names in the file itself.
+        all: Names in the file and in the layers that it uses.
+    """
 
     own: frozenset[str]
     all: frozenset[str]
@@ -50,7 +55,7 @@ class Attributes:
 
 @functools.cache
 def networks() -> tuple[tuple[Source, ...], dict[str, Attributes]]:
-    """(every network of dfq and of the installed libraries, the attributes of each file that makes one)."""
+    """Returns every network of dfq and of the installed libraries, and the attributes of each file that makes one."""
     sources = [_source(f"dfq/{name}", _own_file(name), inspect.getsource(maker)) for name, (maker, _) in OWN.items()]
     attributes = {_own_file(name): _of_text([inspect.getsource(inspect.getmodule(OWN[name][0]))]) for name in OWN}  # type: ignore[arg-type]
     for library in LIBRARIES:
@@ -65,7 +70,7 @@ def networks() -> tuple[tuple[Source, ...], dict[str, Attributes]]:
 
 
 def letters(word: str) -> str:
-    """`layer` of `layer12`: modules are numbered by loops."""
+    """Returns a word without its digits, which loops add to the names of modules: `layer` for `layer12`."""
     return DIGITS.sub("", word)
 
 
@@ -74,7 +79,7 @@ def _own_file(name: str) -> str:
 
 
 def _texts(library: str, folder: str) -> dict[str, str]:
-    """The Python files of `library.folder` by their names; none where the library is not installed."""
+    """Returns the text of each Python file of `library.folder`; there are none where the library is not installed."""
     found = importlib.util.find_spec(library)
     places = found.submodule_search_locations if found is not None else None
     paths = [path for place in places or () for path in sorted(Path(place, folder).glob("*.py"))]
@@ -88,13 +93,13 @@ def _source(name: str, file: str, body: str) -> Source:
 
 
 def _with_sisters(stem: str, texts: dict[str, str]) -> list[str]:
-    """A file's text, and those of the files beside it that it imports from and that define layers."""
+    """Returns a file's text, and the texts of the files beside it that it imports from and that define layers."""
     sisters = [each for each in SISTERS.findall(texts[stem]) if each in texts]
     return [texts[stem], *(texts[each] for each in sisters if not each.startswith("_") or "efficientnet" in each)]
 
 
 def _used(text: str, layers: dict[str, str]) -> list[str]:
-    """The files of layers that define a word of `text`, and those that these import from."""
+    """Returns the texts of the files of layers that define a word of `text`, and of those that these import from."""
     defining = _defining(tuple(layers.values()))
     indices = {defining[word] for word in set(WORD.findall(text)) if word in defining}
     direct = [tuple(layers.values())[index] for index in indices]

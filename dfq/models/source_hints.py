@@ -1,8 +1,8 @@
-"""Which networks of the libraries a state dict is probably of, judged by the libraries' source text.
+"""Estimates from the libraries' source text which of their networks a state dict belongs to.
 
 torchvision and timm have 1450 networks, and building one, even without weights, takes about a tenth of a second. The
 parts of a tensor's name are attributes in the file that defines the network, and its widths and depths are often
-written out in the function that makes it. That orders the names well enough that a few dozen builds find most.
+written out in the function that makes it. That orders the networks well enough that a few dozen builds find most.
 """
 
 import math
@@ -11,18 +11,17 @@ from collections.abc import Iterable, Mapping
 
 from torch import Size
 
+from dfq.models.settings import SuggestSettings
 from dfq.models.source_files import Attributes, Source, letters, networks
 
-UNKNOWN = 0.5  # the score of a network whose function says nothing of widths and depths
-FILE_WEIGHT, SEQUENCE_WEIGHT, NUMBER_WEIGHT = 0.28, 0.24, 0.18  # together 0.7, what a close sister often reaches
-# The networks that checkpoints are most often of, which goes before what the text says.
+# Checkpoints are most often of these networks, which counts more than what the text says.
 COMMON = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "resnext50_32x4d"),
     *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mnasnet1_0", "shufflenet_v2_x1_0"),
     *("efficientnet_b0", "efficientnet_b1", "efficientnet_v2_s", "convnext_tiny", "densenet121", "squeezenet1_1"),
     *("alexnet", "vgg11", "vgg11_bn", "vgg16", "vgg16_bn", "googlenet", "inception_v3", "vit_b_16", "swin_t"),
 )
-# Parts of names that torch's own layers have, and numbers: they say nothing of the file.
+# Torch's own layers have these parts of names. They and numbers say nothing of the file.
 ANYWHERE = {
     "",
     "weight",
@@ -33,14 +32,12 @@ ANYWHERE = {
     "in_proj_weight",
     "in_proj_bias",
 }
-COMMON_WEIGHT = 0.3
-SHARPNESS = 4  # how much worse than the best file another is, for a given share of names
 
 
-def likely(shapes: Mapping[str, Size]) -> dict[Source, float]:
-    """Every network → how likely it is, from 0 to 1, that it has tensors of these names and shapes.
+def likely(shapes: Mapping[str, Size], *, settings: SuggestSettings = SuggestSettings()) -> dict[Source, float]:
+    """Returns for every network how likely it is, from 0 to 1, that it has tensors of these names and shapes.
 
-    Empty where the names are numbers alone (`nn.Sequential`), which no library's are.
+    The result is empty where the names are numbers only (`nn.Sequential`), which no library uses.
     """
     sources, attributes = networks()
     files = _file_scores([name for name in shapes if not name.partition(".")[0].isdigit()], attributes)
@@ -51,20 +48,25 @@ def likely(shapes: Mapping[str, Size]) -> dict[Source, float]:
     sequences, counts = _depths(shapes)
     scores = {}
     for network in sources:
-        by_file = (files[network.file] / best) ** SHARPNESS
+        by_file = (files[network.file] / best) ** settings.file_sharpness
         fitting = [each in sequences or lengths.issuperset(each) for each in network.sequences]
-        by_sequence = sum(fitting) / len(fitting) if fitting else UNKNOWN
+        by_sequence = sum(fitting) / len(fitting) if fitting else settings.unknown_score
         known = network.numbers & (lengths | counts)
-        by_number = len(known) / len(network.numbers) if network.numbers else UNKNOWN
-        common = COMMON_WEIGHT * (network.name.removeprefix("torchvision/") in COMMON)
+        by_number = len(known) / len(network.numbers) if network.numbers else settings.unknown_score
+        common = settings.common_weight * (network.name.removeprefix("torchvision/") in COMMON)
         scores[network] = (
-            (FILE_WEIGHT + common) * by_file + SEQUENCE_WEIGHT * by_sequence + NUMBER_WEIGHT * by_number**2
+            (settings.file_weight + common) * by_file
+            + settings.sequence_weight * by_sequence
+            + settings.number_weight * by_number**settings.number_sharpness
         )
     return scores
 
 
 def _file_scores(names: Iterable[str], attributes: Mapping[str, Attributes]) -> dict[str, float]:
-    """Share of the names' parts that are attributes of the file: half for their first parts, which it has itself."""
+    """Returns for each file the share of the names' parts that are its attributes.
+
+    The first parts of names count for half, because the file has them itself.
+    """
     names = list(names)
     first = {letters(name.partition(".")[0]) for name in names}
     parts = {letters(part) for name in names for part in name.split(".")}
@@ -74,7 +76,10 @@ def _file_scores(names: Iterable[str], attributes: Mapping[str, Attributes]) -> 
 
 
 def _shares(parts: set[str], words: Mapping[str, frozenset[str]]) -> dict[str, float]:
-    """File → share of `parts` among its words, where a rare word counts more and one that no file has nothing."""
+    """Returns for each file the share of `parts` among its words.
+
+    A rare word counts more, and a word that no file has does not count.
+    """
     frequency = Counter(part for each in words.values() for part in parts & each)
     weight = {part: math.log(1 + len(words) / count) for part, count in frequency.items()}
     total = sum(weight.values()) or 1.0
@@ -82,7 +87,10 @@ def _shares(parts: set[str], words: Mapping[str, frozenset[str]]) -> dict[str, f
 
 
 def _depths(names: Iterable[str]) -> tuple[set[tuple[int, ...]], set[int]]:
-    """How many children sister containers have, (3, 4, 6, 3) of `layer1.0…2`, `layer2.0…3`, …; and each count."""
+    """Returns how many children containers of the same name have, and the set of all these numbers.
+
+    For `layer1.0…2`, `layer2.0…3`, … the former are (3, 4, 6, 3).
+    """
     children: dict[str, set[str]] = defaultdict(set)
     for name in names:
         parts = name.split(".")

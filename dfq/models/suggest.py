@@ -1,4 +1,4 @@
-"""Which architectures a bare state dict may belong to: by names and shapes, without allocating any weight."""
+"""Suggests architectures for a bare state dict by its names and shapes, without allocating any weight."""
 
 import time
 from collections import defaultdict
@@ -9,47 +9,50 @@ from torch import Size, Tensor
 
 from dfq.errors import DfqError
 from dfq.models.registry import build
+from dfq.models.settings import SuggestSettings
 from dfq.models.shapes_only import shapes_only
 from dfq.models.source_files import Source
 from dfq.models.source_hints import likely
 from dfq.models.torchvision_library import current_key
 
-WORTH_NAMING = 0.5
-SECONDS = 4.0  # of processor time, for building networks
-MAX_BUILDS = 60
-HINT_TRUST = 2.0  # builds of networks of nearly the same name that the source text counts for
-SHARPNESS = 8  # how alike two names must be for one's fit to say something about the other's
 WRAPPERS = ("module", "_orig_mod")
-DEEPEST = 3  # prefixes that are tried
 IGNORED = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
-ORDER = ("torchvision", "timm", "dfq")  # of libraries, where two networks are as likely
+ORDER = ("torchvision", "timm", "dfq")  # decides between networks that are equally likely
 
 Shapes = dict[str, Size]
 
 
-def suggest(weights: Mapping[str, Tensor], limit: int = 3) -> list[tuple[str, float]]:
-    """The best-fitting architectures and the share of names and shapes that fit (1 = all), best first.
+def suggest(
+    weights: Mapping[str, Tensor], limit: int = 3, *, settings: SuggestSettings = SuggestSettings()
+) -> list[tuple[str, float]]:
+    """Returns the best-fitting architectures and the share of names and shapes that fit (1 = all), best first.
 
-    Networks of torchvision, timm and dfq are built in the order in which they are likely, for `SECONDS` at most or
-    until one fits whole (then those of the same name in other libraries, too). Prefixes and wrappers before the names
-    count for nothing, nor does the number of classes.
+    Networks of torchvision, timm and dfq are built in the order in which they are likely, for `settings.seconds` at
+    most, or until one fits completely. Then those of the same name in other libraries are built, too. Prefixes and
+    wrappers in front of the names do not matter, and neither does the number of classes.
+
+    Args:
+        weights: State dict.
+        limit: Largest number of architectures.
+        settings: How long, and in which order, networks are built.
     """
-    variants = _variants(weights)
-    shares = _search(variants, _classes(weights))
-    worth = [(name, share) for name, share in shares.items() if share >= WORTH_NAMING]
+    variants = _variants(weights, settings.deepest_prefix)
+    shares = _search(variants, _classes(weights), settings)
+    worth = [(name, share) for name, share in shares.items() if share >= settings.worth_naming]
     return sorted(worth, key=lambda pair: (-pair[1], _place(pair[0])))[:limit]
 
 
-def _search(variants: list[Shapes], classes: int | None) -> dict[str, float]:
-    """Builds the likeliest network again and again; one that fits makes those of a similar name likelier."""
+def _search(variants: list[Shapes], classes: int | None, settings: SuggestSettings) -> dict[str, float]:
+    """Builds the likeliest network again and again; a good fit makes networks with similar names likelier."""
     hints: dict[Source, float] = {}
     for shapes in variants:
-        for source, hint in likely(shapes).items():
+        for source, hint in likely(shapes, settings=settings).items():
             hints[source] = max(hint, hints.get(source, 0.0))
-    sums = {source: [HINT_TRUST * hint, HINT_TRUST] for source, hint in hints.items()}  # of fits, and of their weights
+    trust = settings.hint_trust
+    sums = {source: [trust * hint, trust] for source, hint in hints.items()}  # sum of weighted fits, sum of weights
     shares: dict[str, float] = {}
-    end = time.thread_time() + SECONDS
-    while sums and len(shares) < MAX_BUILDS and time.thread_time() < end:
+    end = time.thread_time() + settings.seconds
+    while sums and len(shares) < settings.max_builds and time.thread_time() < end:
         source = max(sums, key=lambda each: (sums[each][0] / sums[each][1], -_place(each.name), -len(each.name)))
         del sums[source]
         shares[source.name], fit = _fit(variants, source.name, classes)
@@ -60,7 +63,7 @@ def _search(variants: list[Shapes], classes: int | None) -> dict[str, float]:
         for other, (total, weight) in sums.items():
             if other.file == source.file:
                 matcher.set_seq1(other.name)
-                alike = matcher.ratio() ** SHARPNESS
+                alike = matcher.ratio() ** settings.name_sharpness
                 sums[other] = [total + alike * fit, weight + alike]
     return shares
 
@@ -74,11 +77,11 @@ def _short(name: str) -> str:
 
 
 def _fit(variants: list[Shapes], name: str, classes: int | None) -> tuple[float, float]:
-    """(share of names with shapes that fit, mean of that and of the share of names)."""
+    """Returns the share of names with their shapes that fit, and the mean of it and the share of names alone."""
     try:
         with shapes_only():
             state = build(name, classes).state_dict()
-    except DfqError:  # some compute with their weights while they are made
+    except DfqError:  # some networks compute with their weights while they are made
         return 0.0, 0.0
     own = {key: tensor.shape for key, tensor in state.items() if not key.endswith(IGNORED)}
     if name.startswith("torchvision/"):
@@ -92,10 +95,10 @@ def _overlap(first, second) -> float:
     return len(first & second) / max(len(first | second), 1)
 
 
-def _variants(weights: Mapping[str, Tensor]) -> list[Shapes]:
-    """Names and shapes as they are, and under each prefix that may be one; without wrappers' parts."""
+def _variants(weights: Mapping[str, Tensor], deepest_prefix: int) -> list[Shapes]:
+    """Returns names and shapes as they are, and without each possible prefix; the parts of wrappers are removed."""
     variants = [{name: tensor.shape for name, tensor in weights.items() if not name.endswith(IGNORED)}]
-    while len(variants) <= DEEPEST and (inner := _under_prefix(variants[-1])) is not None:
+    while len(variants) <= deepest_prefix and (inner := _under_prefix(variants[-1])) is not None:
         variants.append(inner)
     return [{_without_wrappers(name): shape for name, shape in each.items()} for each in variants]
 
@@ -105,7 +108,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def _under_prefix(shapes: Shapes) -> Shapes | None:
-    """What is under the first part that most names have, if all else is copies of it, vectors and numbers."""
+    """Returns what is under the most frequent first part, if the rest is copies of it, vectors and numbers."""
     groups: dict[str, Shapes] = defaultdict(dict)
     for name, shape in shapes.items():
         first, _, rest = name.partition(".")
@@ -116,6 +119,6 @@ def _under_prefix(shapes: Shapes) -> Shapes | None:
 
 
 def _classes(weights: Mapping[str, Tensor]) -> int | None:
-    """Rows of the last matrix, which is the classifier's."""
+    """Returns the number of rows of the last matrix, which is the classifier's."""
     rows = [tensor.shape[0] for name, tensor in weights.items() if tensor.ndim in (2, 4) and name.endswith("weight")]
     return rows[-1] if rows and rows[-1] > 0 else None

@@ -1,4 +1,4 @@
-"""`config.json`, which timm writes beside weights (`save_pretrained`, `save_for_hf`), in a folder or on the hub."""
+"""Reads `config.json`, which timm writes beside weights (`save_pretrained`, `save_for_hf`)."""
 
 import functools
 import json
@@ -12,18 +12,19 @@ from dfq.images.input_spec import InputSpec
 from dfq.models import timm_library
 
 CONFIG = "config.json"
-HUB = "hf-hub:"  # timm's own spelling
-MAX_REASON_LENGTH = 120  # characters
+HUB = "hf-hub:"  # prefix that timm uses
+MAX_REASON_LENGTH = 120  # number of characters of a reason that an error shows
 NEEDED = "a config.json of timm, with 'architecture' and 'pretrained_cfg'"
 
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """What a config.json says of the network.
+    """The network that a config.json describes.
 
     Attributes:
-        arch: full name, `timm/resnet18`, with arguments where it was made with others than timm's default.
-        input_spec: size and normalisation of its images; None where one of them is missing.
+        arch: Full name, such as `timm/resnet18`, with arguments where the network was made with other than timm's
+            defaults.
+        input_spec: Size and normalisation of its images; None where one of them is missing.
     """
 
     arch: str
@@ -31,18 +32,19 @@ class TimmConfig:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether `name` means a repository of the Hugging Face hub: `hf-hub:timm/resnet18.a1_in1k`."""
+    """Returns whether `name` means a repository of the Hugging Face hub, such as `hf-hub:timm/resnet18.a1_in1k`."""
     return name.startswith(HUB)
 
 
 def read_config(path: Path, where: str) -> TimmConfig:
-    """The network that a config.json describes.
+    """Returns the network that a config.json describes.
 
     Args:
-        where: what the error calls it.
+        path: File to read.
+        where: Name of the file in errors.
 
     Raises:
-        DfqError: damaged, not timm's, or of an architecture that the installed timm does not have.
+        DfqError: The file is damaged or not timm's, or the installed timm does not have the architecture.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -61,14 +63,14 @@ def read_config(path: Path, where: str) -> TimmConfig:
             "pip install --upgrade timm, or pass --arch",
         )
     nested = values.get("pretrained_cfg")
-    described = nested if isinstance(nested, Mapping) else values  # before timm 0.9 everything stood on one level
+    described = nested if isinstance(nested, Mapping) else values  # before timm 0.9, everything was on one level
     arguments = values.get("model_args")
     name = timm_library.with_arguments(name, arguments if isinstance(arguments, Mapping) else {})
     return TimmConfig(f"timm/{name}", input_of(described))
 
 
 def input_of(described: Mapping[str, Any]) -> InputSpec | None:
-    """The input that a `pretrained_cfg` describes; None where size, mean or std is missing or malformed."""
+    """Returns the input that a `pretrained_cfg` describes; None where size, mean or std is missing or malformed."""
     try:
         channels, height, width = map(int, described["input_size"])
         mean, std = (tuple(map(float, described[each])) for each in ("mean", "std"))
@@ -90,10 +92,12 @@ def _foreign(values: Any, where: str) -> DfqError:
 
 @functools.cache
 def fetch_config(name: str) -> TimmConfig:
-    """The config of `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`: from huggingface_hub's cache, else fetched.
+    """Returns the config of `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`.
+
+    It comes from huggingface_hub's cache, or is fetched.
 
     Raises:
-        DfqError: neither in the cache nor within reach, or not timm's.
+        DfqError: The config is neither in the cache nor within reach, or it is not timm's.
     """
     timm_library.require()
     from huggingface_hub import hf_hub_download
@@ -101,18 +105,18 @@ def fetch_config(name: str) -> TimmConfig:
     repository, _, revision = name.removeprefix(HUB).partition("@")
     try:
         path = hf_hub_download(repository, CONFIG, revision=revision or None)
-    except Exception as error:  # no network, no such repository, no permission: of many classes
+    except Exception as error:  # a missing network, repository or permission raises errors of many classes
         raise unreachable(name, error) from error
     return read_config(Path(path), f"{CONFIG} of '{name}'")
 
 
 def unreachable(name: str, error: Exception) -> DfqError:
-    """The error for published weights that are neither in the cache nor within reach."""
+    """Returns the error for published weights that are neither in the cache nor within reach."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     reason = line if len(line) <= MAX_REASON_LENGTH else line.partition(". ")[0][:MAX_REASON_LENGTH]
     return DfqError(
         f"'{name}' is not in the cache and cannot be fetched: {reason}",
-        "the published weights: in the cache from an earlier use, or a way to the network",
+        "the published weights, in the cache from an earlier use or over the network",
         "check the name and the connection; or fetch the weights elsewhere and pass the file or folder with --arch",
         exit_code=1,
     )

@@ -1,6 +1,6 @@
-"""timm's networks, an optional extra: names, building without weights, published input.
+"""Lists and builds the networks of timm, an optional extra, and finds their published inputs.
 
-A name may carry timm's arguments as JSON, where a checkpoint was made with others than the default: what
+A name may end with timm's arguments as JSON, where a checkpoint was made with other than the default ones: what
 `save_pretrained` notes as `model_args` becomes `resnet18:{"in_chans": 1}`.
 """
 
@@ -16,7 +16,8 @@ from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
 
 RGB = 3
-NO_ARGUMENTS = ("pretrained", "checkpoint", "cache_dir", "num_classes", "features_only")  # beginnings: would read files
+# Arguments that begin with these are refused: with some of them, timm would read files.
+NO_ARGUMENTS = ("pretrained", "checkpoint", "cache_dir", "num_classes", "features_only")
 
 
 def installed() -> bool:
@@ -24,7 +25,7 @@ def installed() -> bool:
 
 
 def require() -> None:
-    """Raises a DfqError that says how to get timm, where it is missing."""
+    """Raises a DfqError that says how to get timm where it is missing."""
     if not installed():
         raise DfqError(
             "timm is not installed",
@@ -43,7 +44,10 @@ def names() -> list[str]:
 
 
 def knows(name: str) -> bool:
-    """Registered names only, with or without a weights tag and arguments: `hf-hub:…` would need the network."""
+    """Returns whether timm has registered a name, with or without a weights tag and arguments.
+
+    The names of `hf-hub:…` do not count, because they would need the network.
+    """
     if not installed():
         return False
     import timm
@@ -55,20 +59,22 @@ def knows(name: str) -> bool:
 
 
 def split_arguments(name: str) -> tuple[str, dict[str, Any]]:
-    """(`resnet18.a1_in1k`, {"in_chans": 1}) of `resnet18.a1_in1k:{"in_chans": 1}`.
+    """Splits `resnet18.a1_in1k:{"in_chans": 1}` into `resnet18.a1_in1k` and {"in_chans": 1}.
 
     Raises:
-        ValueError: what stands behind the name is not a JSON object.
+        ValueError: The part behind the name is not a JSON object.
     """
     plain, brace, rest = name.partition(":{")
     return plain, (json.loads(brace[1:] + rest) if brace else {})
 
 
 def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
-    """The name that `build` makes the network with these arguments from: as it is, where they change nothing.
+    """Returns the name with which `build` makes the network with these arguments.
+
+    It is the plain name where the arguments change nothing.
 
     Raises:
-        DfqError: arguments that would make timm read a file or fetch one.
+        DfqError: The arguments would make timm read a file or fetch one.
     """
     own = {key: value for key, value in arguments.items() if key != "num_classes" and value is not None}
     if not own:
@@ -90,7 +96,7 @@ def _check(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _described(model: nn.Module) -> tuple:
-    """All that two networks of the same class can differ in: layers, shapes, plain attributes."""
+    """Returns everything in which two networks of the same class can differ: layers, shapes, plain attributes."""
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
     plain = (str, int, float, bool, tuple, type(None))
     attributes = {

@@ -1,4 +1,4 @@
-"""torchvision's classification networks: names, building without weights, published input."""
+"""Lists and builds torchvision's classification networks, and finds their published inputs."""
 
 import functools
 import re
@@ -19,11 +19,11 @@ AUXILIARY_HEADS: dict[str, tuple[str, ...]] = {
     "googlenet": ("aux1.", "aux2."),
     "inception_v3": ("AuxLogits.",),
 }
-# With published weights these turn ImageNet-normalised input into (pixel − 0.5) / 0.5 (`transform_input`).
-# Stating 0.5 as the normalisation is the same arithmetic, without the extra operations.
+# With published weights, these turn ImageNet-normalised input into (pixel − 0.5) / 0.5 (`transform_input`).
+# Stating 0.5 as the normalisation is the same arithmetic without the extra operations.
 HALF = (0.5, 0.5, 0.5)
 CENTRED = ("googlenet", "inception_v3")
-BUILT_SIZE = {"vit_h_14": 224}  # its default weights are for 518 pixels, the network that is built is for 224
+BUILT_SIZE = {"vit_h_14": 224}  # its default weights are for 518 pixels, but the network that is built is for 224
 LEGACY_DENSENET_KEY = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
 
@@ -40,7 +40,7 @@ def build(name: str, num_classes: int | None) -> nn.Module:
 
 
 def input_spec(name: str, tag: str | None = None) -> InputSpec:
-    """Of the weights `tag` (`IMAGENET1K_V1`), or of the default ones."""
+    """Returns the published input of the weights `tag` (such as `IMAGENET1K_V1`), or of the default ones."""
     transforms = published_weights(name, tag).transforms()
     side = transforms.crop_size[0]
     if name in CENTRED:
@@ -49,10 +49,10 @@ def input_spec(name: str, tag: str | None = None) -> InputSpec:
 
 
 def published_weights(name: str, tag: str | None = None) -> Any:
-    """torchvision's entry for the weights: of that tag, else the default ones that fit the network which is built.
+    """Returns torchvision's entry for the weights of that tag, or for the default ones that fit the built network.
 
     Raises:
-        DfqError: no such tag.
+        DfqError: There is no such tag.
     """
     entries = torchvision.models.get_model_weights(name)
     if tag is None:
@@ -68,17 +68,17 @@ def published_weights(name: str, tag: str | None = None) -> Any:
 
 
 def current_key(name: str, key: str) -> str:
-    """The key of today's network for a `key` of a published file."""
+    """Returns the key of today's network for a `key` of a published file."""
     if name.startswith("densenet") and (match := LEGACY_DENSENET_KEY.match(key)):
         return match[1] + match[2]
     return key
 
 
 def is_training_only(name: str, key: str) -> bool:
-    """Whether `key` is of an auxiliary head, which only training uses and which is not built."""
+    """Returns whether `key` belongs to an auxiliary head, which only training uses and which is not built."""
     return key.startswith(AUXILIARY_HEADS.get(name, ()))
 
 
 def names_in(module: str) -> list[str]:
-    """The networks that a module of torchvision makes: `torchvision.models.resnet` → resnet18, …"""
+    """Lists the networks that a module of torchvision makes; for `torchvision.models.resnet` these are resnet18, …"""
     return [name for name in names() if torchvision.models.get_model_builder(name).__module__ == module]

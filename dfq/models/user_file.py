@@ -1,4 +1,4 @@
-"""`path/to/net.py:factory`: a user's own network, built by a function in the user's own file."""
+"""Builds a user's own network with a function in the user's own file: `path/to/net.py:factory`."""
 
 import hashlib
 import importlib.util
@@ -18,30 +18,31 @@ EXAMPLE = "for example --arch path/to/net.py:make_model, where make_model() retu
 
 
 def is_file_name(arch: str) -> bool:
-    """Whether `arch` means a file: `net.py:factory`, or `net.py` with the factory forgotten."""
+    """Returns whether `arch` means a file: `net.py:factory`, or `net.py` where the factory was forgotten."""
     return arch.endswith(".py") or ".py:" in arch
 
 
 def build_from_file(arch: str, num_classes: int | None = None) -> nn.Module:
-    """Imports the file and calls the factory, with `num_classes` where given and where the factory takes it.
+    """Imports the file and calls the factory, with `num_classes` where it is given.
 
-    The network comes without wrappers around it and in float32.
+    The network is returned without wrappers around it and in float32.
 
     Raises:
-        DfqError: the file or the factory is missing, fails, or returns something that is not an nn.Module.
+        DfqError: The file or the factory is missing or fails, the factory does not take `num_classes`, or it returns
+            something that is not an nn.Module.
     """
     return build_and_say(arch, num_classes)[0]
 
 
 def build_and_say(arch: str, num_classes: int | None = None) -> tuple[nn.Module, tuple[str, ...]]:
-    """`build_from_file`, and a sentence for each wrapper that was taken off and for weights of another width."""
+    """Returns the network of `build_from_file`, and a sentence for each change to its wrappers and weights."""
     path, factory_name = _split(arch)
     with _folder_importable(path.parent):
         factory = _find(_import(path), path, factory_name)
         arguments = {} if num_classes is None else {"num_classes": num_classes}
         if arguments and not takes_num_classes(factory):
             raise DfqError(
-                f"{factory_name}() in '{path}' takes no num_classes, and {num_classes} are asked for",
+                f"{factory_name}() in '{path}' takes no num_classes, but {num_classes} classes were asked for",
                 "a factory with a num_classes argument",
                 f"def {factory_name}(num_classes={num_classes}): …",
             )
@@ -60,7 +61,7 @@ def file_factory_takes_num_classes(arch: str) -> bool:
 def takes_num_classes(factory: Callable[..., object]) -> bool:
     try:
         return "num_classes" in inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # some callables written in C have no signature
+    except (TypeError, ValueError):  # some callables that are written in C have no signature
         return False
 
 
@@ -76,7 +77,7 @@ def _split(arch: str) -> tuple[Path, str]:
 
 @contextmanager
 def _folder_importable(folder: Path) -> Iterator[None]:
-    """Lets the file import its neighbours, as it could when run as a script."""
+    """Lets the file import its neighbours, as a script can."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -86,7 +87,7 @@ def _folder_importable(folder: Path) -> Iterator[None]:
 
 
 def _import(path: Path) -> ModuleType:
-    # A name of its own keeps a user's `net.py` from hiding an installed module; pickling needs the entry.
+    # A unique name keeps a user's `net.py` from hiding an installed module; pickling needs the entry.
     name = f"dfq_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None and specification.loader is not None
@@ -123,6 +124,6 @@ def _call(factory: Callable[..., object], arguments: dict[str, int], what: str) 
     except (Exception, SystemExit) as error:
         raise DfqError(
             f"{what} fails: {type(error).__name__}: {error}",
-            "a factory that works without arguments (num_classes apart)",
+            "a factory that needs no arguments besides num_classes",
             EXAMPLE,
         ) from error

@@ -41,7 +41,7 @@ def _block(channels_in: int, widths: tuple[int, ...]) -> nn.Sequential:
     for channels in widths:
         layers += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
         channels_in = channels
-    return nn.Sequential(*layers[:-1])  # the last ReLU stands in forward, as in the published nets
+    return nn.Sequential(*layers[:-1])  # `forward` applies the last ReLU, as the published nets do
 
 
 def _initialize(module: nn.Module) -> None:
@@ -52,5 +52,5 @@ def _initialize(module: nn.Module) -> None:
 
 
 def vgg11_cifar(num_classes: int = 10) -> VggCifar:
-    """VGG-11 with BatchNorm, 9.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns VGG-11 with BatchNorm, 9.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return VggCifar(VGG11_WIDTHS, num_classes)

@@ -10,7 +10,7 @@ from torch import nn
 
 
 class PreActivationBlock(nn.Module):
-    """BatchNorm, ReLU, 3×3 convolution, twice; a new shape starts its shortcut after the first ReLU."""
+    """BatchNorm, ReLU and a 3×3 convolution, twice; where the shape changes, the shortcut begins at the first ReLU."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -30,7 +30,7 @@ class PreActivationBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """`count` blocks under the name `layer`, which the published checkpoints have."""
+    """A sequence of `count` blocks under the name `layer`, as in the published checkpoints."""
 
     def __init__(self, count: int, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -71,20 +71,20 @@ def _initialize(module: nn.Module) -> None:
 
 
 def wrn40_2(num_classes: int = 10) -> WideResNet:
-    """WRN-40-2, 2.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns WRN-40-2, 2.2 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return WideResNet(40, 2, num_classes)
 
 
 def wrn40_1(num_classes: int = 10) -> WideResNet:
-    """WRN-40-1, 0.57 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns WRN-40-1, 0.57 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return WideResNet(40, 1, num_classes)
 
 
 def wrn16_2(num_classes: int = 10) -> WideResNet:
-    """WRN-16-2, 0.69 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns WRN-16-2, 0.69 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return WideResNet(16, 2, num_classes)
 
 
 def wrn16_1(num_classes: int = 10) -> WideResNet:
-    """WRN-16-1, 0.18 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
+    """Returns WRN-16-1, 0.18 M parameters; images (N, 3, 32, 32) → logits (N, num_classes)."""
     return WideResNet(16, 1, num_classes)

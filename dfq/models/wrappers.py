@@ -1,4 +1,4 @@
-"""Modules that stand around a network or a part of it and compute the same: taken off, and said."""
+"""Removes wrappers, modules around a network or a part of it that compute the same, and says which ones."""
 
 import copy
 
@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-INNER = "module"  # where most wrappers keep the network
-COMPILED = "_orig_mod"
-TIMM_AVERAGES = ("ModelEma", "ModelEmaV2", "ModelEmaV3")  # of timm.utils, which is optional
+INNER = "module"  # name under which most wrappers keep the network
+COMPILED = "_orig_mod"  # name under which torch.compile keeps it
+TIMM_AVERAGES = ("ModelEma", "ModelEmaV2", "ModelEmaV3")  # classes of timm.utils, which is optional
 
 
 def plain_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """`plain` for a network that somebody else holds: it stays as it is, and is copied if it must be changed."""
+    """Does the same as `plain` for a network of the caller's, which is copied where it must be changed."""
     outer = model
     while (inner := _inside(outer)) is not None:
         outer = inner
@@ -23,17 +23,20 @@ def plain_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 def plain(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network without wrappers (`unwrapped`) and with float32 weights, in place; and sentences on both."""
+    """Returns the network without wrappers (`unwrapped`) and with float32 weights, and sentences on both.
+
+    The network is changed in place.
+    """
     model, said = unwrapped(model)
     others = sorted(str(kind).removeprefix("torch.") for kind in _dtypes(model) - {torch.float32})
     return model.float(), (*said, *(f"float32 in place of {kind}, which the network's weights have" for kind in others))
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network inside DataParallel, weight averaging and torch.compile, and a sentence for each kind taken off.
+    """Returns the network inside DataParallel, weight averaging and torch.compile, and a sentence for each kind.
 
-    Wrappers around parts of the network are replaced by these parts, in place. A class is a wrapper by its type: a
-    network of the user's whose only child is called `module` is none.
+    Wrappers around parts of the network are replaced by these parts, in place. The type of a module decides whether it
+    is a wrapper: a user's network whose only child is called `module` is not.
     """
     found: dict[str, str] = {}
     while (inner := _inside(model)) is not None:
@@ -58,7 +61,7 @@ def _sentences(found: dict[str, str]) -> tuple[str, ...]:
 
 
 def _inside(module: nn.Module) -> nn.Module | None:
-    """What a wrapper is around; None for every other module."""
+    """Returns the module inside a wrapper, or None for every other module."""
     inner = getattr(module, COMPILED, None)
     if inner is None and (
         isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel)
@@ -69,7 +72,7 @@ def _inside(module: nn.Module) -> nn.Module | None:
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    """Compiled in place, by `module.compile()`."""
+    """Returns whether a module was compiled in place, by `module.compile()`."""
     return getattr(module, "_compiled_call_impl", None) is not None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from functools import partial
 
 import numpy
 import pytest
@@ -11,13 +12,14 @@ from support.checkpoint_cases import ARCH, refused
 
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
-from dfq.models import suggest
+from dfq.models.settings import SuggestSettings
+from dfq.models.suggest import suggest
 
 
 @pytest.fixture(autouse=True)
 def short_search(monkeypatch):
     """What a suggestion would be is of no interest here."""
-    monkeypatch.setattr(suggest, "SECONDS", 0.1)
+    monkeypatch.setattr("dfq.checkpoint.arch.suggest", partial(suggest, settings=SuggestSettings(seconds=0.1)))
 
 
 def test_missing_file(path):

@@ -1,5 +1,7 @@
 """Names as people's files have them: wrappers' parts are taken off where that makes everything fit, and it is said."""
 
+from functools import partial
+
 import pytest
 import torch
 from support.checkpoint_cases import refused
@@ -7,13 +9,15 @@ from support.checkpoint_networks import HALVES, assert_same, load, under, vgg, w
 from torch import nn
 
 from dfq.checkpoint import load_checkpoint
-from dfq.models import suggest
 from dfq.models.registry import build
+from dfq.models.settings import SuggestSettings
+from dfq.models.suggest import suggest
 
 
 @pytest.fixture
 def arch(tmp_path, monkeypatch):
-    monkeypatch.setattr(suggest, "SECONDS", 0.1)  # another architecture that fits is looked for elsewhere
+    # Other tests look for another architecture that fits.
+    monkeypatch.setattr("dfq.checkpoint.arch.suggest", partial(suggest, settings=SuggestSettings(seconds=0.1)))
     return write_code(tmp_path)
 
 

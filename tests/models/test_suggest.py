@@ -60,7 +60,7 @@ def test_wrappers_and_counters_do_not_matter():
 def test_it_ends_soon_where_nothing_fits():
     start = time.thread_time()
     suggest({f"part{index}.conv.weight": torch.zeros(7, 7, 3, 3) for index in range(200)})
-    assert time.thread_time() - start < 12  # reading the sources, importing timm, and SECONDS
+    assert time.thread_time() - start < 12  # reading the sources, importing timm, and `SuggestSettings.seconds`
 
 
 def test_every_network_of_the_libraries_is_listed():
@@ -79,7 +79,7 @@ def test_wrong_arch_names_the_one_that_fits_whole(path):
     torch.save(build("torchvision/resnet34", 5).state_dict(), path)
     error = refused(path, arch="torchvision/resnet18")
     assert "does not fit torchvision/resnet18: " in error.found
-    assert error.found.endswith("It fits torchvision/resnet34 whole")
+    assert error.found.endswith("All of its tensors fit torchvision/resnet34")
     assert error.way_out == "pass --arch torchvision/resnet34"
 
 
@@ -87,4 +87,4 @@ def test_wrong_arch_with_nothing_that_fits(path):
     weights = weights_of("dfq/resnet20")
     torch.save({**{name: torch.zeros(t.shape) for name, t in weights.items()}, "extra.weight": torch.eye(3)}, path)
     error = refused(path, arch="dfq/resnet32")
-    assert "whole" not in error.found and "--arch NAME" in error.way_out
+    assert "All of its tensors" not in error.found and "--arch NAME" in error.way_out

@@ -1,1 +1,1 @@
-"""Any network becomes a graph of ATen operators that is compared with it."""
+"""Captures any network as a graph of ATen operators, and compares the graph with the network."""

@@ -1,4 +1,4 @@
-"""`capture`: any network as a graph of layers, by `torch.export`, compared with the network before it is given back."""
+"""Captures any network as a graph of layers, by `torch.export`, and compares the graph with the network."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,42 +11,51 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dfq.errors import DfqError
 from dfq.graph.capture.functional import is_functional
-from dfq.graph.capture.open_batch import UNMISTAKABLE, has_fixed_batch, open_batch
+from dfq.graph.capture.open_batch import has_fixed_batch, open_batch
 from dfq.graph.rewriting.refusals import not_exported, one_batch
 from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
 from dfq.graph.same_logits import check_alone, check_same
+from dfq.graph.settings import CaptureSettings
 from dfq.graph.shapes import propagate_shapes
 from dfq.graph.silence import silence
 from dfq.images.input_spec import InputSpec
 
-EXAMPLES = 2  # images that the network is exported with
-BATCHES = (1, 2, 5)  # numbers of images on which the capture is compared with the network
-FIXED_BATCH = "Constraints violated"  # how torch.export says that the number of images cannot be open
+FIXED_BATCH = "Constraints violated"  # torch.export's error where the number of images cannot be open
 
 
-def capture(model: nn.Module, input_spec: InputSpec, *, trains: bool = False) -> CapturedNetwork:
-    """`model` in evaluation mode as a graph of layers, which shares its parameters and buffers.
+def capture(
+    model: nn.Module,
+    input_spec: InputSpec,
+    *,
+    trains: bool = False,
+    settings: CaptureSettings = CaptureSettings(),
+) -> CapturedNetwork:
+    """Returns `model` in evaluation mode as a graph of layers, which shares its parameters and buffers.
 
-    Updates in place become plain operators, weights that are computed from parameters become plain weights. The result
-    gives the same logits as `model` on random images, 1, 2 and 5 at a time. A captured network is returned as it is.
+    In-place updates become plain operators, and weights that are computed from parameters become plain weights. The
+    result gives the same logits as `model` on random images, 1, 2 and 5 at a time. A captured network is returned as
+    it is.
 
     Args:
-        model: maps images (N, C, H, W), normalised, to logits (N, classes). It is left in evaluation mode.
-        trains: what trains through the graph is the model itself: dropout is kept, and computed weights stay computed.
+        model: Maps normalised images (N, C, H, W) to logits (N, classes). It is left in evaluation mode.
+        input_spec: Size and normalisation of its images.
+        trains: Whether the model is trained through the graph: then dropout is kept, and weights that are computed from
+            parameters stay computed.
+        settings: How the network is exported, and on which images the graph is compared with it.
 
     Raises:
-        DfqError: torch.export refuses the network; its answers depend on other images of the batch; it takes one number
-            of images only; or the captured graph computes something else.
+        DfqError: torch.export refuses the network; the logits of an image depend on the others of its batch; the
+            network takes one number of images only; or the captured graph computes something else.
     """
     if isinstance(model, CapturedNetwork):
         propagate_shapes(model, tuple(input_spec.size))
         return model
     with _buffers_kept(model.eval()):
-        program = _exported(model, input_spec)
+        program = _exported(model, input_spec, settings)
         try:
-            network = _rewritten(program, model, input_spec, trains=trains)
+            network = _rewritten(program, model, input_spec, trains=trains, settings=settings)
         except DfqError as error:
-            if not has_fixed_batch(program):
+            if not has_fixed_batch(program, settings.fixed_batch):
                 raise
             raise one_batch(model) from error
     return _averaging_alike(network, model) if trains else network
@@ -65,15 +74,19 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def _rewritten(program: ExportedProgram, model: nn.Module, input_spec: InputSpec, *, trains: bool) -> CapturedNetwork:
+def _rewritten(
+    program: ExportedProgram, model: nn.Module, input_spec: InputSpec, *, trains: bool, settings: CaptureSettings
+) -> CapturedNetwork:
     if trains:  # before it is made functional, the program still has its dropout
         with contextlib.suppress(DfqError, RuntimeError):
-            return _checked(rewritten(open_batch(program), trains=True), model, input_spec)
-    return _checked(rewritten(open_batch(functional(program)), trains=trains), model, input_spec)
+            network = rewritten(open_batch(program, settings.fixed_batch), trains=True)
+            return _checked(network, model, input_spec, settings)
+    network = rewritten(open_batch(functional(program), settings.fixed_batch), trains=trains)
+    return _checked(network, model, input_spec, settings)
 
 
 def _averaging_alike(network: CapturedNetwork, model: nn.Module) -> CapturedNetwork:
-    """The network, with the momentum and the batch counters of `model`'s BatchNorm layers: a program holds neither."""
+    """Gives the network the momentum and batch counters of `model`'s BatchNorm layers, which programs do not hold."""
     norms = {id(m.running_mean): m for m in model.modules() if isinstance(m, _BatchNorm)}
     for layer in network.modules():
         if isinstance(layer, _BatchNorm) and (original := norms.get(id(layer.running_mean))) is not None:
@@ -82,7 +95,7 @@ def _averaging_alike(network: CapturedNetwork, model: nn.Module) -> CapturedNetw
 
 
 def functional(program: ExportedProgram) -> ExportedProgram:
-    """The same program without updates in place."""
+    """Returns the program with in-place updates as plain operators."""
     if is_functional(program):
         return program
     with silence():
@@ -90,22 +103,26 @@ def functional(program: ExportedProgram) -> ExportedProgram:
 
 
 def random_images(model: nn.Module, input_spec: InputSpec, count: int, seed: int = 0) -> Tensor:
-    """Normalised noise (count, C, H, W), where the model's parameters are."""
+    """Returns normalised noise (count, C, H, W) on the device of the model's parameters."""
     like = next(model.parameters(), torch.zeros(()))
     pixels = torch.rand(count, *input_spec.size, generator=torch.Generator().manual_seed(seed))
     return input_spec.normalize(pixels.to(like.device))
 
 
-def _exported(model: nn.Module, input_spec: InputSpec) -> ExportedProgram:
-    """The program for any number of images; for `UNMISTAKABLE` images where the network uses a plain number of them."""
+def _exported(model: nn.Module, input_spec: InputSpec, settings: CaptureSettings) -> ExportedProgram:
+    """Returns the program for any number of images.
+
+    Where the network uses that number as a plain Python number, the program is for `fixed_batch` images.
+    """
     try:
-        return _export(model, random_images(model, input_spec, EXAMPLES), Dim.DYNAMIC)
+        return _export(model, random_images(model, input_spec, settings.examples), Dim.DYNAMIC)
     except Exception as error:
         if FIXED_BATCH not in str(error):
             raise not_exported(model, error) from error
     like = random_images(model, input_spec, 1)
     try:
-        return _export(model, like.new_empty(UNMISTAKABLE, *input_spec.size), Dim.STATIC)  # nobody reads the pixels
+        images = like.new_empty(settings.fixed_batch, *input_spec.size)  # nothing reads the pixels
+        return _export(model, images, Dim.STATIC)
     except Exception as error:
         raise one_batch(model) from error
 
@@ -115,12 +132,14 @@ def _export(model: nn.Module, images: Tensor, count: Any) -> ExportedProgram:
         return torch.export.export(model, (images,), dynamic_shapes=({0: count},))
 
 
-def _checked(network: CapturedNetwork, model: nn.Module, input_spec: InputSpec) -> CapturedNetwork:
+def _checked(
+    network: CapturedNetwork, model: nn.Module, input_spec: InputSpec, settings: CaptureSettings
+) -> CapturedNetwork:
     network.meta["image_size"] = tuple(input_spec.size)
     with silence():
         propagate_shapes(network, tuple(input_spec.size))
-    for count in BATCHES:
+    for count in settings.batches:
         images = random_images(model, input_spec, count, seed=count)
-        check_same(network, model, images, type(model).__name__)
-    check_alone(network, images, type(model).__name__)
+        check_same(network, model, images, type(model).__name__, settings=settings.same_logits)
+    check_alone(network, images, type(model).__name__, settings=settings.same_logits)
     return network

@@ -1,4 +1,4 @@
-"""Whether a program of `torch.export` computes the same with its in-place operators as plain ones."""
+"""Tells whether the in-place operators of a `torch.export` program can be read as plain ones."""
 
 from torch import fx
 from torch._ops import OpOverload
@@ -11,7 +11,7 @@ KNOWN = frozenset((*LAYERS, *FUNCTIONS, *IDENTITIES, *POOLINGS))
 
 
 def is_functional(program: ExportedProgram) -> bool:
-    """True where every operator has a row in the tables and each one in place overwrites what nobody reads afterwards.
+    """Returns whether every operator has a row in the tables and no in-place operator overwrites what is read later.
 
     Making a program functional takes torch longer than the export itself, and most networks do not need it. False is
     always safe.
@@ -31,7 +31,7 @@ def _is_operator(node: fx.Node) -> bool:
 
 
 def _overwrites_nothing(node: fx.Node, place: dict[fx.Node, int]) -> bool:
-    """Whether all that shares memory with what `node` overwrites was read before, and is a value of the network's."""
+    """Returns whether all that shares memory with what `node` overwrites has memory of its own and is read before."""
     shared = [node.args[0]]
     while _passes_on(shared[-1]):
         shared.append(shared[-1].args[0])
@@ -42,12 +42,12 @@ def _overwrites_nothing(node: fx.Node, place: dict[fx.Node, int]) -> bool:
 
 
 def _passes_on(node: fx.Node) -> bool:
-    """Whether it gives back its input: it writes in place, or does nothing in evaluation mode."""
+    """Returns whether a call gives back its input: it writes in place, or does nothing in evaluation mode."""
     return _is_operator(node) and (node.target._schema.is_mutable or node.target in IDENTITIES)
 
 
 def _is_fresh(node: fx.Node) -> bool:
-    """Whether a call gives memory of its own, and no view."""
+    """Returns whether the result of a call has memory of its own, and is not a view."""
     if not _is_operator(node) or node.target in IDENTITIES:
         return False
     return all(result.alias_info is None for result in node.target._schema.returns)

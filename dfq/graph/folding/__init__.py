@@ -1,1 +1,1 @@
-"""The canonical form of a captured network: BatchNorm and affine maps are folded, branches are merged."""
+"""Brings a captured network into its canonical form: BatchNorm and affine maps are folded, branches are merged."""

@@ -1,8 +1,8 @@
-"""Factors and offsets that a network applies to its feature maps, folded into the layer in front of them.
+"""Folds the factors and offsets that a network applies to its feature maps into the layer in front of them.
 
-Layer scale, residual factors, learned affine maps: x · factor + offset with one number for all, or one for each
-channel. Behind a layer that nobody else reads, that is another weight and bias. Behind anything else in a map
-(N, C, H, W) it becomes a depthwise 1×1 convolution, as a lone BatchNorm does.
+Layer scale, residual factors and learned affine maps compute x · factor + offset, with one number for all channels or
+one for each. Behind a layer whose output nothing else reads, that amounts to another weight and bias. Behind anything
+else that gives a map (N, C, H, W), it becomes a depthwise 1×1 convolution, as a lone BatchNorm does.
 """
 
 import operator
@@ -19,7 +19,10 @@ OPERATORS = (operator.mul, operator.truediv, operator.add, operator.sub)
 
 
 def spell_out_hard_sigmoids(network: fx.GraphModule) -> None:
-    """Behind a layer, min(max(x + 3, 0), 6) / 6 in these steps, in place: all but the clipping can be folded."""
+    """Replaces each hard sigmoid behind a layer by the steps of min(max(x + 3, 0), 6) / 6, in place.
+
+    All of them but the clipping can be folded.
+    """
     for node in list(network.graph.nodes):
         if node.target is not F.hardsigmoid or _layer(node.args[0], network) is None:
             continue
@@ -34,7 +37,7 @@ def spell_out_hard_sigmoids(network: fx.GraphModule) -> None:
 
 @torch.no_grad()
 def fold_affine_maps(network: fx.GraphModule) -> None:
-    """Folds every such operator of a graph without BatchNorm that it can, in place."""
+    """Folds every factor and offset of a graph without BatchNorm for which that is possible, in place."""
     for node in list(network.graph.nodes):
         if node.target not in OPERATORS or node.kwargs:
             continue
@@ -79,7 +82,7 @@ def _layer(source: fx.Node, network: fx.GraphModule) -> nn.Module | None:
 
 
 def _is_map(source: fx.Node, network: fx.GraphModule) -> bool:
-    """Whether it is a feature map (N, C, H, W) that integer kernels compute, or a convolution."""
+    """Returns whether a node gives a feature map (N, C, H, W) that integer kernels compute."""
     shape = getattr(source.meta["tensor_meta"], "shape", ())
     kinds = (Kind.RELU, Kind.INTEGER, Kind.MATRIX)
     return len(shape) == 4 and kind_of(source, network) in kinds and not _writes_channels_last(source, network)
@@ -91,7 +94,7 @@ def _writes_channels_last(source: fx.Node, network: fx.GraphModule) -> bool:
 
 
 def _by_channel(constant: Tensor, source: fx.Node, dimension: int) -> Tensor | None:
-    """(C,) float64; None where it has more than one number for a channel."""
+    """Returns the constant as (C,) in float64, or None where it has more than one number for a channel."""
     shape = source.meta["tensor_meta"].shape
     rank, channels = len(shape), shape[dimension]
     if constant.dim() > rank:

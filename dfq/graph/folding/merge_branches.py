@@ -1,8 +1,8 @@
-"""Convolutions of one tensor that are added up, as one convolution: what RepVGG and MobileOne are made for.
+"""Merges convolutions of one tensor whose results are added, for which RepVGG and MobileOne are made.
 
-The sum of two convolutions is the convolution with the sum of both kernels, the smaller one surrounded by zeros; a lone
-BatchNorm beside them is a 1×1 convolution of each channel with itself (Ding et al., RepVGG, CVPR 2021, arXiv
-2101.03697). It is done wherever it is exact.
+The sum of two convolutions is the convolution with the sum of both kernels, where the smaller one is surrounded by
+zeros. A lone BatchNorm beside them is a 1×1 convolution of each channel with itself (Ding et al., RepVGG, CVPR 2021,
+arXiv 2101.03697). Convolutions are merged wherever that is exact.
 """
 
 import operator
@@ -37,7 +37,7 @@ def merge_branches(network: fx.GraphModule) -> None:
 
 
 def _branch(term: Any, network: fx.GraphModule) -> tuple[nn.Conv2d, fx.Node, torch.Size] | None:
-    """(the convolution that a summand comes from, the tensor that it reads, the shape of its output)."""
+    """Returns the convolution that computes a summand, the tensor that it reads, and the shape of its output."""
     if not isinstance(term, fx.Node) or term.op != "call_module" or len(term.users) != 1:
         return None
     layer = network.get_submodule(str(term.target))
@@ -49,7 +49,7 @@ def _branch(term: Any, network: fx.GraphModule) -> tuple[nn.Conv2d, fx.Node, tor
 
 
 def _merged(first: tuple, second: tuple) -> nn.Conv2d | None:
-    """One convolution in place of two; None where that is not exact."""
+    """Returns one convolution in place of two, or None where that is not exact."""
     (a, read, shape), (b, other_read, other_shape) = first, second
     if a is b or read is not other_read or shape != other_shape or a.stride != b.stride:
         return None
@@ -74,7 +74,10 @@ def _merged(first: tuple, second: tuple) -> nn.Conv2d | None:
 
 
 def _in_groups(layer: nn.Conv2d, groups: int) -> Tensor | None:
-    """The weight as one of `groups` groups; a depthwise layer's channels become the diagonal of denser ones."""
+    """Returns a layer's weight for `groups` groups, or None where there is none.
+
+    The channels of a depthwise layer become the diagonal of denser groups.
+    """
     if layer.groups == groups:
         return layer.weight
     channels = layer.in_channels
@@ -88,7 +91,7 @@ def _in_groups(layer: nn.Conv2d, groups: int) -> Tensor | None:
 
 
 def _border(large: nn.Conv2d, small: nn.Conv2d) -> tuple[int, ...] | None:
-    """Zeros around the smaller kernel (left, right, top, bottom), so that both see the same pixels."""
+    """Returns the numbers of zeros (left, right, top, bottom) with which the smaller kernel sees the same pixels."""
     border: list[int] = []
     for axis in (1, 0):
         step = large.dilation[axis]
@@ -109,7 +112,7 @@ def _kernel_area(term: Any, network: fx.GraphModule) -> int:
 
 
 def _summed_moments(first: Any, second: Any) -> tuple[Tensor, Tensor] | None:
-    """Of a sum of independent maps; None where those of a summand are not known."""
+    """Returns the moments of a sum of independent maps, or None where those of a summand are not known."""
     moments = [term.meta.get(OUTPUT_MOMENTS) for term in (first, second)]
     if None in moments:
         return None

@@ -1,6 +1,6 @@
-"""ATen operators as functions of torch: one row per operator.
+"""Turns ATen operators into functions of torch: there is one row per operator.
 
-An operator without a row, here or in `dfq.graph.rewriting.aten_layers`, stays what it is: torch runs it, in floating
+An operator without a row, here or in `dfq.graph.rewriting.aten_layers`, stays as it is, and torch runs it in floating
 point.
 """
 
@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from dfq.graph.rewriting.aten_layers import ATEN, DROPOUTS, Arguments, each_side
 
-END = 2**63 - 1  # how slices say "to the end"
-Call = tuple[Callable, tuple, dict[str, Any]]  # function, positional arguments, keywords
+END = 2**63 - 1  # stands for "to the end" in slices
+Call = tuple[Callable, tuple, dict[str, Any]]  # a function, its positional arguments, its keyword arguments
 
 
 def _index(dim: int, index: Any) -> tuple:
-    """An index along a dimension counted from the front, or from the back where `dim` is negative."""
+    """Returns an index along a dimension, which is counted from the back where `dim` is negative."""
     return (slice(None),) * dim + (index,) if dim >= 0 else (..., index, *(slice(None),) * (-dim - 1))
 
 
@@ -43,19 +43,19 @@ def _negative(a: Arguments) -> Call:
 
 
 def _plain(function: Callable, *names: str, **keywords: str) -> Callable[[Arguments], Call]:
-    """The same operation under torch's own name; `keywords`: torch's name → the schema's."""
+    """Returns a row that calls the same operation of torch; `keywords` maps torch's names to the schema's."""
     return lambda a: (function, tuple(a[name] for name in names), {k: a[name] for k, name in keywords.items()})
 
 
 POOLING = ("kernel_size", "stride", "padding")
-# Operator → the call that `dfq.graph.operators` knows; None from it: leave the operator.
+# Maps each operator to the call that `dfq.graph.operators` knows; a row that returns None leaves the operator as it is.
 FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     **dict.fromkeys((ATEN.relu.default, ATEN.relu_.default), _plain(F.relu, "self")),
     **dict.fromkeys((ATEN.relu6.default, ATEN.relu6_.default), _plain(F.relu6, "self")),
     **dict.fromkeys(
         (ATEN.hardtanh.default, ATEN.hardtanh_.default, ATEN.clamp.default, ATEN.clamp_min.default), _clamp
     ),
-    **dict.fromkeys((ATEN.add.Tensor, ATEN.add_.Tensor), _plain(operator.add, "self", "other")),  # `alpha`: `WEIGHTED`
+    **dict.fromkeys((ATEN.add.Tensor, ATEN.add_.Tensor), _plain(operator.add, "self", "other")),  # see `WEIGHTED`
     **dict.fromkeys((ATEN.sub.Tensor, ATEN.sub_.Tensor), _plain(operator.sub, "self", "other")),
     ATEN.neg.default: _negative,
     **dict.fromkeys((ATEN.mul.Tensor, ATEN.mul_.Tensor), _plain(operator.mul, "self", "other")),
@@ -89,8 +89,8 @@ FUNCTIONS: dict[Any, Callable[[Arguments], Call | None]] = {
     ATEN.pixel_shuffle.default: _plain(F.pixel_shuffle, "self", "upscale_factor"),
     ATEN.sym_size.int: _plain(torch.Tensor.size, "self", "dim"),
 }
-WEIGHTED = (ATEN.add.Tensor, ATEN.add_.Tensor, ATEN.sub.Tensor, ATEN.sub_.Tensor)  # x ± alpha · y
-# Nothing in evaluation mode, or in whatever layout memory has. A copy is none in a graph without in-place operators.
+WEIGHTED = (ATEN.add.Tensor, ATEN.add_.Tensor, ATEN.sub.Tensor, ATEN.sub_.Tensor)  # these compute x ± alpha · y
+# These change no value in evaluation mode. A copy has no effect in a graph without in-place operators.
 IDENTITIES = (
     *DROPOUTS, ATEN.contiguous.default, ATEN.detach.default, ATEN.alias.default, ATEN.lift_fresh_copy.default,
     ATEN.clone.default, ATEN.detach_.default,
@@ -98,7 +98,7 @@ IDENTITIES = (
 
 
 def changes_nothing(function: Callable, args: tuple) -> bool:
-    """Whether a call gives back its first argument: x + 0, x · 1, windows of one pixel."""
+    """Returns whether a call gives back its first argument, such as x + 0, x · 1, or windows of one pixel."""
     neutral = {operator.add: 0, operator.sub: 0, operator.mul: 1, operator.truediv: 1}
     if function in neutral:
         return isinstance(args[1], (int, float)) and args[1] == neutral[function]
@@ -106,7 +106,7 @@ def changes_nothing(function: Callable, args: tuple) -> bool:
 
 
 def even_pooling(node: fx.Node, arguments: Arguments) -> Call | None:
-    """Adaptive average pooling whose windows are all alike, as average pooling; None for any other."""
+    """Returns average pooling for adaptive average pooling whose windows are all alike, and None for any other node."""
     if node.target is not ATEN.adaptive_avg_pool2d.default:
         return None
     size = node.args[0].meta["val"].shape[-2:]  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
-"""ATen operators as layers: one row per operator.
+"""Turns ATen operators into layers: there is one row per operator.
 
-A graph of `torch.export` has no layers left, only operators with tensors; quantization needs the layers. An operator
-without a row stays what it is: torch runs it, in floating point.
+A graph of `torch.export` has no layers, only operators with tensors, but quantization needs the layers. An operator
+without a row stays as it is, and torch runs it in floating point.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,12 @@ from torch import Tensor, fx, nn
 from dfq.graph.global_pooling import GlobalAveragePool
 
 ATEN = torch.ops.aten
-Arguments = dict[str, Any]  # of an operator, by their names in its schema; tensors of the network as themselves
+# Arguments of an operator by their names in its schema, with the network's tensors in place of their nodes.
+Arguments = dict[str, Any]
 
 
 def arguments_of(node: fx.Node) -> Arguments:
-    """All arguments of a call by name, defaults included."""
+    """Returns all arguments of a call by name, defaults included."""
     schema = node.target._schema  # type: ignore[union-attr]
     values = {argument.name: argument.default_value for argument in schema.arguments}
     names = [argument.name for argument in schema.arguments]
@@ -26,7 +27,7 @@ def arguments_of(node: fx.Node) -> Arguments:
 
 
 def _with(layer: nn.Module, **tensors: Tensor | None) -> nn.Module:
-    """The layer with these tensors: a parameter is taken over as it is, so that two owners may share it."""
+    """Gives a layer these tensors; a parameter is used as it is, so that two owners may share it."""
     for name, tensor in tensors.items():
         if tensor is None:
             continue
@@ -49,7 +50,7 @@ def _convolution(a: Arguments) -> nn.Module:
 
 
 def each_side(sizes: list[int]) -> tuple[int, ...]:
-    """Height and width, where a list of one number stands for both."""
+    """Returns height and width, where a list of one number stands for both."""
     return tuple(sizes) * (2 // len(sizes))
 
 
@@ -70,12 +71,13 @@ def _batch_norm(a: Arguments) -> nn.Module:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """How an operator becomes a layer.
+    """The rule by which an operator becomes a layer.
 
     Attributes:
-        make: arguments, tensors of the network in place of its nodes, → the layer; None where there is none like it.
-        weight: the argument by which the layer is named; it must be a tensor of the network.
-        read: the argument that depends on the images.
+        make: Function from the arguments, with tensors of the network in place of its nodes, to the layer. It returns
+            None where there is no such layer.
+        weight: Argument by which the layer is named. It must be a tensor of the network.
+        read: Argument that depends on the images.
     """
 
     make: Callable[[Arguments], nn.Module | None]
@@ -88,7 +90,7 @@ def _whole_convolution(a: Arguments) -> nn.Module | None:
 
 
 def _product(a: Arguments) -> nn.Module | None:
-    """x · W as a linear layer of Wᵀ."""
+    """Makes a linear layer with weight Wᵀ of x · W."""
     matrix = a.get("mat2", a.get("other"))
     return _linear({"weight": matrix.mT.contiguous(), "bias": None}) if matrix.dim() == 2 else None
 
@@ -110,7 +112,7 @@ LAYERS: dict[Any, LayerRow] = {
     ATEN.batch_norm.default: LayerRow(_batch_norm, "running_mean"),
     ATEN._native_batch_norm_legit_no_training.default: LayerRow(_batch_norm, "running_mean"),
 }
-# Operators with weights that no integer kernel here computes: their multiply–accumulates are counted in floating point.
+# No integer kernel here computes these operators with weights: their multiply–accumulates count as floating point.
 FLOAT_LAYERS = (
     ATEN.conv1d.default, ATEN.conv1d.padding, ATEN.conv3d.default, ATEN.conv3d.padding, ATEN.convolution.default,
     ATEN.conv_transpose1d.default, ATEN.conv_transpose2d.input, ATEN.conv_transpose3d.input, ATEN.lstm.input,
@@ -125,13 +127,13 @@ DROPOUTS = {
     ATEN.feature_dropout.default: nn.Dropout2d,
     ATEN.alpha_dropout.default: nn.AlphaDropout,
 }
-POOLINGS = (ATEN.adaptive_avg_pool2d.default, ATEN.mean.dim)  # layers or functions, by their sizes
+POOLINGS = (ATEN.adaptive_avg_pool2d.default, ATEN.mean.dim)  # their sizes decide whether they become layers
 
 
 def uses_batch_statistics(node: fx.Node) -> bool:
-    """Whether it normalises by the statistics of the batch: the answer to one image depends on the others.
+    """Returns whether a node normalises by the statistics of the batch, so that an image's logits depend on the others.
 
-    Normalization within each image is done by the same operators, on one row that holds all images.
+    The same operators also normalise within each image; then they get one row that holds all images.
     """
     if node.target not in BATCH_NORMS or not arguments_of(node)["training"]:
         return False
@@ -140,13 +142,13 @@ def uses_batch_statistics(node: fx.Node) -> bool:
 
 
 def is_check(node: fx.Node) -> bool:
-    """Whether it only asserts something, such as the type of a tensor."""
+    """Returns whether a node only asserts something, such as the type of a tensor."""
     name = str(node.target)
     return node.op == "call_function" and ("_assert" in name or "sym_constrain" in name)
 
 
 def global_pooling(node: fx.Node, arguments: Arguments) -> GlobalAveragePool | None:
-    """The layer of a mean over all pixels of maps (N, C, H, W); None where `node` is something else."""
+    """Returns the layer of a mean over all pixels of maps (N, C, H, W), or None where `node` is something else."""
     value = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], fx.Node) else None
     if not isinstance(value, Tensor) or value.dim() != 4:
         return None

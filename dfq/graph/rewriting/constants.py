@@ -1,4 +1,4 @@
-"""What a program computes from parameters alone: evaluated once, under a name that tells where it comes from."""
+"""Evaluates once what a program computes from parameters alone, and keeps the names of these parameters."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_flatten, tree_map
 
-# Views need memory in the order that torch.export assumed; stored tensors may have another.
+# Views need memory in the order that torch.export assumed, and stored tensors may have another order.
 VIEWS: dict[Any, Any] = dict.fromkeys((torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default), torch.reshape)
 
 
@@ -18,9 +18,9 @@ class Constant:
     """A tensor that does not depend on the images.
 
     Attributes:
-        value: any shape.
-        sources: names of the parameters and buffers that it is made of, in the order of their use.
-        name: of the parameter or buffer that it is; None of one that was computed.
+        value: Tensor of any shape.
+        sources: Names of the parameters and buffers that it is made of, in the order of their use.
+        name: Name of the parameter or buffer that it is, or None where it was computed.
     """
 
     value: Tensor
@@ -29,11 +29,15 @@ class Constant:
 
 
 def evaluated(node: fx.Node, values: dict[fx.Node, Any], *, trains: bool) -> Any:
-    """What a call gives whose tensors are all constants: a `Constant`, or a list of them; None for any other call.
+    """Evaluates a call whose tensors are all constants.
 
     Args:
-        values: node → `Constant`, or what stands for it in the new graph.
-        trains: leave what depends on parameters with a gradient.
+        node: Node of the program.
+        values: Maps each node to a `Constant`, or to what stands for it in the new graph.
+        trains: Whether to leave out what depends on parameters with a gradient.
+
+    Returns:
+        A `Constant` or a list of them, or None for any other call.
     """
     arguments = [values[n] for n in node.all_input_nodes]
     if not all(_is_constant(value) for value in arguments) or torch.Tag.nondeterministic_seeded in getattr(
@@ -63,12 +67,12 @@ def _value(value: Any) -> Any:
 
 
 def _copied_value(value: Any) -> Any:
-    """The network's own tensors are never written to."""
+    """Returns a copy of the tensor, so that the network's own tensors are never written to."""
     return value.value.clone() if isinstance(value, Constant) else value
 
 
 def is_mutable(target: Any) -> bool:
-    """Whether an operator writes to what it reads."""
+    """Returns whether an operator writes to what it reads."""
     return isinstance(target, OpOverload) and target._schema.is_mutable
 
 

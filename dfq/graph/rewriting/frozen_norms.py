@@ -1,8 +1,8 @@
-"""Normalizers of other classes with running statistics (frozen ones, users' own) as BatchNorm.
+"""Replaces normalizers of other classes with running statistics (frozen ones, users' own) by BatchNorm.
 
-Their forward pass is arithmetic on constants, some of them made of `running_mean` and `running_var`:
-x · factor + offset for each channel, or (x − mean) / deviation · weight + bias. That is what BatchNorm computes, and
-the statistics are what images are made from.
+Their forward pass is arithmetic on constants, some of which are made of `running_mean` and `running_var`:
+x · factor + offset for each channel, or (x − mean) / deviation · weight + bias. BatchNorm computes the same, and
+images are made from its statistics.
 """
 
 import operator
@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-EPS = 1e-5
+EPS = 1e-5  # ε of the BatchNorm that is made, which is the default of nn.BatchNorm2d
 OPERATORS = (operator.mul, operator.truediv, operator.add, operator.sub)
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """Operators of one module, each with a constant for each channel: together x · factor + offset, (C,) float64."""
+    """Operators of one module that together compute x · factor + offset for each channel, (C,) in float64."""
 
     source: fx.Node
     nodes: tuple[fx.Node, ...]
@@ -42,8 +42,9 @@ def restore_batch_norms(graph: fx.Graph, owned: dict[str, Any], stored: Mapping[
     """Replaces each such chain of operators by a call of an `nn.BatchNorm2d` under the name of its module, in place.
 
     Args:
-        owned: what the graph calls and reads, by name; layers are added.
-        stored: parameters and buffers of the network by their names.
+        graph: Graph of the captured network.
+        owned: Layers and tensors that the graph calls and reads, by name; the new layers are added.
+        stored: Parameters and buffers of the network by name.
     """
     for chain in _chains(graph, owned):
         owner = _owner_of_statistics(chain.sources)
@@ -62,7 +63,7 @@ def restore_batch_norms(graph: fx.Graph, owned: dict[str, Any], stored: Mapping[
 
 
 def _chains(graph: fx.Graph, owned: Mapping[str, Any]) -> list[_Chain]:
-    """The longest ones."""
+    """Finds the longest chains of such operators."""
     chains: dict[fx.Node, _Chain] = {}
     for node in graph.nodes:
         source, constant = _operands(node) if node.target in OPERATORS else (None, None)
@@ -84,7 +85,7 @@ def _module(node: fx.Node) -> str:
 
 
 def _operands(node: fx.Node) -> tuple[fx.Node | None, fx.Node | None]:
-    """(the operand that depends on the images, the constant one); (None, None) where it is otherwise."""
+    """Returns the operand that depends on the images and the constant one, or two None where there is no such pair."""
     first, second = node.args[:2]
     orders = ((first, second), (second, first)) if node.target in (operator.mul, operator.add) else ((first, second),)
     for value, constant in orders:
@@ -98,7 +99,7 @@ def _is_constant(node: Any) -> bool:
 
 
 def _by_channel(constant: Tensor) -> Tensor | None:
-    """(C,) float64; None where it is not one number for each channel of maps (N, C, H, W)."""
+    """Returns (C,) in float64, or None where the constant is not one number for each channel of maps (N, C, H, W)."""
     channels = constant.numel()
     is_column = constant.shape in ((channels, 1, 1), (1, channels, 1, 1)) and constant.is_floating_point()
     return constant.detach().flatten().double() if is_column else None

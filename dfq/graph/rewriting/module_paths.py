@@ -1,4 +1,4 @@
-"""Where in the module a node of an exported program comes from, and how its layer is called."""
+"""Finds the module from which a node of an exported program comes, and the name of its layer."""
 
 import re
 
@@ -6,29 +6,29 @@ from torch import fx, nn
 
 from dfq.graph.rewriting.constants import Constant
 
-Stack = dict[str, tuple[str, str]]  # key → (path of the module, its class), outermost first
-CALL_NUMBER = re.compile(r"@\d+")  # torch.export marks the second call of a module
-OF_GRAPH = fx.GraphModule(nn.Module(), fx.Graph())
+Stack = dict[str, tuple[str, str]]  # maps keys to the path of a module and its class, outermost first
+CALL_NUMBER = re.compile(r"@\d+")  # mark with which torch.export numbers repeated calls of a module
+OF_GRAPH = fx.GraphModule(nn.Module(), fx.Graph())  # its attributes are names that no layer may take
 WEIGHTS = ("weight", "running_mean", "weight_v", "weight_g", "weight_orig", "original0", "original1", "original")
 
 
 def cleaned_stack(node: fx.Node) -> Stack:
-    """The modules around a node, without the marks of repeated calls."""
+    """Returns the modules around a node, without the marks of repeated calls."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = {CALL_NUMBER.sub("", path): str(kind) for path, kind in stack.values() if not path.startswith("_empty_nn")}
     return {path: (path, kind) for path, kind in paths.items()}
 
 
 def innermost_path(node: fx.Node) -> str:
-    """The module that calls the node; empty for the network itself."""
+    """Returns the path of the module that calls the node, which is empty for the network itself."""
     return next(reversed(cleaned_stack(node)), "")
 
 
 def layer_name(node: fx.Node, weight: Constant) -> str:
-    """The module that owns the weight, with the attribute where it is another than `weight`.
+    """Names a layer after the module that owns its weight, with the attribute where that is not `weight`.
 
-    A weight that is computed belongs to the module that calls it, and so does one that lies elsewhere in the network:
-    of modules that share a parameter, torch.export names only one.
+    A computed weight belongs to the module that calls it, and so does a weight from elsewhere in the network: where
+    modules share a parameter, torch.export names only one of them.
     """
     owner, _, attribute = weight.sources[0].rpartition(".") if weight.sources else ("", "", "")
     path = innermost_path(node)
@@ -42,6 +42,6 @@ def layer_name(node: fx.Node, weight: Constant) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name that hides nothing of `fx.GraphModule` itself."""
+    """Returns a name that hides no attribute of `fx.GraphModule`."""
     first, dot, rest = name.partition(".")
     return f"{first}_{dot}{rest}" if hasattr(OF_GRAPH, first) else name

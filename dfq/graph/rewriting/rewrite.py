@@ -1,4 +1,4 @@
-"""A program of `torch.export` → a graph of layers that computes the same."""
+"""Rewrites a program of `torch.export` as a graph of layers that computes the same."""
 
 import operator
 from typing import Any
@@ -22,29 +22,29 @@ from dfq.graph.rewriting.module_paths import cleaned_stack, innermost_path, laye
 from dfq.graph.rewriting.ownership import put, same_layer
 from dfq.graph.rewriting.refusals import batch_statistics, control_flow
 
-IMAGES = "images"
+IMAGES = "images"  # name of the graph's input
 
 
 class CapturedNetwork(fx.GraphModule):
-    """A network as a graph of layers under the names that they have in the module, and of torch's functions."""
+    """A network as a graph of torch's functions and of layers, which have the names that they have in the module."""
 
     @property
     def image_size(self) -> tuple[int, ...]:
-        """(C, H, W) of the images that it was captured with."""
+        """Size (C, H, W) of the images that the network was captured with."""
         return self.meta["image_size"]
 
 
 def rewritten(program: ExportedProgram, *, trains: bool = False) -> CapturedNetwork:
-    """The network of a program: convolutions, linear layers and BatchNorm as modules that share its parameters.
+    """Returns the network of a program: its convolutions, linear layers and BatchNorm share the program's parameters.
 
     What is computed from parameters alone (weight standardisation, weight norm, …) is evaluated once.
 
     Args:
-        program: one input, images (N, C, H, W).
-        trains: keep what follows training mode (dropout) or depends on trained parameters.
+        program: Program with one input, images (N, C, H, W).
+        trains: Whether to keep what follows training mode (dropout) or depends on trained parameters.
 
     Raises:
-        DfqError: normalization by the statistics of the batch.
+        DfqError: The program normalises by the statistics of the batch, or branches on the values of a tensor.
     """
     rewriting = _Rewriting(program, trains)
     for node in program.graph.nodes:
@@ -69,9 +69,9 @@ class _Rewriting:
         }
         self.outputs = signature.user_outputs
         self.graph = fx.Graph()
-        self.values: dict[fx.Node, Any] = {}  # node → node of the new graph, `Constant`, or a list of them
-        self.owned: dict[str, Any] = {}  # what the new graph calls and reads, by name
-        self.of_layers = {  # tensors that become a layer's own
+        self.values: dict[fx.Node, Any] = {}  # a node of the new graph, a `Constant`, or a list of them for each node
+        self.owned: dict[str, Any] = {}  # layers and tensors that the new graph calls and reads, by name
+        self.of_layers = {  # names of the tensors that belong to layers
             argument.name
             for node in program.graph.nodes
             if node.target in LAYERS
@@ -79,7 +79,7 @@ class _Rewriting:
         }
 
     def owner(self) -> nn.Module:
-        """A module that holds what the new graph needs, of which it copies no more; unused nodes are erased."""
+        """Returns a module with everything that the new graph calls and reads, and erases unused nodes."""
         if not self.trains:
             restore_batch_norms(self.graph, self.owned, dict(self.stored.values()))
         for node in reversed(list(self.graph.nodes)):
@@ -112,7 +112,7 @@ class _Rewriting:
 
     def _call(self, node: fx.Node) -> Any:
         if node.target is operator.getitem and not isinstance(source := self.values[node.args[0]], fx.Node):
-            return source[node.args[1]]  # of a list of results
+            return source[node.args[1]]  # the source is a list of results
         if uses_batch_statistics(node):
             raise batch_statistics(node)
         if node.target in IDENTITIES:
@@ -135,7 +135,7 @@ class _Rewriting:
         return self.graph.call_module(name, (self._argument(node.args[0]),))
 
     def _layer(self, node: fx.Node) -> Any:
-        """The call of the layer that `node` is; None where its weights depend on the images."""
+        """Returns the call of the layer that `node` is, or None where its weights depend on the images."""
         row, arguments = LAYERS[node.target], arguments_of(node)
         read = arguments[row.read]
         tensors = {name: self.values[a] for name, a in arguments.items() if isinstance(a, fx.Node) and name != row.read}
@@ -151,7 +151,7 @@ class _Rewriting:
         return [call, None, None] if is_tuple else call
 
     def _own(self, wanted: str, layer: nn.Module) -> str:
-        """The name under which the network owns the layer: one weight that is called twice is one layer."""
+        """Returns the name under which the network owns the layer: one weight that is called twice is one layer."""
         name, count = wanted, 1
         while name in self.owned and not same_layer(self.owned[name], layer):
             count += 1
@@ -183,7 +183,7 @@ class _Rewriting:
         return self.graph.call_function(node.target, args, kwargs)  # type: ignore[arg-type]
 
     def _times(self, value: Any, alpha: float, name: str) -> Any:
-        """A value of the new graph, or a number, times `alpha`; of a constant under `name`."""
+        """Multiplies a value of the new graph or a number by `alpha`; a constant becomes a new one under `name`."""
         if not isinstance(value, fx.Node):
             return value * alpha
         if value.op != "get_attr" or (self.trains and self.owned[str(value.target)].requires_grad):
@@ -194,7 +194,7 @@ class _Rewriting:
         return read
 
     def _argument(self, node: Any) -> Any:
-        """What stands for a node of the program in the new graph."""
+        """Returns what stands for a node of the program in the new graph."""
         value = self.values[node] if isinstance(node, fx.Node) else node
         if not isinstance(value, Constant):
             return value
@@ -213,7 +213,7 @@ def _dtype(node: Any) -> torch.dtype | None:
 
 
 def _free_of_batch(sizes: Any, node: fx.Node) -> list:
-    """Sizes of a view with −1 for the only one that depends on how many images there are."""
+    """Returns the sizes of a view, with −1 for the size that depends on the number of images where only one does."""
     lengths = list(zip(sizes, node.meta["val"].shape, strict=True))
     depends = [isinstance(size, fx.Node) or not isinstance(length, int) for size, length in lengths]
     if sum(depends) > 1:

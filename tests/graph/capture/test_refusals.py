@@ -164,9 +164,9 @@ def test_a_wrong_simplification_is_noticed(monkeypatch):
 def test_rounding_is_no_wrong_simplification(monkeypatch):
     compared = []
 
-    def only_in_float64(found, expected):
+    def only_in_float64(found, expected, *, settings):
         compared.append(found.dtype)
-        return found.dtype == torch.float64 and same_logits(found, expected)
+        return found.dtype == torch.float64 and same_logits(found, expected, settings=settings)
 
     monkeypatch.setattr(canonical, "same_logits", only_in_float64)
     network = canonical.folded(capture(Plain(), SPEC), SPEC)

@@ -1,0 +1,55 @@
+"""Settings of the capture, the folding, and the comparison of logits that both end with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SameLogitsSettings:
+    """Settings of the comparison of two networks' logits.
+
+    Attributes:
+        tolerance: Largest difference of a logit, as a share of the largest expected logit. Kernels that add in another
+            order differ by no more.
+        smallest_scale: Lower bound of the largest logit in this comparison. Logits below it may be what is left of
+            much larger values.
+    """
+
+    tolerance: float = 1e-4
+    smallest_scale: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureSettings:
+    """Settings of the capture: the export of a network, and the comparison of its graph with it.
+
+    Attributes:
+        examples: Number of images that the network is exported with.
+        batches: Numbers of images on which the graph is compared with the network.
+        fixed_batch: Number of images that a network is exported for where it uses that number as a plain Python
+            number. It is a prime, so that its multiples among the arguments of operators can be recognised, and small
+            enough for a network that walks through its images one by one.
+        same_logits: Settings of the comparison of logits.
+    """
+
+    examples: int = 2
+    batches: tuple[int, ...] = (1, 2, 5)
+    fixed_batch: int = 113
+    same_logits: SameLogitsSettings = SameLogitsSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldingSettings:
+    """Settings of the folding: the search for moments in front of a ReLU, and the comparison with the captured network.
+
+    Attributes:
+        largest_ratio: Largest ratio of mean to standard deviation, of either sign, that is looked for in front of a
+            ReLU. Beyond it, a ReLU passes everything or next to nothing.
+        halvings: Number of times that the interval of this ratio is halved.
+        images: Number of images on which the folded network is compared with the captured one.
+        same_logits: Settings of the comparison of logits.
+    """
+
+    largest_ratio: float = 8.0
+    halvings: int = 40
+    images: int = 2
+    same_logits: SameLogitsSettings = SameLogitsSettings()
