@@ -1,15 +1,15 @@
-"""The one error that a user sees: what was found, what is needed, and the way out."""
+"""The one error that a user sees: it says what was found, what is needed, and the way out."""
 
 
 class DfqError(Exception):
     """An input or an environment that dfq cannot work with.
 
-    The command line prints the three parts and exits with `exit_code`; from Python the message holds all of them.
+    The command line prints the three parts and exits with `exit_code`. From Python, the message holds all of them.
 
     Args:
-        found: what dfq met ("'model.pt' is empty (0 bytes)").
-        needed: what it needs instead ("a checkpoint: a dict with 'arch' and 'state_dict', …").
-        way_out: what the user can do now ("pass --arch torchvision/resnet18").
+        found: What dfq found ("'model.pt' is empty (0 bytes)").
+        needed: What it needs instead ("a checkpoint: a dict with 'arch' and 'state_dict', …").
+        way_out: What the user can do now ("pass --arch torchvision/resnet18").
         exit_code: 1 for a failure at work (disk, unsupported operator), 2 for wrong usage or bad input.
     """
 

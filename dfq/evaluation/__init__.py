@@ -1,1 +1,1 @@
-"""How good images and a student are, told without real data."""
+"""Judges images and students without real data: how varied images are, and which drop of accuracy is likely."""

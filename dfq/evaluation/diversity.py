@@ -10,41 +10,41 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dfq.errors import DfqError
+from dfq.evaluation.settings import DiversitySettings
 from dfq.images.batch import Batch
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, two_or_more
 from dfq.teacher.batch_norm_statistics import pool_moments
 
-MAX_IMAGES = 1024  # half a million pairs
-DISTANCE_BINS, ENTROPY_BINS, MAX_CLASS_BINS = 40, 28, 100
-LARGEST_DISTANCE = 2.0  # of two unit vectors
-ENTROPY_DECADES = -6, 1  # of nats; a linear scale would put all that a trained synthesizer makes into one bin
+LARGEST_DISTANCE = 2.0  # Two unit vectors are not further apart.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diversity:
     """What a set of images looks like to the teacher; the class of an image is the teacher's top-1 answer.
 
-    Distances are Euclidean, between penultimate features scaled to length 1, over all pairs: 0 (same direction),
-    √2 (orthogonal), 2 (opposite); behind a ReLU at most √2.
+    Distances are Euclidean distances between penultimate features scaled to length 1, over all pairs of images: 0 (same
+    direction), √2 (orthogonal), 2 (opposite). After a ReLU they are at most √2.
 
     Attributes:
-        images: number of images measured, at most 1024.
-        num_classes: C, of the teacher; 2 where it has a single logit.
-        same_class_distance: mean over pairs of one class, 0 to 2; None without such a pair. Small: images repeat.
-        different_class_distance: mean over pairs of two classes, 0 to 2; None without such a pair.
-        same_class_pairs, different_class_pairs: numbers of pairs in 40 equal bins of distance from 0 to 2.
-        entropy: mean entropy of the teacher's softmax in nats, 0 (certain) to ln C (knows nothing).
-        entropy_counts: numbers of images in 28 bins of entropy, four to a decade from 1e-6 to 10 nats; the first one
-            also takes all below.
-        margin: mean difference of the two largest probabilities, 0 to 1.
-        class_balance: entropy of the classes' shares ÷ ln C, 0 (one class) to 1 (balanced); N < C images reach
-            ln N ÷ ln C.
-        classes_seen: number of classes that at least one image has.
-        classes_per_bin: neighbouring classes that share a bin of `class_counts`: 1 up to 100 classes.
-        class_counts: numbers of images per bin of classes.
-        label_agreement: share of the images whose drawn label is the teacher's answer, 0 to 1; None without labels.
-        batch_norm_deviation: relative deviation of the whole set's statistics from those of each BatchNorm layer
+        images: Number of images that were measured.
+        num_classes: Number of classes C of the teacher; 2 where it has a single logit.
+        same_class_distance: Mean distance over pairs of one class, 0 to 2; None where there is no such pair. A small
+            value means that images repeat.
+        different_class_distance: Mean distance over pairs of two classes, 0 to 2; None where there is no such pair.
+        same_class_pairs, different_class_pairs: Numbers of pairs in equal bins of distance from 0 to 2
+            (`DiversitySettings.distance_bins`).
+        entropy: Mean entropy of the teacher's softmax in nats, from 0 (certain) to ln C (knows nothing).
+        entropy_counts: Numbers of images in bins of entropy, by default four to a decade from 1e-6 to 10 nats. The
+            first and the last bin also hold what lies beyond them.
+        margin: Mean difference of the two largest probabilities, 0 to 1.
+        class_balance: Entropy of the shares of the classes, divided by ln C: 0 (one class) to 1 (balanced). N < C
+            images reach ln N ÷ ln C.
+        classes_seen: Number of classes that at least one image has.
+        classes_per_bin: Number of neighbouring classes that share a bin of `class_counts`: 1 up to 100 classes.
+        class_counts: Numbers of images in each bin of classes.
+        label_agreement: Share of the images whose drawn label is the teacher's answer, 0 to 1; None without labels.
+        batch_norm_deviation: Relative deviation of the whole set's statistics from those of each BatchNorm layer
             (`BatchNormStatistics.per_layer`), from 0 up, in order of registration; None without BatchNorm.
     """
 
@@ -65,15 +65,17 @@ class Diversity:
     batch_norm_deviation: tuple[float, ...] | None
 
     def to_dict(self) -> dict:
-        """Numbers and short lists, as JSON takes them; a value that is not finite becomes None."""
+        """Returns numbers and short lists, as JSON takes them; a value that is not finite becomes None."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "Diversity":
-        """What `to_dict` gave. None becomes NaN in fields that cannot be None; in the others it stays None.
+        """Restores what `to_dict` returned.
+
+        None becomes NaN in fields that cannot be None; in the others it stays None.
 
         Raises:
-            DfqError: a figure is missing.
+            DfqError: A figure is missing.
         """
         missing = [field.name for field in fields(cls) if field.name not in values]
         if missing:
@@ -83,33 +85,38 @@ class Diversity:
 
 
 @torch.no_grad()
-def measure_diversity(teacher: Teacher, batch: Batch, *, batch_size: int = 64) -> Diversity:
-    """Measures up to 1024 of the images, taken evenly from all labels, in passes of `batch_size`.
+def measure_diversity(
+    teacher: Teacher, batch: Batch, *, settings: DiversitySettings = DiversitySettings()
+) -> Diversity:
+    """Measures up to `DiversitySettings.max_images` of the images, taken evenly from all labels.
 
     Raises:
-        DfqError: there is no image.
+        DfqError: There is no image.
     """
     if not len(batch):
         raise DfqError("a batch of 0 images", "at least one image to measure")
-    chosen = batch.pick(batch.spread(MAX_IMAGES).to(batch.images.device))
-    logits, features, deviation = _answers(teacher, chosen.images, batch_size)
+    chosen = batch.pick(batch.spread(settings.max_images).to(batch.images.device))
+    logits, features, deviation = _answers(teacher, chosen.images, settings.batch_size)
     predicted, probabilities = answers(logits, teacher.boundary), two_or_more(logits).double().softmax(1)
     labels, entropies = chosen.labels, torch.special.entr(probabilities).sum(1)
     return Diversity(
         images=len(chosen),
         num_classes=teacher.num_answers,
-        **_distances(features, predicted),
+        **_distances(features, predicted, settings.distance_bins),
         entropy=entropies.mean().item(),
-        entropy_counts=_histogram(entropies.log10(), ENTROPY_BINS, *ENTROPY_DECADES),
+        entropy_counts=_histogram(entropies.log10(), settings.entropy_bins, *settings.entropy_decades),
         margin=_margin(probabilities),
-        **_classes(predicted, teacher.num_answers),
+        **_classes(predicted, teacher.num_answers, settings.max_class_bins),
         label_agreement=None if labels is None else _mean(labels.cpu() == predicted),
         batch_norm_deviation=deviation,
     )
 
 
 def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor, tuple[float, ...] | None]:
-    """(logits (N, C), unit penultimate features (N, D), deviation of each BatchNorm layer), on the CPU."""
+    """Returns the logits (N, C), the unit penultimate features (N, D), and the deviation of each BatchNorm layer.
+
+    All of them are on the CPU.
+    """
     extract = teacher.features
     logits, features, moments, parts = [], [], [], images.split(batch_size)
     with teacher.bn_statistics() as statistics:
@@ -123,16 +130,16 @@ def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor,
     return torch.cat(logits), torch.cat(features), deviation
 
 
-def _distances(features: Tensor, predicted: Tensor) -> dict:
-    distances = torch.pdist(features)  # of the pairs (0, 1), (0, 2), …, as `triu_indices` lists them
+def _distances(features: Tensor, predicted: Tensor, bins: int) -> dict:
+    distances = torch.pdist(features)  # in the order (0, 1), (0, 2), … of `triu_indices`
     first, second = torch.triu_indices(len(features), len(features), offset=1)
     is_same = predicted[first] == predicted[second]
     same, different = distances[is_same], distances[~is_same]
     return {
         "same_class_distance": _mean(same),
         "different_class_distance": _mean(different),
-        "same_class_pairs": _histogram(same, DISTANCE_BINS, 0, LARGEST_DISTANCE),
-        "different_class_pairs": _histogram(different, DISTANCE_BINS, 0, LARGEST_DISTANCE),
+        "same_class_pairs": _histogram(same, bins, 0, LARGEST_DISTANCE),
+        "different_class_pairs": _histogram(different, bins, 0, LARGEST_DISTANCE),
     }
 
 
@@ -141,10 +148,10 @@ def _margin(probabilities: Tensor) -> float:
     return (largest - second).float().mean().item()
 
 
-def _classes(predicted: Tensor, num_classes: int) -> dict:
+def _classes(predicted: Tensor, num_classes: int, max_bins: int) -> dict:
     counts = torch.bincount(predicted, minlength=num_classes)
     entropy = torch.special.entr(counts / counts.sum()).sum().item()
-    per_bin = ceil(num_classes / MAX_CLASS_BINS)
+    per_bin = ceil(num_classes / max_bins)
     return {
         "class_balance": entropy / log(num_classes),
         "classes_seen": int((counts > 0).sum()),
@@ -154,7 +161,7 @@ def _classes(predicted: Tensor, num_classes: int) -> dict:
 
 
 def _histogram(values: Tensor, bins: int, least: float, most: float) -> tuple[int, ...]:
-    """Counts in equal bins; the outer ones also take what lies beyond."""
+    """Counts the values in equal bins; the outer bins also take what lies beyond them."""
     counts = torch.histc(values.float().clamp(least, most), bins, least, most)
     return tuple(int(count) for count in counts)
 

@@ -1,1 +1,1 @@
-"""What a network expects of images, batches of them, ways to vary them, and labelled ones from disk."""
+"""Images: what a network expects of them, batches, ways to vary them, and labelled images from disk."""

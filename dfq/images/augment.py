@@ -1,4 +1,4 @@
-"""Label-keeping changes of a batch, in the synthesis loop and in front of the student."""
+"""Changes of a batch that keep the labels, for the synthesis loop and for what the student sees."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ class Augment:
     """Random mirror, shift and zoom, drawn per image.
 
     Attributes:
-        flip: mirror left-right with probability one half. Wrong for digits and letters, whose mirror image is another
-            sign or none; right for photographs.
-        shift: up to that many pixels each way; what comes in repeats the border.
-        zoom: smallest part of an image's side that is enlarged to the whole; 1: none.
-        zoom_chance: probability that an image is zoomed.
+        flip: Whether each image is mirrored left-right with probability one half. This is right for photographs, and
+            wrong for digits and letters, whose mirror image is another sign or none.
+        shift: Largest shift in pixels in each direction; the border is repeated where an image was shifted away.
+        zoom: Smallest part of an image's side that is enlarged to the whole, in (0, 1]; 1: no zoom.
+        zoom_chance: Probability that an image is zoomed, in [0, 1].
     """
 
     flip: bool = True
@@ -25,7 +25,7 @@ class Augment:
     zoom_chance: float = 0.5
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) → the same shape; differentiable."""
+        """Returns changed images of the same shape (N, C, H, W); differentiable."""
         count, _, height, width = images.shape
         device = images.device
         rows = torch.arange(height, device=device).expand(count, height)

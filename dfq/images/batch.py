@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Synthetic images and the labels they were made for.
+    """Synthetic images and the labels that they were made for.
 
     Attributes:
-        images: normalised as the teacher expects, float32 (N, C, H, W).
-        labels: int64 (N,), or None where the method draws none.
-        step: of the training that the batch is for, from 0: for objectives that change on the way.
+        images: Images, normalised as the teacher expects, float32 (N, C, H, W).
+        labels: Labels, int64 (N,); None where the method draws none.
+        step: Step of the training that the batch is for, from 0, for objectives that change during training.
     """
 
     images: Tensor
@@ -24,20 +24,23 @@ class Batch:
         return len(self.images)
 
     def split(self, held_out: int) -> tuple["Batch", "Batch"]:
-        """(all but the last `held_out` images, the last `held_out` images)."""
+        """Returns all but the last `held_out` images, and the last `held_out` images."""
         labels = (None, None) if self.labels is None else (self.labels[:-held_out], self.labels[-held_out:])
         return Batch(self.images[:-held_out], labels[0]), Batch(self.images[-held_out:], labels[1])
 
     def joined(self, other: "Batch") -> "Batch":
-        """Both, this one first; labels where both have them."""
+        """Returns both batches as one, this one first; it has labels if both have them."""
         both = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
         return Batch(torch.cat([self.images, other.images]), both)
 
     def pick(self, index: Tensor) -> "Batch":
-        """The images at `index` (M,), int64."""
+        """Returns the images at `index`, int64 (M,)."""
         return Batch(self.images[index], None if self.labels is None else self.labels[index])
 
     def spread(self, count: int) -> Tensor:
-        """Index (min(count, N),), int64, of images taken evenly from all labels, sorted by label; on the CPU."""
+        """Returns the index of `count` images (or all, if there are fewer) taken evenly from all labels.
+
+        The index is int64 (min(count, N),), sorted by label, on the CPU.
+        """
         order = torch.arange(len(self)) if self.labels is None else torch.argsort(self.labels.cpu(), stable=True)
         return order[torch.linspace(0, len(self) - 1, min(count, len(self))).round().long()]

@@ -1,4 +1,4 @@
-"""What a network expects at its input: size and normalisation."""
+"""What a network expects of its input: size and normalisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import torch
 
 from dfq.errors import DfqError
+from dfq.images.settings import InputSettings
 
-SMALL_SIDE = 64  # pixels; what is done to larger images costs so much more that fewer are made, in smaller batches
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def is_large(shape: Sequence[int]) -> bool:
-    """Whether images of that shape, (…, H, W), have more than `SMALL_SIDE` pixels a side."""
-    return max(shape[-2:]) > SMALL_SIDE
+def is_large(shape: Sequence[int], *, settings: InputSettings = InputSettings()) -> bool:
+    """Returns whether images of that shape, (…, H, W), have a side of more than `InputSettings.small_side` pixels."""
+    return max(shape[-2:]) > settings.small_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,8 @@ class InputSpec:
     """Shape and normalisation of the images that a teacher expects.
 
     Attributes:
-        size: (channels, height, width).
-        mean, std: per channel, in units of pixels scaled to [0, 1]: network input = (pixel − mean) / std.
+        size: Number of channels, height and width; the latter two in pixels.
+        mean, std: One number for each channel, for pixels scaled to [0, 1]: network input = (pixel − mean) / std.
     """
 
     size: tuple[int, int, int]
@@ -52,14 +53,15 @@ class InputSpec:
     @property
     def is_standardized(self) -> bool:
         """Whether `std` looks like the spread of real pixels (0.15 to 0.4) and not like a mere rescaling (0.5, 1)."""
-        return all(0.15 <= spread <= 0.4 for spread in self.std)
+        settings = InputSettings()
+        return all(settings.smallest_spread <= spread <= settings.largest_spread for spread in self.std)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels in [0, 1], (N, C, H, W) → network input."""
+        """Returns the network input of pixels in [0, 1]; both are (N, C, H, W)."""
         return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
 
     def to_pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """Network input, (N, C, H, W) → pixels, clipped to [0, 1]."""
+        """Returns the pixels of a network input, clipped to [0, 1]; both are (N, C, H, W)."""
         return (images * self._column(self.std, images) + self._column(self.mean, images)).clamp(0, 1)
 
     def to_dict(self) -> dict:

@@ -1,4 +1,4 @@
-"""Labelled images, read from disk to report on: nothing here is ever trained, calibrated or chosen on."""
+"""Labelled images that are read from disk for the report alone: nothing is trained, calibrated or chosen on them."""
 
 import zipfile
 import zlib
@@ -10,11 +10,11 @@ from PIL import Image
 
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
+from dfq.images.settings import LabelledImageSettings
 
 FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
-LARGE_SIDE, CROP = 64, 0.875  # photographs are resized a little larger than the network's input, then cropped
-MAX_BYTES = 8 * 2**30
+MAX_NAMES = 8  # An error message names at most this many arrays.
 WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
 DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -24,8 +24,8 @@ class Labelled:
     """Real images and their classes.
 
     Attributes:
-        images: uint8 (N, H, W, C), of the network's input size.
-        labels: int64 (N,), in [0, num_classes).
+        images: Pixels of the network's input size, uint8 (N, H, W, C).
+        labels: Classes in [0, num_classes), int64 (N,).
     """
 
     images: np.ndarray
@@ -35,20 +35,26 @@ class Labelled:
         return len(self.images)
 
 
-def read_labelled(path: str | Path, input_spec: InputSpec, num_classes: int) -> Labelled:
+def read_labelled(
+    path: str | Path,
+    input_spec: InputSpec,
+    num_classes: int,
+    *,
+    settings: LabelledImageSettings = LabelledImageSettings(),
+) -> Labelled:
     """Reads an `.npz` or a folder of classes.
 
     An `.npz` holds `images`, uint8 (N, H, W, C) of exactly the input size ((N, H, W) where C = 1), and `labels`,
-    whole numbers (N,). A folder has one sub-folder per class; in sorted order (for ImageNet: of the WordNet ids) they
-    are the classes 0, 1, …; its images are resized and cropped at the centre. A network with a single logit tells two
-    classes apart.
+    whole numbers (N,). A folder has one sub-folder for each class. In sorted order (for ImageNet, of the WordNet ids)
+    they are the classes 0, 1, …; their images are resized and cropped at the centre. A network with a single logit
+    has two classes.
 
     Raises:
-        DfqError: whatever is missing, damaged or does not fit the network.
+        DfqError: Something is missing, damaged, or does not fit the network.
     """
     path, num_classes = Path(path), max(num_classes, 2)
     if path.is_dir():
-        return _read_folder(path, input_spec, num_classes)
+        return _read_folder(path, input_spec, num_classes, settings)
     if not path.exists():
         raise DfqError(f"no file or folder '{path}'", FORMATS, "check the path given to --data")
     if path.stat().st_size == 0:
@@ -64,7 +70,7 @@ def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """'images' and 'labels' of the file. Pickled arrays are never opened: they run code."""
+    """Returns the arrays 'images' and 'labels' of the file. Pickled arrays are never opened, because they run code."""
     if not zipfile.is_zipfile(path):
         raise _unreadable(path, "which is not a whole .npz file")
     try:
@@ -76,7 +82,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         what = "which holds pickled Python objects" if "allow_pickle" in str(error) else "which is damaged"
         raise _unreadable(path, what) from error
     raise DfqError(
-        f"'{path}' with the arrays {', '.join(keys[:8]) or '(none)'}",
+        f"'{path}' with the arrays {', '.join(keys[:MAX_NAMES]) or '(none)'}",
         "arrays named 'images' and 'labels'",
         WRITE_NPZ,
     )
@@ -87,7 +93,7 @@ def _unreadable(path: Path, what: str) -> DfqError:
 
 
 def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) -> np.ndarray:
-    """Images (N, H, W, C) uint8 of the network's input size, or a `DfqError` that names `path`."""
+    """Returns images of the network's input size as uint8 (N, H, W, C), or raises a `DfqError` that names `path`."""
     channels, height, width = input_spec.size
     if images.dtype != np.uint8:
         raise DfqError(
@@ -112,7 +118,7 @@ def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) 
 
 
 def checked_labels(labels: np.ndarray, path: str | Path, count: int, num_classes: int) -> np.ndarray:
-    """Labels (N,) int64 of `count` images, or a `DfqError` that names `path`."""
+    """Returns the labels of `count` images as int64 (N,), or raises a `DfqError` that names `path`."""
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
         raise DfqError(
             f"labels of type {labels.dtype} and shape {labels.shape} in '{path}'",
@@ -134,7 +140,7 @@ def checked_labels(labels: np.ndarray, path: str | Path, count: int, num_classes
     return labels.astype(np.int64)
 
 
-def _read_folder(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
+def _read_folder(path: Path, input_spec: InputSpec, num_classes: int, settings: LabelledImageSettings) -> Labelled:
     classes = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     if len(classes) != num_classes:
         raise DfqError(
@@ -146,8 +152,8 @@ def _read_folder(path: Path, input_spec: InputSpec, num_classes: int) -> Labelle
     if not files:
         raise DfqError(f"no image in '{path}'", f"images in the sub-folders ({', '.join(sorted(SUFFIXES))})")
     channels, height, width = input_spec.size
-    _check_memory(path, len(files) * channels * height * width)
-    images = np.stack([_read_image(file, input_spec) for file, _ in files])
+    _check_memory(path, len(files) * channels * height * width, settings.max_bytes)
+    images = np.stack([_read_image(file, input_spec, settings) for file, _ in files])
     return Labelled(images, np.array([label for _, label in files], np.int64))
 
 
@@ -155,17 +161,17 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
-def _check_memory(path: Path, size: int) -> None:
-    if size > MAX_BYTES:
+def _check_memory(path: Path, size: int, max_size: int) -> None:
+    if size > max_size:
         raise DfqError(
             f"images of {size / 2**30:.0f} GiB in '{path}'",
-            f"at most {MAX_BYTES / 2**30:.0f} GiB, since all are held in memory",
+            f"at most {max_size / 2**30:.0f} GiB, since all are held in memory",
             "a part of them is enough for a report: copy a few thousand",
         )
 
 
-def _read_image(file: Path, input_spec: InputSpec) -> np.ndarray:
-    """(H, W, C) uint8: resized so that the crop at the centre holds most of the picture."""
+def _read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
+    """Returns the image as uint8 (H, W, C), resized so that the crop at the centre holds most of it."""
     channels, height, width = input_spec.size
     if channels not in (1, 3):
         raise DfqError(
@@ -177,13 +183,15 @@ def _read_image(file: Path, input_spec: InputSpec) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DfqError(f"'{file}' is not a whole image: {error}", "image files", "remove or replace it") from error
     if image.size != (width, height):
-        image = fitted_image(image, height, width)
+        image = fitted_image(image, height, width, settings=settings)
     return np.asarray(image).reshape(height, width, channels)
 
 
-def fitted_image(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Resized and cropped at the centre."""
-    crop = CROP if min(height, width) >= LARGE_SIDE else 1.0
+def fitted_image(
+    image: Image.Image, height: int, width: int, *, settings: LabelledImageSettings = LabelledImageSettings()
+) -> Image.Image:
+    """Returns the image resized and cropped at the centre, to `height` × `width` pixels."""
+    crop = settings.crop if min(height, width) >= settings.cropped_side else 1.0
     factor = max(height / image.height, width / image.width) / crop
     size = (max(round(image.width * factor), width), max(round(image.height * factor), height))
     resized = image.resize(size, Image.Resampling.BILINEAR)

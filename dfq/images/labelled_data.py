@@ -1,4 +1,4 @@
-"""`take_labelled`: whatever labelled images a caller has in hand, for the report alone."""
+"""`take_labelled` accepts labelled images in any form that a caller has; they are for the report alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,27 +12,35 @@ from torch.utils.data import Dataset
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import Labelled, checked_images, checked_labels, fitted_image, read_labelled
+from dfq.images.settings import LabelledImageSettings
 
 LabelledData = str | Path | Labelled | tuple[np.ndarray, np.ndarray] | Dataset | None
 NEEDED = "a folder of classes, an .npz file, (images, labels) as arrays, or a torch Dataset of (image, label) pairs"
-NAME = "the data"  # in messages
+NAME = "the data"  # Error messages call the data so, as there is no path to name.
 
 
-def take_labelled(data: LabelledData, input_spec: InputSpec, num_classes: int) -> Labelled | None:
-    """Labelled images of the network's input size; None stays None.
+def take_labelled(
+    data: LabelledData,
+    input_spec: InputSpec,
+    num_classes: int,
+    *,
+    settings: LabelledImageSettings = LabelledImageSettings(),
+) -> Labelled | None:
+    """Returns labelled images of the network's input size; None where `data` is None.
 
     Args:
-        data: a path as in `read_labelled`; a `Labelled`; (images, labels): uint8 (N, H, W, C) and whole numbers (N,);
-            or a torch `Dataset` whose items are (image, label): PIL images, which are resized and cropped at the
-            centre, or tensors (C, H, W) of uint8 or of floating point in [0, 1], before any normalisation.
+        data: A path as in `read_labelled`; a `Labelled`; a pair of images, uint8 (N, H, W, C), and labels, whole
+            numbers (N,); or a torch `Dataset` whose items are pairs of an image and a label. Its images are PIL images,
+            which are resized and cropped at the centre, or tensors (C, H, W) of uint8 or of floating point in [0, 1],
+            before any normalisation.
 
     Raises:
-        DfqError: whatever does not fit the network.
+        DfqError: Something does not fit the network.
     """
     if data is None or isinstance(data, Labelled):
         return data
     if isinstance(data, str | Path):
-        return read_labelled(data, input_spec, num_classes)
+        return read_labelled(data, input_spec, num_classes, settings=settings)
     if isinstance(data, tuple) and len(data) == 2:
         return _checked(np.asarray(data[0]), np.asarray(data[1]), input_spec, num_classes)
     if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
@@ -40,8 +48,8 @@ def take_labelled(data: LabelledData, input_spec: InputSpec, num_classes: int) -
     items: Any = data
     pairs = [items[index] for index in range(len(items))]
     if not pairs or not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
-        raise DfqError("a data set whose items are no (image, label) pairs, or that is empty", NEEDED)
-    images = np.stack([_pixels(image, input_spec) for image, _ in pairs])
+        raise DfqError("a data set that is empty, or whose items are no (image, label) pairs", NEEDED)
+    images = np.stack([_pixels(image, input_spec, settings) for image, _ in pairs])
     return _checked(images, np.array([int(label) for _, label in pairs]), input_spec, num_classes)
 
 
@@ -50,13 +58,14 @@ def _checked(images: np.ndarray, labels: np.ndarray, input_spec: InputSpec, num_
     return Labelled(images, checked_labels(labels, NAME, len(images), max(num_classes, 2)))
 
 
-def _pixels(image: Any, input_spec: InputSpec) -> np.ndarray:
-    """One image as uint8 (H, W, C)."""
+def _pixels(image: Any, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
+    """Returns one image as uint8 (H, W, C)."""
     channels, height, width = input_spec.size
     if isinstance(image, Image.Image):
         image = image.convert("RGB" if channels == 3 else "L")
-        fitting = image if image.size == (width, height) else fitted_image(image, height, width)
-        return np.asarray(fitting).reshape(height, width, channels)
+        if image.size != (width, height):
+            image = fitted_image(image, height, width, settings=settings)
+        return np.asarray(image).reshape(height, width, channels)
     tensor = torch.as_tensor(image)
     if tensor.ndim != 3:
         raise DfqError(f"an image of shape {tuple(tensor.shape)}", f"({channels}, {height}, {width})")

@@ -1,4 +1,4 @@
-"""Mixtures of images: a teacher that answers for every mixture turns few images into many."""
+"""Mixtures of images: since a teacher answers for every mixture, few images become many."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """A share of a batch is blended (mixup, Zhang et al. 2018), another one patched together (CutMix, Yun et al. 2019).
+    """Blends a share of a batch (mixup, Zhang et al. 2018) and patches another one together (CutMix, Yun et al. 2019).
 
-    For objectives without labels only: a mixture has none.
+    It is for objectives without labels only, because a mixture has no label.
 
     Attributes:
-        blended, patched: shares of the batch in [0, 1]; the rest stays as it is.
-        parts: of the batch, one behind the other, each mixed within itself: for objectives that tell them apart.
+        blended, patched: Share of the batch in [0, 1]; the rest stays as it is.
+        parts: Number of consecutive parts of the batch that are each mixed within themselves, for objectives that treat
+            the parts differently.
     """
 
     blended: float = 0.0
@@ -22,7 +23,7 @@ class Mix:
     parts: int = 1
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, C, H, W) → the same shape. Partners come from the whole part."""
+        """Returns mixed images of the same shape (N, C, H, W). Partners come from the whole part."""
         return torch.cat([self._mixed(part, generator) for part in images.chunk(self.parts)])
 
     def _mixed(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -41,7 +42,10 @@ class Mix:
 
 
 def _boxes(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """(count, height, width) bool: one random box each, whose area is uniform but for what the border cuts off."""
+    """Returns one random box for each image, bool (count, height, width).
+
+    The area of a box is uniform, apart from what the border cuts off.
+    """
     side = torch.rand(count, 1, 1, generator=generator).sqrt()
     row = torch.rand(count, 1, 1, generator=generator) * height
     column = torch.rand(count, 1, 1, generator=generator) * width

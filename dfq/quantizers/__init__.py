@@ -1,1 +1,1 @@
-"""Integer grids: what runtimes allow, which scheme gives which grid, and the modules that round."""
+"""Integer grids: what runtimes allow, which grid each scheme gives, and the modules that round."""

@@ -1,4 +1,4 @@
-"""`FakeQuantize`: rounds a tensor to an integer grid and keeps it in floating point, with a learned step (LSQ)."""
+"""`FakeQuantize` rounds a tensor to an integer grid with a learned step (LSQ) and keeps it in floating point."""
 
 from math import prod
 from typing import Protocol
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from dfq.quantizers.scheme import QuantSpec
 
-SMALLEST_SCALE = 1e-8
+SMALLEST_SCALE = 1e-8  # Scales are kept at or above it, so that they stay positive.
 
 
 def quantize_to_integers(values: Tensor, scale: Tensor, zero_point: Tensor, spec: QuantSpec) -> Tensor:
-    """clamp(round(x / scale) + zero_point), half to even, in floating point; same shape as `values`.
+    """Returns clamp(round(x / scale) + zero_point) in floating point, in the shape of `values`.
 
-    Multiplies by the reciprocal of the scale, as torch's own fake-quantize kernels do.
+    Halves are rounded to even. It multiplies by the reciprocal of the scale, as torch's own fake-quantize kernels do.
     """
     return torch.mul(values, scale.reciprocal()).round_().add_(zero_point).clamp_(spec.q_min, spec.q_max)
 
 
 class Observer(Protocol):
-    """Is shown a tensor's values while ranges are calibrated."""
+    """What sees the values of a tensor while ranges are calibrated."""
 
     def see(self, values: Tensor) -> None: ...
 
@@ -28,9 +28,9 @@ class Observer(Protocol):
 class _RoundToGrid(torch.autograd.Function):
     """Straight-through rounding with LSQ's gradient for the scale (Esser et al., ICLR 2020).
 
-    Forward: x̂ = scale · (q − zero_point). Backward: ∂x̂/∂x is 1 inside the grid and 0 outside; ∂x̂/∂scale is
+    Forward: x̂ = scale · (q − zero_point). Backward: ∂x̂/∂x is 1 inside the grid and 0 outside, and ∂x̂/∂scale is
     round(x/s) − x/s inside and q_min − zero_point or q_max − zero_point outside. The backward pass consists of
-    differentiable operations, so second derivatives exist.
+    differentiable operations, so that second derivatives exist.
     """
 
     @staticmethod
@@ -45,8 +45,9 @@ class _RoundToGrid(torch.autograd.Function):
         (gradient,) = gradients
         values, scale, zero_point = ctx.saved_tensors
         steps = values * scale.reciprocal()
-        # Outside is judged after rounding, like torch's kernels do: the last half step still belongs to the grid. It is
-        # 1 or 0 as a number, because on a CPU, comparing and multiplying by booleans takes several times as long.
+        # As in torch's kernels, a value is outside if it is so after rounding: the last half step still belongs to the
+        # grid. `outside` is 1 or 0 as a number, because comparing and multiplying by booleans takes a CPU several times
+        # as long.
         rounded = steps.round() + zero_point
         clamped = rounded.clamp(ctx.spec.q_min, ctx.spec.q_max)
         outside = (rounded - clamped).abs().clamp(max=1)
@@ -59,14 +60,14 @@ class _RoundToGrid(torch.autograd.Function):
 
 
 def _sum_to(values: Tensor, shape: torch.Size) -> Tensor:
-    """Sums over the dimensions that broadcast from `shape` to `values`; float32 whatever the input."""
+    """Sums over the dimensions that broadcast from `shape` to `values`; the result is always float32."""
     kept = [i for i in range(len(shape)) if shape[i] != 1]
     reduced = [i for i in range(values.dim()) if i not in kept] if kept else list(range(values.dim()))
     return values.sum(reduced, keepdim=bool(kept), dtype=torch.float32).reshape(shape)
 
 
 class _ScaleGradient(torch.autograd.Function):
-    """Identity whose gradient is multiplied by a constant."""
+    """The identity, whose gradient is multiplied by a constant."""
 
     @staticmethod
     def forward(ctx, scale: Tensor, factor: float) -> Tensor:
@@ -87,11 +88,13 @@ class FakeQuantize(nn.Module):
         "off": the tensor passes unchanged.
 
     Attributes:
-        spec: the grid.
-        scale: learned; shape () per tensor or (channels,) per channel; positive.
-        zero_point: float32 buffer of whole numbers in the grid, the same shape; not learned.
-        scale_limit: upper bound of the effective scale. Behind ReLU6 it is 6 / q_max: the grid then ends where the
-            activation ends, so that the runtime can absorb the activation into the convolution.
+        spec: The grid.
+        scale: The learned scale, of shape () per tensor or (channels,) per channel; positive.
+        zero_point: Float32 buffer of whole numbers in the grid, of the same shape as `scale`; it is not learned.
+        scale_limit: Upper bound of the effective scale; None: there is none. After ReLU6 it is 6 / q_max: the grid
+            then ends where the activation ends, so that the runtime can absorb the activation into the convolution.
+        mode: The mode, see above.
+        observer: What sees the values in mode "observe".
 
     Deviation from LSQ: the zero point of asymmetric activations is set by calibration and stays fixed.
     """
@@ -106,11 +109,11 @@ class FakeQuantize(nn.Module):
         self.observer: Observer | None = None
 
     def effective_scale(self) -> Tensor:
-        """The scale in use: the learned one, kept positive and below `scale_limit`."""
+        """Returns the scale in use: the learned one, kept positive and not above `scale_limit`."""
         return self.scale.clamp(min=SMALLEST_SCALE, max=self.scale_limit)
 
     def qparams(self) -> tuple[Tensor, Tensor]:
-        """(scale, zero_point), detached, float32, shape () or (channels,)."""
+        """Returns scale and zero point, detached, float32, of shape () or (channels,)."""
         return self.effective_scale().detach(), self.zero_point.detach()
 
     def _shaped(self, parameter: Tensor, values: Tensor) -> Tensor:
@@ -121,14 +124,15 @@ class FakeQuantize(nn.Module):
         return parameter.view(shape)
 
     def integers(self, values: Tensor) -> Tensor:
-        """The int32 grid points of `values`, same shape."""
+        """Returns the grid points of `values` as int32, in the same shape."""
         scale, zero_point = (self._shaped(p, values) for p in self.qparams())
         return quantize_to_integers(values.detach().float(), scale, zero_point, self.spec).to(torch.int32)
 
     def forward(self, values: Tensor) -> Tensor:
         if self.mode == "quantize":
-            # N: features of one image, or weights of one output channel; both are what lies behind dimension 0.
-            factor = (prod(values.shape[1:]) * max(self.spec.q_max, 1)) ** -0.5  # LSQ: 1 / sqrt(N · q_max)
+            # LSQ's factor is 1 / sqrt(N · q_max), where N is the number of features of one image, or of weights of one
+            # output channel. Both are the product of all dimensions but the first.
+            factor = (prod(values.shape[1:]) * max(self.spec.q_max, 1)) ** -0.5
             scale = _ScaleGradient.apply(self.effective_scale(), factor)
             return _RoundToGrid.apply(
                 values, self._shaped(scale, values), self._shaped(self.zero_point, values), self.spec
@@ -145,13 +149,17 @@ class FakeQuantize(nn.Module):
 class SharedQuantize(nn.Module):
     """Marks a tensor that already lies on a quantizer's grid: max-pooled, reshaped or sliced values of it.
 
-    Identity in torch, because rounding a grid point again changes nothing. `dfq.export` writes the source's
-    QuantizeLinear and DequantizeLinear here again: integer kernels of such operators need both sides on one grid.
+    In torch it is the identity, because rounding a grid point again changes nothing. `dfq.export` writes the source's
+    QuantizeLinear and DequantizeLinear here again, because integer kernels of such operators need both sides on one
+    grid.
+
+    Attributes:
+        source: The quantizer whose grid it is.
     """
 
     def __init__(self, source: FakeQuantize):
         super().__init__()
-        self._source = [source]  # in a list: not registered twice, so the state dict holds each quantizer once
+        self._source = [source]  # In a list it is not registered twice, so that the state dict holds it once.
 
     @property
     def source(self) -> FakeQuantize:

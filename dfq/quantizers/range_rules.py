@@ -1,7 +1,7 @@
-"""Finds the grid that fits values best: one function per rule, listed in `RANGES`.
+"""Rules that find the grid which fits values best; `RANGES` lists them.
 
-Each takes values (rows, M), float32, and a spec, and returns (scale, zero_point), both (rows,): a row is one output
-channel of a weight, or one whole tensor. The grid always holds an exact zero.
+Each rule takes values, float32 (rows, M), and a spec. It returns scale and zero point, both of shape (rows,). A row is
+one output channel of a weight, or one whole tensor. The grid always holds an exact zero.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,14 +11,11 @@ from torch import Tensor
 
 from dfq.quantizers.fake_quantize import SMALLEST_SCALE, quantize_to_integers
 from dfq.quantizers.scheme import QuantSpec
-
-MSE_EXPONENT = 2.4  # punishes large errors a little more than squares do: clipping costs more than rounding
-ONE_END = (1.2, 1.1, 1.05, 0.95, 0.9, 0.8, 0.6)
-SHRINKS = torch.linspace(1.0, 0.1, 91).tolist()
+from dfq.quantizers.settings import RangeSettings
 
 
 def grid(low: Tensor, high: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
-    """The (scale, zero_point) whose grid spans [low, high], widened to hold zero; shapes as `low`."""
+    """Returns scale and zero point, of the shape of `low`, of the grid that spans [low, high], widened to hold zero."""
     low, high = low.clamp(max=0), high.clamp(min=0)
     if spec.symmetric:
         # Where a mirror image is allowed, the longer end gets the extra value.
@@ -36,37 +33,43 @@ def minmax(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
     return grid(values.amin(1), values.amax(1), spec)
 
 
-def percentile(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
+def percentile(values: Tensor, spec: QuantSpec, *, settings: RangeSettings = RangeSettings()) -> tuple[Tensor, Tensor]:
     """Leaves 0.1 % of the values beyond each end of the grid."""
-    return grid(*_percentile_ends(values), spec)
+    return grid(*_percentile_ends(values, settings.outside), spec)
 
 
-def _percentile_ends(values: Tensor, outside: float = 1e-3) -> tuple[Tensor, Tensor]:
+def _percentile_ends(values: Tensor, outside: float) -> tuple[Tensor, Tensor]:
     ordered = values.sort(1).values
     index = round(outside * (values.shape[1] - 1))
     return ordered[:, index].clamp(max=0), ordered[:, -1 - index].clamp(min=0)
 
 
-def mse(values: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
-    """Minimises mean |x̂ − x|^2.4 over clipped ranges: both ends together (mirrored, too), then each end alone."""
+def mse(values: Tensor, spec: QuantSpec, *, settings: RangeSettings = RangeSettings()) -> tuple[Tensor, Tensor]:
+    """Minimises the mean of |x̂ − x|^2.4 over clipped ranges.
+
+    It clips both ends together (for a mirrored grid also those of the mirror image), then each end alone.
+    """
     low, high = values.amin(1).clamp(max=0), values.amax(1).clamp(min=0)
-    best = _Best(values, spec)
-    best.search((low * s, high * s) for s in SHRINKS)
-    best.search([_percentile_ends(values)])
+    shrinks = torch.linspace(
+        1.0, settings.smallest_shrink, settings.shrinks, dtype=torch.float32, device="cpu"
+    ).tolist()
+    best = _Best(values, spec, settings.mse_exponent)
+    best.search((low * s, high * s) for s in shrinks)
+    best.search([_percentile_ends(values, settings.outside)])
     if spec.mirrored:
-        best.search((-high * s, -low * s) for s in SHRINKS)
+        best.search((-high * s, -low * s) for s in shrinks)
     if not spec.symmetric:
-        for _ in range(2):
-            best.search([(best.low * s, best.high) for s in ONE_END])
-            best.search([(best.low, best.high * s) for s in ONE_END])
+        for _ in range(settings.end_rounds):
+            best.search([(best.low * s, best.high) for s in settings.end_factors])
+            best.search([(best.low, best.high * s) for s in settings.end_factors])
     return grid(best.low, best.high, spec)
 
 
 class _Best:
     """The best range seen so far, row by row."""
 
-    def __init__(self, values: Tensor, spec: QuantSpec):
-        self.values, self.spec = values, spec
+    def __init__(self, values: Tensor, spec: QuantSpec, exponent: float):
+        self.values, self.spec, self.exponent = values, spec, exponent
         self.low = self.high = torch.zeros(len(values), device=values.device)
         self.error = torch.full((len(values),), float("inf"), device=values.device)
 
@@ -81,7 +84,7 @@ class _Best:
         scale, zero_point = scale[:, None], zero_point[:, None]
         integers = quantize_to_integers(self.values, scale, zero_point, self.spec)
         difference = integers.sub_(zero_point).mul_(scale).sub_(self.values)
-        return difference.abs_().pow_(MSE_EXPONENT).mean(1)
+        return difference.abs_().pow_(self.exponent).mean(1)
 
 
 RANGES: dict[str, Callable[[Tensor, QuantSpec], tuple[Tensor, Tensor]]] = {

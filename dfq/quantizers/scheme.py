@@ -1,4 +1,4 @@
-"""Number formats, and which tensors get which: `QuantSpec` and `Scheme`."""
+"""`QuantSpec` and `Scheme`: number formats, and which tensors get which of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,14 +6,15 @@ from statistics import median_low
 from types import MappingProxyType
 
 from dfq.errors import DfqError
-from dfq.quantizers.targets import DEFAULT_TARGET, find_target
+from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS, Target, find_target
 
-BITS = range(2, 9)
-KERNEL_BITS = 8
-# Files store 3 bits in 4, which hold a symmetric grid and its mirror image alike: rounding the weights of a ResNet-20
-# to the better of both loses 14 % less (squared error). There is room at 5 to 7 bits, too, but little to gain.
+BITS = range(2, 9)  # the widths of all integer grids
+KERNEL_BITS = 8  # integer kernels hold tensors in this width
+# Files store 3 bits in 4, which hold a symmetric grid and its mirror image alike. If the weights of a ResNet-20 are
+# rounded to the better of the two, they lose 14 % less (squared error). There is room at 5 to 7 bits, too, but little
+# to gain (decision record 0020).
 MIRRORED_BITS = 3
-LARGEST_REFINED = 6  # log2 of the largest integer that a weight is refined to
+LARGEST_REFINED = 6  # log2 of the largest integer that weights are refined to (see `QuantSpec.refinement`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,13 @@ class QuantSpec:
     """A uniform integer grid: real value = scale · (integer − zero_point).
 
     Attributes:
-        bits: 2 to 8; the grid has 2^bits values.
-        signed: integers in [−2^(bits−1), 2^(bits−1) − 1] if True, else in [0, 2^bits − 1].
-        symmetric: zero_point is fixed at 0. Otherwise it is an integer of the grid, so that zero stays exact.
-        mirrored: of a symmetric grid: each row may take its mirror image instead, zero_point −1, whose extra value is
-            the positive one: −3 to 4 instead of −4 to 3.
-        axis: the dimension that has a scale each (0 for the output channels of a weight: a weight (A, B) has
-            scales (A,)); None for one scale per tensor.
+        bits: Width of the integers, 2 to 8; the grid has 2^bits values.
+        signed: Whether the integers lie in [−2^(bits−1), 2^(bits−1) − 1]; otherwise they lie in [0, 2^bits − 1].
+        symmetric: Whether zero_point is fixed at 0. Otherwise it is an integer of the grid, so that zero stays exact.
+        axis: The dimension whose entries have a scale each, 0 for the output channels of a weight: a weight (A, B) has
+            scales (A,). None: the tensor has one scale.
+        mirrored: Whether each row of a symmetric grid may take the mirror image instead, with zero_point −1. Its extra
+            value is the positive one: 3 bits then reach from −3 to 4 instead of −4 to 3.
     """
 
     bits: int
@@ -49,18 +50,22 @@ class QuantSpec:
 
     @property
     def refinement(self) -> int:
-        """By what a weight's integers are multiplied, and its scale divided, for integer kernels: a power of two.
+        """Factor of a weight's integers, and divisor of its scale, for integer kernels: a power of two.
 
-        The kernels start from a bias in whole steps of scale_x · scale_w. With few bits these are coarse, up to several
-        steps of the output's own grid (decision record 0007). Integers of ±8 times 8 are the same
-        weights, in int8, with a bias eight times as fine. Up to ±64, two products with uint8 activations fit the int16
-        of CPUs without VNNI.
+        The kernels start from a bias in whole steps of scale_x · scale_w. With few bits these steps are coarse, up to
+        several steps of the output's own grid (decision record 0007). If integers of ±8 are multiplied by 8, they are
+        the same weights in int8, and the bias is eight times as fine. Up to ±64, two products with uint8 activations
+        fit into the int16 of CPUs without VNNI.
         """
         return 2 ** max(LARGEST_REFINED - (self.bits - 1 if self.symmetric else self.bits), 0)
 
 
 def check_bits(bits: int) -> int:
-    """Returns `bits`, or raises `DfqError` where no integer grid of that width is offered."""
+    """Returns `bits`.
+
+    Raises:
+        DfqError: There is no integer grid of that width.
+    """
     if not isinstance(bits, int) or bits not in BITS:
         raise DfqError(f"{bits} bits", f"a whole number from {BITS.start} to {BITS.stop - 1}", "for example --bits 4")
     return bits
@@ -73,20 +78,22 @@ class Scheme:
     A *matrix layer* is a convolution or a linear layer. The placements are described in `dfq.student.placement`.
 
     Attributes:
-        name: key of `SCHEMES`.
+        name: Key of `SCHEMES`.
         placement: "edges" (every tensor that an integer kernel reads or writes), "matrix-inputs" (every tensor
             that a matrix layer reads) or "after-relu" (outputs of ReLU and ReLU6, nothing else).
-        weight_bits, activation_bits: of matrix layers and of the tensors that they read.
-        first_last_bits: of the first and the last matrix layer's weights and inputs, and at least of what the first
-            one puts out; None: as the rest.
-        edge_bits: of what other operators read: a residual branch before its addition, and the residual stream, too,
-            where placement is "edges" (matrix layers read that on a second, narrower grid). The runtime holds these
-            in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
-        weight_symmetric: zero_point 0 for weights, which integer kernels need; or −1 in a mirrored grid, whose integers
-            are shifted to zero_point 0 in the file.
-        overrides: layer name → bits of this layer's weight and of the tensor that it reads.
-        weight_overrides: layer name → bits of its weight alone, before all else: mixed precision.
-        target: key of `dfq.quantizers.targets.TARGETS`: the runtime that the grids of activations are for.
+        weight_bits: Bits of the weights of matrix layers.
+        activation_bits: Bits of the tensors that matrix layers read.
+        first_last_bits: Bits of the weights and inputs of the first and the last matrix layer, and smallest number of
+            bits of what the first one writes; None: the same as for the rest.
+        edge_bits: Bits of what other operators read: a residual branch before its addition, and the residual stream,
+            too, where placement is "edges" (matrix layers read that on a second, narrower grid). The runtime holds
+            these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
+        weight_symmetric: Whether weights have zero_point 0, which integer kernels need, or −1 in a mirrored grid, whose
+            integers are shifted to zero_point 0 in the file.
+        overrides: Bits of a layer's weight and of the tensor that it reads, by the name of the layer.
+        weight_overrides: Bits of a layer's weight alone, by the name of the layer. They override all else; mixed
+            precision sets them.
+        target: The runtime that the grids of activations are for, a row of `dfq.quantizers.targets.TARGETS`.
     """
 
     name: str
@@ -98,12 +105,12 @@ class Scheme:
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    target: str = DEFAULT_TARGET
+    target: Target = TARGETS[DEFAULT_TARGET]
 
     def __post_init__(self):
-        if not (find_target(self.target).zero_points or self.weight_symmetric):
+        if not (self.target.zero_points or self.weight_symmetric):
             raise DfqError(
-                f"scheme {self.name} for --target {self.target}",
+                f"scheme {self.name} for --target {self.target.name}",
                 "weights with zero point 0, which this scheme does not have",
                 "take --scheme deploy, or another --target",
             )
@@ -113,7 +120,10 @@ class Scheme:
             check_bits(self.first_last_bits)
 
     def layer_bits(self, layer: str, *, is_end: bool) -> tuple[int, int]:
-        """(bits of a matrix layer's weight, bits of the tensor it reads); `is_end` marks the first and last layer."""
+        """Returns the bits of a matrix layer's weight, and those of the tensor that it reads.
+
+        `is_end` marks the first and the last layer.
+        """
         both = self.overrides.get(layer, self.first_last_bits if is_end else None)
         weight, activation = (self.weight_bits, self.activation_bits) if both is None else (both, both)
         return self.weight_overrides.get(layer, weight), activation
@@ -132,8 +142,8 @@ class Scheme:
     def training_bits(self) -> int:
         """The width that training is set for: the fewest bits, where mixed weights count as their median.
 
-        One layer of 2 bits among nineteen wider ones must not set the pace of all: ResNet-20 at 3.0 bits on average
-        ends at 0.32 nats of held-out divergence with the learning rate of 3 bits, at 0.45 with that of 2.
+        One layer of 2 bits among nineteen wider ones must not decide on the training of all: with 3.0 bits on average,
+        ResNet-20 ends at 0.32 nats of held-out divergence with the learning rate of 3 bits, and at 0.45 with that of 2.
         """
         if not self.weight_overrides:
             return self.lowest_bits
@@ -144,24 +154,30 @@ class Scheme:
         return QuantSpec(bits=bits, signed=True, symmetric=self.weight_symmetric, axis=0, mirrored=mirrored)
 
     def activation_spec(self, bits: int) -> QuantSpec:
-        target = find_target(self.target)
-        return QuantSpec(bits=bits, signed=target.signed, symmetric=not target.zero_points)
+        return QuantSpec(bits=bits, signed=self.target.signed, symmetric=not self.target.zero_points)
 
     def to_dict(self) -> dict:
         return {
             **self.__dict__,
             "overrides": dict(self.overrides),
             "weight_overrides": dict(self.weight_overrides),
+            "target": self.target.name,
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "Scheme":
+        """Returns the scheme that `to_dict` wrote; one from before there were targets has the default one."""
+        return cls(**{**values, "target": find_target(values.get("target", DEFAULT_TARGET))})
 
-# One row per protocol of the field: what a published number of that line quantizes.
+
+# Each row is a protocol of the field and says what a published number of that line quantizes.
 SCHEMES: dict[str, dict] = {
-    # What an integer runtime needs: our default.
+    # This is our default. It quantizes what an integer runtime needs.
     "deploy": {"placement": "edges"},
-    # GDFQ … SynQ: activations after ReLU only, first and last layer like the rest, asymmetric weights.
+    # GDFQ … SynQ quantize activations after ReLU only, and all weights on asymmetric grids, in the first and the last
+    # layer with the same bits as in the rest.
     "paper-qat": {"placement": "after-relu", "first_last_bits": None, "weight_symmetric": False},
-    # BRECQ … Genie: what convolutions and linear layers read, first and last layer at 8 bits.
+    # BRECQ … Genie quantize what convolutions and linear layers read, with 8 bits in the first and the last layer.
     "paper-ptq": {"placement": "matrix-inputs"},
 }
 
@@ -173,12 +189,20 @@ def make_scheme(
     weight_bits: int | None = None,
     activation_bits: int | None = None,
     overrides: Mapping[str, int] | None = None,
-    target: str = DEFAULT_TARGET,
+    target: str | Target = DEFAULT_TARGET,
 ) -> Scheme:
-    """The `Scheme` of that name. `weight_bits` and `activation_bits` default to `bits`.
+    """Returns the `Scheme` of that name.
+
+    Args:
+        name: Key of `SCHEMES`.
+        bits: Bits of weights and activations, 2 to 8.
+        weight_bits: Bits of weights; None: `bits`.
+        activation_bits: Bits of activations; None: `bits`.
+        overrides: Bits of a layer's weight and of the tensor that it reads, by the name of the layer.
+        target: The runtime, or its key in `dfq.quantizers.targets.TARGETS`.
 
     Raises:
-        DfqError: an unknown name or target, two that do not fit each other, or bits outside 2 to 8.
+        DfqError: The name or the target is unknown, they do not fit each other, or bits are not in 2 to 8.
     """
     if name not in SCHEMES:
         raise DfqError(f"scheme {name!r}", f"one of {', '.join(SCHEMES)}", "see `dfq quantize --help`")
@@ -190,6 +214,6 @@ def make_scheme(
         weight_bits=weight_bits if weight_bits is not None else bits,
         activation_bits=activation_bits if activation_bits is not None else bits,
         overrides=MappingProxyType(dict(overrides or {})),
-        target=target,
+        target=find_target(target),
         **settings,
     )

@@ -1,8 +1,8 @@
 """The runtimes that a file is written for: one row per target in `TARGETS`.
 
-The same for all: weights are int8 with zero point 0 and one scale per output channel (axis 0 of Conv and Gemm, axis 1
-of MatMul), activations have one scale per tensor, BatchNorm is folded, and QuantizeLinear and DequantizeLinear say what
-is quantized.
+This is the same for all of them: weights are int8 with zero point 0 and one scale per output channel (axis 0 of Conv
+and Gemm, axis 1 of MatMul), activations have one scale per tensor, BatchNorm is folded, and QuantizeLinear and
+DequantizeLinear say what is quantized.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,27 @@ class Target:
     """What a runtime wants from a file.
 
     Attributes:
-        signed: activations are int8 if True, uint8 if False.
-        zero_points: may differ from 0; else every grid is symmetric.
-        packs_constants: weights of up to 4 bits are stored as INT4, cast to INT8 and multiplied by their refinement,
-            biases as INT16 behind a Cast to INT32 where they fit, their scales as a product: the runtime folds all of
-            this when it loads the file. False: weights as INT8, and so on: the same numbers in a larger file.
-        stores_int2: weights of 2 bits are stored as INT2, in a file of opset 25, where `packs_constants`.
-        integer_operators: operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip for
-            grids below 8 bits, Pad, Slice), and biases may be int32. False: they work on the floating-point side, with
-            the same results.
-        integer_gates: Sigmoid and products of two tensors run on integers where all that they read is integer, as in
-            squeeze-and-excitation behind ReLU.
-        min_products: in a network of SiLU, HardSwish or GELU, a convolution whose output meets an operator without
-            integer kernel, or is added to a tensor in floating point, stays in floating point if each output is a sum
-            of fewer products than this: it saves less than the conversions behind it cost. 0: none does.
-        has_quick_gelu: SiLU is written as ONNX Runtime's own QuickGelu. As Sigmoid and Mul, each of the two would
-            dequantize the same tensor again.
-        opset: of the file.
-        reason: why, for people.
-        source: who says so.
+        name: Name of the target on the command line.
+        signed: Whether activations are int8; otherwise they are uint8.
+        zero_points: Whether zero points may differ from 0; otherwise every grid is symmetric.
+        packs_constants: Whether weights of up to 4 bits are stored as INT4, cast to INT8 and multiplied by their
+            refinement, biases that fit are stored as INT16 and cast to INT32, and the scale of a bias is the product of
+            two other scales. The runtime folds all of this when it loads the file. Otherwise weights are stored as INT8
+            and biases as INT32, which gives the same numbers in a larger file.
+        stores_int2: Whether weights of 2 bits are stored as INT2, in a file of opset 25, where `packs_constants`.
+        integer_operators: Whether operators other than QuantizeLinear and DequantizeLinear may work on integers (Clip
+            for grids below 8 bits, Pad, Slice), and biases may be int32. Otherwise they work on the floating-point
+            side, with the same results.
+        integer_gates: Whether Sigmoid and products of two tensors run on integers where everything that they read is
+            integer, as in squeeze-and-excitation after ReLU.
+        min_products: In a network of SiLU, HardSwish or GELU, a convolution stays in floating point if each output is a
+            sum of fewer products than this and an operator without integer kernel reads the output, or it is added to a
+            tensor in floating point: it saves less than the conversions after it cost. 0: no convolution does.
+        has_quick_gelu: Whether SiLU is written as ONNX Runtime's own QuickGelu. If it is written as Sigmoid and Mul,
+            each of the two dequantizes the same tensor again.
+        opset: ONNX opset of the file.
+        reason: Why the runtime wants this, for people.
+        source: Who says so.
     """
 
     name: str
@@ -68,7 +70,7 @@ TARGETS: dict[str, Target] = {
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "
             "of the convolutions stay in float",
-            source="benchmarks/latency.py; onnxruntime.ai/docs/performance/model-optimizations/quantization.html",
+            source="benchmarks/latency; onnxruntime.ai/docs/performance/model-optimizations/quantization.html",
         ),
         Target(
             name="ort-cuda",
@@ -111,8 +113,8 @@ TARGETS: dict[str, Target] = {
             min_products=0,
             has_quick_gelu=False,
             opset=21,
-            reason="OpenVINO's CPU plugin runs the same uint8 and int8 file, INT4 behind a Cast too, on its integer "
-            "kernels; INT4 straight into DequantizeLinear would run in float",
+            reason="OpenVINO's CPU plugin runs the same uint8 and int8 file on its integer kernels, also where INT4 is "
+            "cast; a DequantizeLinear that reads INT4 directly would run in float",
             source="tests/export/test_engines.py, OpenVINO 2026.4",
         ),
         Target(
@@ -126,19 +128,21 @@ TARGETS: dict[str, Target] = {
             min_products=0,
             has_quick_gelu=False,
             opset=18,
-            reason="nothing newer than what runtimes have read for years: INT4 came with opset 21",
+            reason="the file holds nothing newer than what runtimes have read for years: INT4 came with opset 21",
             source="github.com/onnx/onnx/blob/main/docs/Changelog.md",
         ),
     )
 }
 
 
-def find_target(name: str) -> Target:
-    """The row of that name.
+def find_target(name: str | Target) -> Target:
+    """Returns the row of that name; a row is given back as it is.
 
     Raises:
-        DfqError: there is none.
+        DfqError: There is no row of that name.
     """
+    if isinstance(name, Target):
+        return name
     if name not in TARGETS:
         raise DfqError(f"target {name!r}", f"one of {', '.join(TARGETS)}", f"the default is {DEFAULT_TARGET}")
     return TARGETS[name]

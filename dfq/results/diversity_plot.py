@@ -9,29 +9,39 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from dfq.evaluation.diversity import DISTANCE_BINS, ENTROPY_BINS, ENTROPY_DECADES, LARGEST_DISTANCE, Diversity
+from dfq.evaluation.diversity import LARGEST_DISTANCE, Diversity
+from dfq.evaluation.settings import DiversitySettings
 from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, logarithmic, save
 
-COLOURS = (BLUE, ORANGE, "#3a8f6b", "#8562a8", "#c79a2b", FAINT)  # of the sets, in their order
-USUAL_DISTANCE = 1.45  # nothing is further apart behind a ReLU
-FEW = 2  # sets whose legend has room within each panel
-BAR_SHARE = 0.84  # of a class's place; the rest is the gap to the next one
+COLOURS = (BLUE, ORANGE, "#3a8f6b", "#8562a8", "#c79a2b", FAINT)  # The sets take these colours in their order.
+USUAL_DISTANCE = 1.45  # After a ReLU, no distance is larger; the axis reaches at least this far.
+FEW = 2  # Up to this many sets, each panel has room for a legend.
+BAR_SHARE = 0.84  # A bar takes this share of a class's place; the rest is the gap to the next class.
 
 
-def diversity_plot(measured: Diversity | Mapping[str, Diversity], path: str | Path) -> None:
-    """Writes feature distances, teacher's entropy, classes and BatchNorm deviation as one PNG.
+def diversity_plot(
+    measured: Diversity | Mapping[str, Diversity],
+    path: str | Path,
+    *,
+    settings: DiversitySettings = DiversitySettings(),
+) -> None:
+    """Writes feature distances, the teacher's entropy, classes and the BatchNorm deviation as one PNG.
 
     Args:
-        measured: one set of images, or name → set to compare several, such as methods on one teacher.
+        measured: One set of images, or several sets by name, such as those of several methods on one teacher.
+        settings: The settings that the sets were measured with.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     sets = measured if isinstance(measured, Mapping) else {"": measured}
     figure = Figure(figsize=(9, 5.8), dpi=DPI, facecolor="white", layout="constrained")
-    panels = figure.subplots(2, 2).flat
-    for axes, draw in zip(panels, (_distances, _entropies, _classes, _deviations), strict=True):
-        draw(axes, sets)
+    distances, entropies, classes, deviations = figure.subplots(2, 2).flat
+    _distances(distances, sets, settings.distance_bins)
+    _entropies(entropies, sets, settings)
+    _classes(classes, sets)
+    _deviations(deviations, sets)
+    for axes in (distances, entropies, classes, deviations):
         axes.set_axisbelow(True)
         if len(sets) <= FEW and axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
@@ -41,16 +51,19 @@ def diversity_plot(measured: Diversity | Mapping[str, Diversity], path: str | Pa
 
 
 def _one_legend(figure: Figure, names: list[str]) -> None:
-    """Below the panels: a legend of many sets in each of them would hide what it explains."""
+    """Draws one legend below the panels; in each of them, a legend of many sets would hide what it explains."""
     lines = [Line2D([], [], color=_colour(index), linewidth=2.5) for index in range(len(names))]
     lines += [Line2D([], [], color=INK, linewidth=1.4, linestyle=style) for style in ("-", "--")]
     labels = [*names, "same class", "different classes"]
     figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
 
 
-def _distances(axes: Axes, sets: Mapping[str, Diversity]) -> None:
-    """One set: a colour for each kind of pair. Several: a colour for each set. Dashes: different classes."""
-    edges = np.linspace(0, LARGEST_DISTANCE, DISTANCE_BINS + 1)
+def _distances(axes: Axes, sets: Mapping[str, Diversity], bins: int) -> None:
+    """Draws one set with a colour for each kind of pair, several sets with a colour for each set.
+
+    Dashed lines are pairs of different classes.
+    """
+    edges = np.linspace(0, LARGEST_DISTANCE, bins + 1)
     for index, (name, diversity) in enumerate(sets.items()):
         colour = _colour(index)
         label = _label(name, "same class", diversity.same_class_distance)
@@ -63,8 +76,8 @@ def _distances(axes: Axes, sets: Mapping[str, Diversity]) -> None:
     _say_if_empty(axes, "no pair of images")
 
 
-def _entropies(axes: Axes, sets: Mapping[str, Diversity]) -> None:
-    edges = np.logspace(*ENTROPY_DECADES, ENTROPY_BINS + 1)
+def _entropies(axes: Axes, sets: Mapping[str, Diversity], settings: DiversitySettings) -> None:
+    edges = np.logspace(*settings.entropy_decades, settings.entropy_bins + 1)
     for index, (name, diversity) in enumerate(sets.items()):
         label = _label(name, "mean", diversity.entropy, " nats")
         _outline(axes, diversity.entropy_counts, edges, color=_colour(index), label=label)
@@ -106,7 +119,7 @@ def _deviations(axes: Axes, sets: Mapping[str, Diversity]) -> None:
 def _outline(
     axes: Axes, counts: Sequence[int], edges: np.ndarray, *, color: str, label: str | None, linestyle: str = "-"
 ) -> None:
-    """A histogram of shares with a faint filling, cut off where it is empty."""
+    """Draws a histogram of shares with a faint filling, cut off where it is empty."""
     filled = np.flatnonzero(counts)
     if not len(filled):
         return
@@ -117,7 +130,7 @@ def _outline(
 
 
 def _leave_room(axes: Axes) -> None:
-    """A quarter more height, for a legend."""
+    """Adds a quarter of the height, for a legend."""
     axes.set_ylim(0, 1.25 * axes.get_ylim()[1])
 
 

@@ -1,4 +1,4 @@
-"""`load_run`: the quantized student of a run folder, as a torch module."""
+"""`load_run` loads the quantized student of a run folder as a torch module."""
 
 from pathlib import Path
 
@@ -16,18 +16,22 @@ from dfq.results.stored_files import load_tensors, read_json
 from dfq.student.convert import make_student
 from dfq.teacher import Teacher
 
-MAX_REASON_LENGTH = 200  # characters: torch lists every name
+MAX_REASON_LENGTH = 200  # Number of characters of torch's message that are shown; it lists every name.
 
 
 def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | None = None) -> fx.GraphModule:
-    """The quantized student of a run folder, bit for bit, in evaluation mode on the CPU (also `dfq.load`).
+    """Loads the quantized student of a run folder (also `dfq.load`).
+
+    The student is the same bit for bit, in evaluation mode, on the CPU.
 
     Args:
-        arch: the architecture, where the run's own is a Python file, which is not executed unless named here.
-        model: a network of the run's architecture, where it was quantized from Python; its weights are not used.
+        arch: Name of the architecture. It is needed where that of the run is a Python file, which is not executed
+            unless it is named here.
+        model: A network of the run's architecture. It is needed where the network was quantized from Python; its
+            weights are not used.
 
     Raises:
-        DfqError: not a run folder, a damaged file, or an architecture that cannot be built from its name.
+        DfqError: The folder is not a run folder, a file is damaged, or the architecture cannot be built from its name.
     """
     run = RunFolder(folder)
     config = read_json(run.config)
@@ -45,9 +49,9 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         )
     network = model if model is not None else _build(config, arch)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
-    student = make_student(teacher, Scheme(**config["scheme"]))
+    student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
-    for name, layer in student.named_modules():  # bias correction gives one to layers that had none
+    for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.
         if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
             give_bias(layer)
     try:
@@ -67,7 +71,7 @@ def _build(config: dict, arch: str | None) -> nn.Module:
     if arch is None and (recorded is None or ".py:" in recorded or recorded.startswith("pickle/")):
         raise DfqError(
             f"a run whose architecture is {recorded or 'a Python object'}",
-            "the network's code, which a run folder may not bring along",
+            "the network's code, which is never taken from a run folder",
             "name it: --arch path/to/net.py:factory, or dfq.load(folder, model=network)",
         )
     arch = arch or recorded

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them. A value that was not measured is an en dash."""
+"""Formats numbers for a person. A value that was not measured becomes an en dash."""
 
 NOTHING = "–"
 
@@ -8,7 +8,7 @@ def percent(fraction: float | None, digits: int = 2) -> str:
 
 
 def points(fraction: float | None, reference: float | None) -> str:
-    """Difference in percentage points: "(-0.30)"; empty where one of the two is unknown."""
+    """Returns the difference in percentage points, such as "(-0.30)"; empty where one of the two is unknown."""
     return "" if fraction is None or reference is None else f" ({100 * (fraction - reference):+.2f})"
 
 
@@ -22,7 +22,7 @@ def size(number: float | None) -> str:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Two decimals, or two digits where that would leave none."""
+    """Returns the value with two decimals, or below 0.1 with two significant digits."""
     return NOTHING if value is None else f"{value:.2f}{unit}" if value >= 0.1 else f"{value:.2g}{unit}"
 
 
@@ -31,7 +31,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def ratio(value: float | None, reference: float | None) -> str:
-    """ "(0.27×)"; empty where one of the two is unknown."""
+    """Returns a ratio, such as "(0.27×)"; empty where one of the two is unknown."""
     return "" if value is None or not reference else f" ({value / reference:.2f}×)"
 
 
@@ -40,7 +40,10 @@ def seconds(value: float) -> str:
 
 
 def label(scheme: dict) -> str:
-    """W4A4 of a scheme's dictionary; with mixed precision W3–8A8, from the narrowest to the widest weight."""
+    """Returns the label of a scheme's dictionary, such as W4A4.
+
+    With mixed precision it names the narrowest and the widest weight, as in W3–8A8.
+    """
     mixed = scheme["weight_overrides"].values()
     widths = sorted({min(mixed), max(mixed)}) if mixed else [scheme["weight_bits"]]
     return f"W{'–'.join(map(str, widths))}A{scheme['activation_bits']}"

@@ -1,16 +1,26 @@
-"""`Section`, one part of `report.html`, and the sections on speed and memory."""
+"""`Section`, which is one part of `report.html`, and the sections on speed and memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dfq.results.number_format import milliseconds, size
 
-FLOAT, QUANTIZED = "float_onnx", "onnx"
+# The keys of the two files in what was measured.
+FLOAT = "float_onnx"
+QUANTIZED = "onnx"
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with a sentence, a picture (base64 PNG), a table, or some of these."""
+    """One part of a page: a heading, and a sentence, a picture, a table, or some of these.
+
+    Attributes:
+        name: Text of the heading.
+        text: Sentence below the heading.
+        picture: PNG in base64.
+        head: Names of the table's columns.
+        rows: Rows of the table, with one text for each column.
+    """
 
     name: str
     text: str = ""
@@ -20,13 +30,15 @@ class Section:
 
 
 def performance_sections(found: dict) -> list[Section]:
-    """Two tables of what `dfq.export.validation.performance.measure_performance` returned for the two files."""
+    """Makes two tables of what `dfq.export.validation.performance.measure_performance` returned for the two files."""
     head = ("", "float", "quantized", "float ÷ quantized")
-    text = "Medians on random images in ONNX Runtime, each file in a process of its own."
+    text = "Medians on random images in ONNX Runtime; each file ran in a process of its own."
     operators = tuple(_operators(found[FLOAT]["operators_ms"], found[QUANTIZED]["operators_ms"]))
     return [
         Section("Speed and memory", text, head=head, rows=tuple(_rows(found[FLOAT], found[QUANTIZED]))),
-        Section("Where the time goes", "Per image, by operator.", head=("operator", *head[1:3]), rows=operators),
+        Section(
+            "Where the time goes", "Time for one image, by operator.", head=("operator", *head[1:3]), rows=operators
+        ),
     ]
 
 

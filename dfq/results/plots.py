@@ -17,24 +17,32 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.system.atomic_files import replacing
 
-MAX_IMAGES = 64
-SHEET_PIXELS, MIN_CELL, CAPTION, GAP = 960, 64, 18, 6
+MAX_IMAGES = 64  # A contact sheet shows at most this many images.
+# The geometry of a contact sheet, in pixels.
+SHEET_PIXELS = 960  # width of the sheet that the columns share
+MIN_CELL = 64  # smallest side of an image's cell
+CAPTION = 18  # height of the text below an image
+GAP = 6  # space between cells
 DPI = 120
-INK, FAINT, BLUE, ORANGE, PAPER = "#22303c", "#8a97a3", "#2166ac", "#d6604d", "#eef1f4"
-NOT_LOSSES = frozenset(("step", "seconds", "learning_rate", "held_out", "accuracy"))
+INK = "#22303c"
+FAINT = "#8a97a3"
+BLUE = "#2166ac"
+ORANGE = "#d6604d"
+PAPER = "#eef1f4"
+NOT_LOSSES = frozenset(("step", "seconds", "learning_rate", "held_out", "accuracy"))  # other keys of a record
 
 
 def contact_sheet(batch: Batch, input_spec: InputSpec, path: str | Path) -> None:
-    """Writes up to 64 images of the batch as one PNG, sorted by label, each under the class it was made for.
+    """Writes up to 64 images of the batch as one PNG, sorted by label, each above the class that it was made for.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     save(contact_sheet_figure(batch, input_spec), path)
 
 
 def contact_sheet_figure(batch: Batch, input_spec: InputSpec) -> Figure:
-    """The figure of `contact_sheet`."""
+    """Draws the figure of `contact_sheet`."""
     images, labels = _chosen(batch, input_spec)
     columns = ceil(sqrt(len(images)))
     cell = _cell_pixels(max(images.shape[2:]), columns)
@@ -52,7 +60,7 @@ def contact_sheet_figure(batch: Batch, input_spec: InputSpec) -> Figure:
 
 
 def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int] | None]:
-    """(pixels (n, C, H, W), labels): spread over the classes and sorted by them."""
+    """Returns pixels (n, C, H, W) and labels of images that are spread over the classes and sorted by them."""
     index = batch.spread(MAX_IMAGES)
     pixels = input_spec.to_pixels(batch.images[index.to(batch.images.device)].float().cpu())
     labels = None if batch.labels is None else batch.labels.cpu()[index].tolist()
@@ -60,13 +68,19 @@ def _chosen(batch: Batch, input_spec: InputSpec) -> tuple[torch.Tensor, list[int
 
 
 def _cell_pixels(side: int, columns: int) -> int:
-    """Side of a cell: a whole multiple of a small image's side, so that all its pixels are squares of one size."""
+    """Returns the side of a cell in pixels.
+
+    It is a whole multiple of a small image's side, so that all pixels of the image are squares of one size.
+    """
     cell = max(SHEET_PIXELS // columns, MIN_CELL)
     return side * ceil(cell / side) if side < cell else cell
 
 
 def _enlarged(image: torch.Tensor, cell: int) -> np.ndarray:
-    """(cell, cell, 3) from (C, H, W): small images keep their square pixels, large ones are averaged down."""
+    """Returns an image (C, H, W) as (cell, cell, 3).
+
+    Small images keep their square pixels, and large ones are averaged down.
+    """
     shown = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     factor = cell / max(shown.shape[1:])
     height, width = (max(round(side * factor), 1) for side in shown.shape[1:])
@@ -79,20 +93,20 @@ def _enlarged(image: torch.Tensor, cell: int) -> np.ndarray:
 
 
 def learning_curve(records: Sequence[Mapping[str, float]], path: str | Path, chosen_step: int | None = None) -> None:
-    """Writes training losses and held-out divergence over the steps as one PNG, logarithmic.
+    """Writes the training losses and the held-out divergence over the steps as one PNG, on logarithmic axes.
 
     Args:
-        records: of `dfq.training.trainer.History`.
-        chosen_step: the step whose weights were kept; None: the one with the smallest held-out divergence.
+        records: The records of `dfq.training.trainer.History`.
+        chosen_step: The step whose weights were kept; None: the step with the smallest held-out divergence.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     save(learning_curve_figure(records, chosen_step), path)
 
 
 def learning_curve_figure(records: Sequence[Mapping[str, float]], chosen_step: int | None = None) -> Figure:
-    """The figure of `learning_curve`."""
+    """Draws the figure of `learning_curve`."""
     figure = Figure(figsize=(9, 3.4), dpi=DPI, facecolor="white", layout="constrained")
     training, held_out = figure.subplots(1, 2)
     losses = sorted({name for record in records for name in record} - NOT_LOSSES)
@@ -131,7 +145,7 @@ def _mark_chosen(axes: Axes, records: Sequence[Mapping[str, float]], chosen_step
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Title, labels, grid and spines as in every picture of a report."""
+    """Gives the axes the title, labels, grid and spines that every picture of a report has."""
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.set_xlabel(x_label, fontsize=8, color=INK)
     axes.set_ylabel(y_label, fontsize=8, color=INK)
@@ -142,7 +156,7 @@ def dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 
 def logarithmic(axes: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers, where anything was drawn as a line."""
+    """Makes the vertical axis logarithmic, with plain numbers, where a line was drawn."""
     if any(np.size(line.get_xdata()) for line in axes.lines):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -154,7 +168,7 @@ def save(figure: Figure, path: str | Path) -> None:
     """Writes the figure as one PNG.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     with replacing(Path(path)) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)

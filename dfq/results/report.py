@@ -1,7 +1,8 @@
-"""The report: everything that a run measured, assumed and used, as one dictionary (`report.json`)."""
+"""Parts that the reports of all jobs share: versions, hardware, and the layers of a student."""
 
 import os
 import platform
+from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,15 +12,50 @@ from torch import fx
 from dfq.student.convert import weight_quantizers
 from dfq.student.set_ranges import input_quantizer
 
-# Name in the report → distribution.
+# Maps the name in the report to the name of the distribution.
 PACKAGES = {
     "dfq": "dfq-toolkit",
     **{name: name for name in ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors")},
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobReport:
+    """The keys that `report.json` of every job has; the JSON Schemas beside this file describe them.
+
+    Attributes:
+        schema_version: Version of the keys.
+    """
+
+    schema_version: int
+    arch: str | None
+    input_spec: dict
+    images: int
+    agreement: dict
+    error_steps: dict
+    accuracy: dict
+    size_bytes: dict
+    latency_ms: dict
+    nodes: dict
+    engines: list[dict]
+    evidence: dict
+    seconds: dict
+    settings: dict
+    diversity: dict
+    seed: int
+    versions: dict
+    hardware: dict
+    warnings: list[str]
+
+    def to_dict(self) -> dict:
+        """Returns what `report.json` holds: the keys of this job, then those of all."""
+        shared = {field.name for field in fields(JobReport)}
+        own = {name: value for name, value in vars(self).items() if name not in shared}
+        return own | {name: value for name, value in vars(self).items() if name in shared}
+
+
 def versions() -> dict[str, str | None]:
-    """Python and every package that influences a result."""
+    """Returns the versions of Python and of every package that influences a result; None for one that is missing."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package, distribution in PACKAGES.items():
         try:
@@ -30,7 +66,7 @@ def versions() -> dict[str, str | None]:
 
 
 def hardware(device: torch.device) -> dict[str, str | int | None]:
-    """Processor, cores, threads in use, accelerator."""
+    """Returns what describes this machine: processor, cores, threads in use, device and accelerator."""
     return {
         "processor": _processor_name(),
         "cores": os.cpu_count(),
@@ -50,7 +86,11 @@ def _processor_name() -> str:
 
 
 def layers(student: fx.GraphModule) -> list[dict]:
-    """One row per convolution and linear layer: name, type, weight shape, bits of weight and of input (null: float)."""
+    """Returns one row for each convolution and linear layer of the student.
+
+    A row has the layer's name, type and weight shape, the bits of its weight, and the bits of its input. The latter are
+    None where the input stays in floating point.
+    """
     modules = dict(student.named_modules())
     weights = weight_quantizers(student)
     rows = []

@@ -1,4 +1,4 @@
-"""`report.html`: the content of `report.json` and the pictures of a run on one page that needs nothing else."""
+"""`report.html`: the content of `report.json` and the pictures of a run, on one page that needs no other file."""
 
 import json
 from base64 import b64encode
@@ -18,7 +18,15 @@ from dfq.system.atomic_files import replacing
 
 @dataclass(frozen=True)
 class Page:
-    """What stands on a page above the content of `report.json`; a tile is (what, figure)."""
+    """What a page shows above the content of `report.json`.
+
+    Attributes:
+        title: Heading of the page.
+        subtitle: Sentence on how the run was made.
+        tiles: The most important figures, each as a pair of what it is and its text.
+        sections: Parts of the page, in their order.
+        verdict: Sentences between the heading and the subtitle.
+    """
 
     title: str
     subtitle: str
@@ -31,7 +39,7 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     """Writes `report.html` of a finished run of `dfq quantize`.
 
     Raises:
-        DfqError: it cannot be written.
+        DfqError: The file cannot be written.
     """
     scheme = report["settings"]["scheme"]
     title = f"{report['arch'] or 'A network'}, {label(scheme)}"
@@ -41,11 +49,12 @@ def write_report_page(report: dict, run: RunFolder) -> None:
 
 
 def write_page(page: Page, report: dict, path: Path) -> None:
-    """One file, its pictures within, no script, nothing loaded from elsewhere; sections with nothing to show are left
-    out.
+    """Writes a page as one file that contains its pictures, has no script, and loads nothing from elsewhere.
+
+    Sections with nothing to show are left out.
 
     Raises:
-        DfqError: it cannot be written.
+        DfqError: The file cannot be written.
     """
     template = Environment(autoescape=True).from_string(files("dfq.results").joinpath("report_page.html").read_text())
     text = template.render(
@@ -62,25 +71,25 @@ def write_page(page: Page, report: dict, path: Path) -> None:
 
 
 def subtitle(report: dict, first: str) -> str:
-    """How the run was made, behind the words `first`."""
+    """Returns how the run was made, after the words `first`."""
     settings, spent = report["settings"], report["seconds"]["total"]
     made = f"{first}, method {settings['method']}, seed {report['seed']}"
     return f"{made}; {settings['images']} synthetic images and no real one; {seconds(spent)}."
 
 
 def _tiles(report: dict) -> list[tuple[str, str]]:
-    """The figures that decide whether a person takes the file."""
+    """Returns the figures by which a person decides whether to use the file."""
     expected = report["evidence"]["predicted_drop"]
     if report["accuracy"]["onnx"] is None and expected is not None:
         return [
-            ("of the teacher's accuracy, expected (an estimate)", f"{100 * (1 - expected):.1f} %"),
+            ("of the teacher's accuracy is expected (an estimate)", f"{100 * (1 - expected):.1f} %"),
             *file_tiles(report),
         ]
     return file_tiles(report)
 
 
 def file_tiles(report: dict) -> list[tuple[str, str]]:
-    """What was measured of the ONNX file."""
+    """Returns what was measured of the ONNX file."""
     accuracy, agreement = report["accuracy"], report["agreement"]
     bytes_, latency = report["size_bytes"], report["latency_ms"]
     kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
@@ -111,7 +120,7 @@ def _sections(report: dict, run: RunFolder) -> list[Section]:
 
 
 def made_from(report: dict, run: RunFolder) -> list[Section]:
-    """Images and training."""
+    """Returns the sections on images and training."""
     return [
         Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
         Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
@@ -126,8 +135,8 @@ def _picture(path: Path) -> str:
 def _diversity(found: dict) -> str:
     distance = number(found["same_class_distance"])
     return (
-        f"Distance between images of a class {distance}, entropy of the teacher's answers "
-        f"{number(found['entropy'])} nats, class balance {number(found['class_balance'])}."
+        f"The mean distance between images of a class is {distance}, the mean entropy of the teacher's answers is "
+        f"{number(found['entropy'])} nats, and the class balance is {number(found['class_balance'])}."
     )
 
 
@@ -142,7 +151,9 @@ def _blocks(reconstruction: dict | None) -> Section:
          str(block["iterations"]), seconds(block["seconds"]))
         for block in (reconstruction or {"blocks": []})["blocks"]
     ]  # fmt: skip
-    text = "Squared error of each block's output, part of the variance of the teacher's, on held-out synthetic images."
+    text = (
+        "Squared error of each block's output on held-out synthetic images, divided by the variance of the teacher's."
+    )
     return Section("Reconstruction", text, "", ("block", "before", "after", "kept", "iterations", "time"), tuple(rows))
 
 
@@ -165,7 +176,7 @@ def _layers(layers: list[dict]) -> Section:
 
 
 def made_with(report: dict) -> Section:
-    """Machine and versions."""
+    """Returns the section on the machine and the versions."""
     facts = {**report["hardware"], **report["versions"]}
     rows = tuple((name, str(value)) for name, value in facts.items() if value is not None)
     return Section("Made with", head=("what", "which"), rows=rows)

@@ -1,4 +1,4 @@
-"""The run folder: what `dfq quantize --out run/` leaves. Every file in it is whole or absent."""
+"""The run folder that `dfq quantize --out run/` leaves behind. Every file in it is whole or absent."""
 
 import json
 from pathlib import Path
@@ -7,20 +7,22 @@ import torch
 from torch import nn
 
 from dfq.errors import DfqError
+from dfq.export import ExportedFiles
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
 
-# 1: quantizers stood elsewhere, so that some tensors would fit and mean another student; 2: they had other names.
+# In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
+# they had other names.
 FORMAT = 3
 
 
 class RunFolder:
-    """Names of the files of one run, and the way in and out of each.
+    """The names of the files of one run, and what reads and writes them.
 
     Attributes:
-        path: the folder.
+        path: The folder.
     """
 
     def __init__(self, path: str | Path):
@@ -39,10 +41,10 @@ class RunFolder:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
 
     def prepare(self, config: dict, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder ready for a run of `config`; touches only files that a run writes.
+        """Makes the folder ready for a run of `config`; changes only files that a run writes.
 
         Raises:
-            DfqError: it holds files already (and neither flag is set), it holds a run of other settings (resume), or
+            DfqError: The folder is not empty and neither flag is set, it holds a run with other settings (`resume`), or
                 it cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -54,46 +56,54 @@ class RunFolder:
             raise DfqError(
                 f"'{self.path}' is not empty",
                 "a new or an empty folder, so that nothing is lost",
-                "choose another with --out, go on with that run with --resume, or replace it with --overwrite",
+                "choose another with --out, continue that run with --resume, or replace it with --overwrite",
             )
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
             write_json(self.config, config)
 
+    @property
+    def files(self) -> ExportedFiles:
+        """The student's file and the teacher's."""
+        return ExportedFiles(self.onnx, self.float_onnx)
+
     def decide(self, **values: dict) -> None:
-        """Records in `config.json` what was decided on the way; a resumed run keeps to it (`decided`)."""
+        """Records in `config.json` what was decided during the run; a resumed run keeps to it (`decided`)."""
         write_json(self.config, {**read_json(self.config), **values})
 
     def decided(self, name: str) -> dict | None:
-        """What `decide` recorded under this name; None: nothing yet."""
+        """Returns what `decide` recorded under this name; None where there is nothing yet."""
         return read_json(self.config).get(name)
 
     def _check_same_run(self, config: dict) -> None:
         before = read_json(self.config)
-        for part in ("scheme", "settings"):  # of runs from before there were targets
+        for part in ("scheme", "settings"):  # Older runs have no target.
             if "target" in config.get(part, {}):
                 before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
-        if "mixed_precision" in before:  # these widths were not asked for but chosen on the way
+        if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
             before["scheme"]["weight_overrides"] = {}
-        before.setdefault("network", config.get("network"))  # runs from before the weights were recorded
+        before.setdefault("network", config.get("network"))  # Older runs have no record of the weights.
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:
             raise DfqError(
                 f"'{self.path}' holds a run with other {', '.join(changed)}",
-                "the same model and settings to go on with",
-                "repeat the first command's options with --resume, or start afresh with --overwrite",
+                "the same model and settings, to continue that run",
+                "repeat the options of the first command with --resume, or start afresh with --overwrite",
             )
 
     def save_images(self, batch: Batch, input_spec: InputSpec) -> None:
-        """Pixels as uint8 (N, C, H, W) under 'images', labels as int64 (N,) under 'labels'."""
+        """Saves pixels as uint8 (N, C, H, W) under 'images', and labels as int64 (N,) under 'labels'."""
         tensors = {"images": (input_spec.to_pixels(batch.images.cpu()) * 255).round().to(torch.uint8).contiguous()}
         if batch.labels is not None:
             tensors["labels"] = batch.labels.cpu()
         save_tensors(self.images, tensors, {"input_spec": json.dumps(input_spec.to_dict())})
 
     def load_images(self, input_spec: InputSpec, device: torch.device) -> Batch:
-        """The saved images, normalised again: bit for bit those that were used, whose pixels have 8 bits."""
+        """Loads the saved images and normalises them again.
+
+        They are bit for bit those that were used, whose pixels have 8 bits.
+        """
         tensors = load_tensors(self.images)
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")

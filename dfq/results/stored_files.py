@@ -1,4 +1,4 @@
-"""JSON and tensors on disk: written whole or not at all, and read with one clear error."""
+"""JSON and tensors on disk: they are written whole or not at all, and reading fails with one clear error."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The verdict, in sentences: how much of a network is on integers, why the rest is not, and what would change it.
 
-Terminal, page and report begin with it; it is drawn from the content of `report.json` (`coverage`, `float_file`).
+Terminal, page and report begin with it. It is made from the content of `report.json` (`coverage`, `float_file`).
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import floor
 
 from dfq.errors import DfqError
+from dfq.results.settings import VerdictSettings
 from dfq.student.coverage import (
     COMPUTED_WEIGHT,
     MATRIX_PER_POSITION,
-    MIN_SHARE,
     NO_KERNEL,
     NOT_QUANTIZED,
     NOT_RECOGNISED,
@@ -19,9 +19,8 @@ from dfq.student.coverage import (
 )
 from dfq.student.placement_graph import FEW_PRODUCTS, ONE_POSITION
 
-MAX_FLOAT_ERROR = 1e-3  # of the largest logit; what kernels in another order do is below 1e-4
-MAX_NAMES = 8
-BY_CHOICE = "--layer-bits NAME=8 puts such a layer on integers, another --target, such as openvino, all of them"
+MAX_NAMES = 8  # A sentence names at most this many layers.
+BY_CHOICE = "--layer-bits NAME=8 puts such a layer on integers; another --target, such as openvino, does so for all"
 DEPLOY = "--scheme deploy quantizes it"
 WAYS_OUT = {
     ONE_POSITION: BY_CHOICE,
@@ -29,7 +28,7 @@ WAYS_OUT = {
     NO_KERNEL: "only a layer of another kind would change that",
     COMPUTED_WEIGHT: "only a weight that is stored would change that",
     MATRIX_PER_POSITION: "only one weight for all positions would change that",
-    NOT_RECOGNISED: "written as nn.Conv2d or nn.Linear, they would be; please report them",
+    NOT_RECOGNISED: "they would be recognised if they were written as nn.Conv2d or nn.Linear; please report them",
     NOT_QUANTIZED: DEPLOY,
     NOT_WRITTEN: DEPLOY,
 }
@@ -47,39 +46,49 @@ SHORT = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """One line of the verdict; `is_loud`: it must not be overlooked."""
+    """One line of the verdict.
+
+    Attributes:
+        text: The sentence.
+        is_loud: Whether it must not be overlooked.
+    """
 
     text: str
     is_loud: bool = False
 
 
 def share(fraction: float) -> str:
-    """With one decimal, rounded down: what is below a limit must not read as if it met it."""
+    """Returns a percentage with one decimal, rounded down: what is below a limit must not read as if it met it."""
     return f"{floor(round(1000 * fraction, 6)) / 10:.1f} %"
 
 
 def small_share(fraction: float) -> str:
-    """With one decimal; little is not nothing."""
+    """Returns a percentage with one decimal; what would be rounded to 0.0 % becomes "<0.1 %"."""
     return f"{100 * fraction:.1f} %" if fraction >= 0.0005 else "<0.1 %"
 
 
-def is_low(coverage: Mapping) -> bool:
-    return coverage["share_of_macs"] < MIN_SHARE
+def is_low(coverage: Mapping, min_share: float) -> bool:
+    return coverage["share_of_macs"] < min_share
 
 
-def verdict(coverage: Mapping | None, float_file: Mapping | None = None) -> list[Sentence]:
-    """The sentences, the most important one first.
+def verdict(
+    coverage: Mapping | None,
+    float_file: Mapping | None = None,
+    *,
+    settings: VerdictSettings = VerdictSettings(),
+) -> list[Sentence]:
+    """Returns the sentences, the most important one first.
 
     Args:
-        coverage: `dfq.student.coverage.Coverage.to_dict()`; None: of a report from before there was one, which has no
-            verdict.
-        float_file: `dfq.export.validation.float_file.compare_float_file`, where a file was written.
+        coverage: What `dfq.student.coverage.Coverage.to_dict` returned; None: the report is older than this entry, and
+            there is no verdict.
+        float_file: What `dfq.export.validation.float_file.compare_float_file` returned, where a file was written.
     """
     if coverage is None:
         return []
-    low = is_low(coverage)
-    doubt = _float_file(float_file)
-    said = [Sentence(_headline(coverage), low), *([Sentence(doubt, True)] if doubt else [])]
+    low = is_low(coverage, settings.min_share)
+    doubt = _float_file(float_file, settings.max_float_error)
+    said = [Sentence(_headline(coverage, settings.min_share), low), *([Sentence(doubt, True)] if doubt else [])]
     if low:
         return said + [Sentence(f"{reason}.", False) for reason in _reasons(coverage)]
     if coverage["not_recognised"]:
@@ -87,32 +96,32 @@ def verdict(coverage: Mapping | None, float_file: Mapping | None = None) -> list
     return said
 
 
-def check_strict(coverage: Mapping) -> None:
-    """Raises `DfqError` where too little is on integers, or a layer was not recognised."""
-    if not is_low(coverage) and not coverage["not_recognised"]:
+def check_strict(coverage: Mapping, *, settings: VerdictSettings = VerdictSettings()) -> None:
+    """Raises `DfqError` where too little is on integers, or where a layer was not recognised."""
+    if not is_low(coverage, settings.min_share) and not coverage["not_recognised"]:
         return
     unknown = f", and layers that were not recognised: {_names(coverage)}" if coverage["not_recognised"] else ""
     reasons = "; ".join(_reasons(coverage))
     raise DfqError(
         f"{share(coverage['share_of_macs'])} of the multiply–accumulates on integers{unknown}",
-        f"with --strict, at least {MIN_SHARE:.0%} of them, and every layer recognised".replace("%", " %"),
+        f"with --strict, at least {settings.min_share:.0%} of them, and every layer recognised".replace("%", " %"),
         f"leave --strict out, or change what is in floating point: {reasons}",
         exit_code=1,
     )
 
 
-def _headline(coverage: Mapping) -> str:
+def _headline(coverage: Mapping, min_share: float) -> str:
     macs, weights = share(coverage["share_of_macs"]), share(coverage["share_of_weights"])
     total = sum(layer["macs"] for layer in coverage["layers"])
     products = coverage["attention_macs"] / max(total, 1)
     more = f"; {small_share(products)} more are products of two activations, in floating point" if products else ""
-    start = "Only " if is_low(coverage) else ""
-    expected = f", where at least {100 * MIN_SHARE:.0f} % of the former are expected" if start else ""
+    start = "Only " if is_low(coverage, min_share) else ""
+    expected = f", where at least {100 * min_share:.0f} % of the former are expected" if start else ""
     return f"{start}{macs} of the multiply–accumulates and {weights} of the weights are on integers{expected}{more}."
 
 
 def _reasons(coverage: Mapping) -> list[str]:
-    """Each reason with its share of the multiply–accumulates and, once each, what would change it."""
+    """Returns each reason with its share of the multiply–accumulates and what would change it, which is said once."""
     said, told = [], set[str]()
     for reason, part in coverage["float_shares"].items():
         names = f" ({_names(coverage)})" if reason == NOT_RECOGNISED else ""
@@ -129,11 +138,11 @@ def _names(coverage: Mapping) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
-def _float_file(found: Mapping | None) -> str | None:
+def _float_file(found: Mapping | None, max_error: float) -> str | None:
     if found is None:
         return None
     error, images = found["relative_error"], found["images"]
-    if error is not None and error <= MAX_FLOAT_ERROR:
+    if error is not None and error <= max_error:
         return None
     apart = "are not finite" if error is None else f"differ by up to {100 * error:.2g} % of the largest one"
     return f"The float file does not compute what the network computes: its logits {apart}, on {images} images."

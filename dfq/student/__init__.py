@@ -1,1 +1,1 @@
-"""From teacher to fake-quantized student: where quantizers go, and their first ranges."""
+"""From a teacher to its fake-quantized student: where quantizers go, and their first ranges."""

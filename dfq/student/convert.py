@@ -1,4 +1,4 @@
-"""`make_student`: from a teacher to its fake-quantized student."""
+"""`make_student` makes the fake-quantized student of a teacher."""
 
 import copy
 import re
@@ -15,14 +15,14 @@ from dfq.teacher import Teacher
 
 
 def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
-    """A fake-quantized copy of the teacher, to be calibrated before use (`dfq.student.set_ranges.calibrate`).
+    """Returns a fake-quantized copy of the teacher, to be calibrated before use (`dfq.student.set_ranges.calibrate`).
 
-    The student is an fx graph: layers keep the teacher's module names, BatchNorm is folded, weights pass
-    `<layer>.weight_quantizer`, activations pass `activation_quantizers.<node>`, and `….<node>_narrow` where matrix
-    layers read fewer bits than others do.
+    The student is an fx graph. Layers keep the teacher's module names, BatchNorm is folded, weights pass through
+    `<layer>.weight_quantizer`, and activations through `activation_quantizers.<node>`. Where matrix layers read fewer
+    bits than other operators do, they read through `activation_quantizers.<node>_narrow`, too.
 
     Raises:
-        DfqError: the network has nothing to quantize.
+        DfqError: The network has nothing to quantize.
     """
     student = copy.deepcopy(teacher.traced).requires_grad_(True)
     planned = plan_quantizers(student, scheme)
@@ -48,7 +48,7 @@ def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
 
 
 def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module, users: Iterable[fx.Node]) -> fx.Node:
-    """Puts a call of `module` between `node` and some of its users."""
+    """Inserts a call of `module` between `node` and some of its users, and returns the call."""
     of_quantizer = str(node.target).rpartition(".")[2] + "_narrow"
     name = of_quantizer if is_quantizer(node) else re.sub(r"\W", "_", node.name)
     path = f"{QUANTIZERS}.{name}"
@@ -63,11 +63,11 @@ def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module, users
 
 
 def activation_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
-    """The activation quantizers of a student by name, in the order of the graph."""
+    """Returns the activation quantizers of a student by name, in the order of the graph."""
     return {n: m for n, m in student.get_submodule(QUANTIZERS).named_children() if isinstance(m, FakeQuantize)}
 
 
 def weight_quantizers(student: nn.Module) -> dict[str, FakeQuantize]:
-    """The weight quantizers of a student by their layer's name."""
+    """Returns the weight quantizers of a student by the name of their layer."""
     suffix = ".weight_quantizer"
     return {n.removesuffix(suffix): m for n, m in student.named_modules() if n.endswith(suffix)}

@@ -1,4 +1,4 @@
-"""How much of a network runs on integers: its layers by multiply–accumulates and by weights, the rest with reasons."""
+"""Measures how much of a network runs on integers, by multiply–accumulates and by weights, and why not the rest."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -15,23 +15,21 @@ from dfq.graph.shapes import EXAMPLES
 from dfq.quantizers.quantized_layers import QUANTIZED_LAYERS
 from dfq.student.set_ranges import input_quantizer
 
-MIN_SHARE = 0.9  # of the multiply–accumulates; below it, the first line of every answer says so
+# Reasons why a layer computes in floating point; `report.json` quotes them.
 NOT_RECOGNISED = "not recognised as a layer"
 NO_KERNEL = "no integer kernel for this kind of layer"
 COMPUTED_WEIGHT = "its weight is computed from the images"
 MATRIX_PER_POSITION = "its weight is a matrix for each position, such as relative positions"
 NOT_QUANTIZED = "the scheme does not quantize what it reads"
 NOT_WRITTEN = "the scheme does not quantize what it writes, as integer convolutions must"
+# Operators of ATen.
 ATTENTION = (ATEN.scaled_dot_product_attention.default,)
 PRODUCTS = (ATEN.bmm.default, ATEN.baddbmm.default, ATEN.matmul.default, ATEN.mm.default, ATEN.addmm.default)
 WITH_SUMMAND = (ATEN.baddbmm.default, ATEN.addmm.default)
 RECURRENT = (ATEN.lstm.input, ATEN.gru.input)
 EINSUM = ATEN.einsum.default
-CONVOLUTIONS = (
-    ATEN.conv2d.default,
-    ATEN.conv2d.padding,
-    ATEN.linear.default,
-)  # left over where weights are no constants
+# These are left over where the weight is no constant.
+CONVOLUTIONS = (ATEN.conv2d.default, ATEN.conv2d.padding, ATEN.linear.default)
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,11 @@ class LayerCoverage:
     """One layer.
 
     Attributes:
-        macs: multiply–accumulates for one image.
-        weights: number of weights.
-        reason: why it computes in floating point; None: it runs on integers.
+        name: Name of the layer in the network.
+        type: Kind of layer, such as Conv2d, or the name of the operator.
+        macs: Number of multiply–accumulates for one image.
+        weights: Number of weights.
+        reason: Why it computes in floating point; None: it runs on integers.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Coverage:
     """The layers with weights of a network.
 
     Attributes:
-        layers: in the order of the graph; a layer that is called twice counts once, with all its work.
-        attention_macs: multiply–accumulates of products of two activations, for one image: they have no weights, count
-            in neither share, and run in floating point.
+        layers: The layers in the order of the graph. A layer that is called twice is one entry with all its work.
+        attention_macs: Number of multiply–accumulates of products of two activations, for one image. They have no
+            weights, count in neither share, and run in floating point.
     """
 
     layers: tuple[LayerCoverage, ...]
@@ -80,11 +80,11 @@ class Coverage:
 
     @property
     def not_recognised(self) -> list[str]:
-        """Names of layers with weights that nothing here knows."""
+        """Names of layers with weights that no table knows."""
         return [layer.name for layer in self.layers if layer.reason == NOT_RECOGNISED]
 
     def float_shares(self) -> dict[str, float]:
-        """Reason → the part of the multiply–accumulates in floating point for it, largest first."""
+        """Returns for each reason the part of the multiply–accumulates in floating point for it, the largest first."""
         total, sums = sum(layer.macs for layer in self.layers), Counter[str]()
         for layer in self.layers:
             if layer.reason is not None:
@@ -103,7 +103,7 @@ class Coverage:
 
 
 def measure_coverage(student: fx.GraphModule) -> Coverage:
-    """What of a student (`dfq.student.convert.make_student`) runs on integers."""
+    """Measures what of a student (`dfq.student.convert.make_student`) runs on integers."""
     modules = dict(student.named_modules())
     found: dict[str, LayerCoverage] = {}
     attention = 0
@@ -135,13 +135,13 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None
 
 
 def _is_quantized(reader: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether it is a quantizer, or an activation that the runtime absorbs, in front of one."""
+    """Returns whether `reader` is a quantizer, or an activation in front of one, which the runtime absorbs."""
     is_relu = reader.target in (F.relu, F.relu6) or isinstance(modules.get(str(reader.target)), ChannelReLU6)
     return is_quantizer(reader) or (is_relu and all(is_quantizer(user) for user in reader.users))
 
 
 def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | None:
-    """An operator with weights that stayed one: no row of the tables made a layer of it."""
+    """Returns an operator with weights that no row of the tables turned into a layer; None where `node` is not one."""
     operators = (*FLOAT_LAYERS, *CONVOLUTIONS, *PRODUCTS, EINSUM)
     if node.op != "call_function" or node.target not in operators:
         return None
@@ -152,7 +152,7 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
     matrices = [source for source in stored if len(_shape(source)) >= 2]
     is_convolution = node.target in (*FLOAT_LAYERS, *CONVOLUTIONS)
     if not matrices and not is_convolution:
-        return None  # a product of two activations
+        return None  # It is a product of two activations.
     unknown = NOT_RECOGNISED if matrices else COMPUTED_WEIGHT
     if matrices and _is_per_position(node, matrices[0]):
         unknown = MATRIX_PER_POSITION
@@ -171,7 +171,7 @@ def _unknown_layer(node: fx.Node, student: fx.GraphModule) -> LayerCoverage | No
 
 
 def _is_per_position(node: fx.Node, matrix: fx.Node) -> bool:
-    """Whether a product takes another matrix for each position of the other factor: no linear layer does."""
+    """Returns whether a product takes another matrix for each position of the other factor, as no linear layer does."""
     if node.target in PRODUCTS:
         return prod(_shape(matrix)[:-2]) > 1
     if node.target is not EINSUM:
@@ -183,13 +183,13 @@ def _is_per_position(node: fx.Node, matrix: fx.Node) -> bool:
 
 
 def _name(matrix: fx.Node) -> str:
-    """The parameter that it is, or is computed from."""
+    """Returns the name of the parameter that the matrix is, or that it is computed from."""
     sources = matrix.meta.get("sources", ())
     return sources[0] if len(sources) == 1 else str(matrix.target)
 
 
 def _factors(node: fx.Node) -> tuple[fx.Node, fx.Node]:
-    """The two factors of a product; of attention, queries and keys."""
+    """Returns the two factors of a product; in the case of attention, queries and keys."""
     first, second = node.args[1:3] if node.target in WITH_SUMMAND else node.args[:2]
     return first, second  # type: ignore[return-value]
 
@@ -203,7 +203,7 @@ def _attention_macs(node: fx.Node) -> int:
 
 
 def _einsum_macs(node: fx.Node) -> int:
-    """As many as there are values of all indices together."""
+    """Returns the number of multiply–accumulates for one image: the product of the sizes of all indices."""
     equation, operands = node.args[:2]
     terms = equation.replace(" ", "").split("->")[0].split(",")  # type: ignore[union-attr]
     sizes: dict[str, int] = {}
@@ -222,6 +222,6 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 
 def _values(node: fx.Node) -> int:
-    """Of a node's output, for one image."""
+    """Returns the number of values of a node's output for one image."""
     meta = node.meta["tensor_meta"]
     return meta.shape.numel() // EXAMPLES if isinstance(getattr(meta, "shape", None), tuple) else 0

@@ -1,19 +1,20 @@
-"""Where quantizers go: decides, for a graph and a scheme, which tensors get which grid.
+"""Decides where quantizers go: which tensors get which grid, for a graph and a scheme.
 
 Placements (`Scheme.placement`), each a rule over tensors:
-    "edges": every tensor that an integer kernel reads or must write, but for the logits. Linear layers may write
-        floating point at no cost, convolutions may not; additions, concatenations, pooling and gates are integer where
-        all that they read is, so that the residual stream of a transformer stays in floating point between its
-        normalizations. Convolutions that gain nothing by it stay in floating point (`Target.min_products`), but for
-        the grid of their weight;
-    "matrix-inputs": every tensor that a convolution or a linear layer reads;
-    "after-relu": every output of ReLU or ReLU6.
+    "edges": Every tensor that an integer kernel reads or must write gets a grid, except for the logits. Linear layers
+        may write floating point at no cost, convolutions may not. Additions, concatenations, pooling and gates run on
+        integers where everything that they read is integer, so that the residual stream of a transformer stays in
+        floating point between its normalizations. Convolutions that gain nothing from integers stay in floating point
+        (`Target.min_products`), except for the grid of their weight.
+    "matrix-inputs": Every tensor that a convolution or a linear layer reads gets a grid.
+    "after-relu": Every output of ReLU or ReLU6 gets a grid.
 Where additions (or other operators with an integer kernel) read the same tensor as matrix layers of few bits, "edges"
-puts two grids, one behind the other: `Scheme.edge_bits` for the former, so that roundings do not pile up along a
-residual stream, and the narrow one in front of the matrix layers alone.
-Where the first layer has bits of its own, so has what it puts out, whoever reads that.
-A layer's output that only an activation reads is skipped: the quantizer sits behind the activation, where the runtime
-absorbs it. Values that are only moved (max pooling, reshaping) share the grid of the tensor they come from.
+places two grids, one after the other: one of `Scheme.edge_bits` for the additions, so that rounding errors do not pile
+up along a residual stream, and the narrow one in front of the matrix layers alone.
+Where the first layer has bits of its own, its output has them too, whichever layers read it.
+A layer's output that only an activation reads gets no grid: the quantizer comes after the activation, where the
+runtime absorbs the activation. Values that are only moved (max pooling, reshaping) share the grid of the tensor that
+they come from.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,10 +31,15 @@ from dfq.student.placement_graph import PlacementGraph
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """One quantizer: the node whose output it rounds, its grid, and the moved copies that share it.
+    """One quantizer: the node whose output it rounds, its grid, and the moved copies that share the grid.
 
     Attributes:
-        narrow: a second grid that `narrow_readers` alone see, of what is already on the first; None: all see the first.
+        node: The node whose output is rounded.
+        spec: The grid.
+        scale_limit: Upper bound of the scale (`dfq.quantizers.fake_quantize.FakeQuantize`); None: there is none.
+        shared: Nodes that only move these values and share the grid.
+        narrow: A second grid, for what is already on the first one; None: all readers see the first grid.
+        narrow_readers: The nodes that alone read what is on the second grid.
     """
 
     node: fx.Node
@@ -46,9 +52,13 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class QuantizerPlan:
-    """All quantizers of a network: `weights` maps a layer's name to its grid, `tensors` lists the activations.
+    """All quantizers of a network.
 
-    `float_layers` have a grid for their weight, but compute in floating point, for this reason.
+    Attributes:
+        weights: The grid of each layer's weight, by the name of the layer.
+        tensors: The quantizers of activations.
+        float_layers: Layers whose weight has a grid but which compute in floating point: the reason by the name of the
+            layer.
     """
 
     weights: dict[str, QuantSpec]
@@ -78,10 +88,10 @@ PLACEMENTS: dict[str, Callable[[PlacementGraph, fx.Node], bool]] = {
 
 
 def plan_quantizers(graph_module: fx.GraphModule, scheme: Scheme) -> QuantizerPlan:
-    """The quantizers that `scheme` puts into a graph of `dfq.graph.folding.canonical`.
+    """Returns the quantizers that `scheme` places in a graph of `dfq.graph.folding.canonical`.
 
     Raises:
-        DfqError: no convolution or linear layer, or an override that names no such layer.
+        DfqError: There is no convolution or linear layer, or an override does not name such a layer.
     """
     graph = PlacementGraph(graph_module, scheme)
     bits = _layer_bits(graph, scheme)
@@ -97,7 +107,7 @@ def plan_quantizers(graph_module: fx.GraphModule, scheme: Scheme) -> QuantizerPl
 
 def _is_one_tensor(node: fx.Node) -> bool:
     meta = node.meta.get("tensor_meta")
-    dtype = getattr(meta, "dtype", None)  # a tuple of tensors has none
+    dtype = getattr(meta, "dtype", None)  # A tuple of tensors has none.
     return node.op != "output" and dtype is not None and dtype.is_floating_point
 
 

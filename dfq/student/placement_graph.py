@@ -1,4 +1,4 @@
-"""What a placement asks of a graph: who reads a tensor, which operators run on integers, which gain nothing."""
+"""Answers what a placement asks of a graph: who reads a tensor, which operators run on integers, which gain nothing."""
 
 import torch
 from torch import fx, nn
@@ -6,21 +6,32 @@ from torch import fx, nn
 from dfq.graph.folding.fold_batch_norm import WAS_NORM
 from dfq.graph.operators import SIGMOID_GATED, Kind, is_tensor, kind_of
 from dfq.quantizers.scheme import Scheme
-from dfq.quantizers.targets import find_target
 
+# Reasons why a layer computes in floating point; `report.json` quotes them.
 ONE_POSITION = "by choice: it computes one position from what was pooled in floating point (squeeze-and-excitation)"
 FEW_PRODUCTS = "by choice: few products for each output, and an operator without integer kernel reads them"
-ON_INTEGERS = (Kind.INTEGER, Kind.GATE)  # where all that they read is integer
-ON_FLOATS = (Kind.FLOAT, Kind.GATE)  # worth no conversion for their own sake
+ON_INTEGERS = (Kind.INTEGER, Kind.GATE)  # these run on integers where everything that they read is integer
+ON_FLOATS = (Kind.FLOAT, Kind.GATE)  # for these alone, no conversion is worth its cost
 
 
 class PlacementGraph:
-    """The questions that a placement asks of a graph."""
+    """Answers the questions that a placement asks of a graph.
+
+    Attributes:
+        graph_module: The graph.
+        kinds: Kind of each node, as the scheme's target runs it.
+        layers: Names of the matrix layers, in the order of the graph.
+        has_gated_activations: Whether the network has SiLU, HardSwish or GELU.
+        first_layers: Names of the layers that read the images.
+        last_layers: Names of the layers that write the logits.
+        float_layers: Why a convolution gains nothing from integers, by the name of the layer.
+        integer: Whether each node must write integers.
+    """
 
     def __init__(self, graph_module: fx.GraphModule, scheme: Scheme):
         self.graph_module = graph_module
         self.kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
-        if not find_target(scheme.target).integer_gates:
+        if not scheme.target.integer_gates:
             self.kinds = {node: Kind.FLOAT if kind is Kind.GATE else kind for node, kind in self.kinds.items()}
         matrices = [node for node, kind in self.kinds.items() if kind is Kind.MATRIX]
         self.layers = list(dict.fromkeys(str(node.target) for node in matrices))
@@ -28,7 +39,7 @@ class PlacementGraph:
         self.first_layers = self._reached(self._readers_of_images(), forward=True)
         self.last_layers = self._reached([n for n in graph_module.graph.nodes if n.op == "output"], forward=False)
         self.float_layers: dict[str, str] = {}
-        for _ in range(2):  # squeeze-and-excitation asks what the layers in front of it do
+        for _ in range(2):  # the decision on squeeze-and-excitation depends on the layers in front of it
             for node in reversed(matrices):
                 reason = self.reason_for_float(node, scheme)
                 if reason is not None:
@@ -47,7 +58,7 @@ class PlacementGraph:
         return [user for node in self.graph_module.graph.nodes if node.op == "placeholder" for user in node.users]
 
     def _reached(self, start: list[fx.Node], *, forward: bool) -> set[str]:
-        """Names of the layers that are met first; one that was a BatchNorm does not hide what lies behind it."""
+        """Returns the names of the layers that come first; a former BatchNorm does not hide the layers after it."""
         found, seen, todo = set[str](), set[fx.Node](), list(start)
         while todo:
             node = todo.pop()
@@ -62,12 +73,12 @@ class PlacementGraph:
         return found
 
     def moved(self, node: fx.Node) -> list[fx.Node]:
-        """Nodes that only move values of `node`, transitively."""
+        """Returns the nodes that only move values of `node`, directly or through one another."""
         direct = [user for user in node.users if self.kinds[user] is Kind.PASS]
         return direct + [further for user in direct for further in self.moved(user)]
 
     def readers(self, node: fx.Node) -> list[fx.Node]:
-        """Nodes that compute with the values of `node`, reached directly or through moves."""
+        """Returns the nodes that compute with the values of `node`, reached directly or through moves."""
         users = [user for holder in (node, *self.moved(node)) for user in holder.users]
         return [user for user in dict.fromkeys(users) if self.kinds[user] is not Kind.PASS]
 
@@ -80,12 +91,12 @@ class PlacementGraph:
         return is_matrix and isinstance(self.graph_module.get_submodule(str(node.target)), nn.Conv2d)
 
     def reason_for_float(self, node: fx.Node, scheme: Scheme) -> str | None:
-        """Why a convolution is not worth the conversions around it, unless it is wanted by name; None where it is.
+        """Returns why a convolution is not worth the conversions around it; None if it is, or if an override names it.
 
-        Few products are a reason only in networks of SiLU, HardSwish and GELU: of six with ReLU, it made two slower by
-        7 and 15 % and two faster by 4 and 7 %.
+        Few products are a reason only in networks of SiLU, HardSwish and GELU. Of six networks with ReLU, this made two
+        slower by 7 and 15 % and two faster by 4 and 7 %.
         """
-        target, name = find_target(scheme.target), str(node.target)
+        target, name = scheme.target, str(node.target)
         if scheme.placement != "edges" or name in scheme.overrides or not self._is_convolution(node):
             return None
         readers = [further for user in self.readers(node) for further in self._behind_relu(user)]
@@ -100,7 +111,7 @@ class PlacementGraph:
         return FEW_PRODUCTS if has_few and any(self._needs_floats(user) for user in users) else None
 
     def _needs_floats(self, node: fx.Node) -> bool:
-        """Whether it has no integer kernel, or reads something in floating point beside."""
+        """Returns whether the node has no integer kernel, or also reads something in floating point."""
         if self.kinds[node] in ON_INTEGERS:
             return any(self._needs_floats(source) for source in node.all_input_nodes if is_tensor(source))
         return self.kinds[node] is Kind.FLOAT
@@ -109,7 +120,7 @@ class PlacementGraph:
         return self._is_convolution(node) and node.meta["tensor_meta"].shape[2:].numel() == 1
 
     def _is_pooled_in_float(self, node: fx.Node) -> bool:
-        """Whether what was pooled for this convolution, or for one of a single position before it, is no integer."""
+        """Returns whether the tensor from which this convolution's single position was pooled is in floating point."""
         source = node.all_input_nodes[0]
         passes = (*ON_INTEGERS, Kind.PASS, Kind.RELU)
         while source.all_input_nodes and (self.kinds[source] in passes or self._has_one_position(source)):
@@ -120,7 +131,7 @@ class PlacementGraph:
         return self.readers(node) if self.kinds[node] is Kind.RELU else [node]
 
     def _is_integer(self, node: fx.Node) -> bool:
-        """Whether `node` must write integers: convolutions, and what is done to integers alone."""
+        """Returns whether `node` must write integers, as convolutions and operators that read only integers do."""
         sources = [source for source in node.all_input_nodes if is_tensor(source)]
         if self.kinds[node] is Kind.RELU and not self.is_absorbed(sources[0]):
             return False
@@ -131,7 +142,7 @@ class PlacementGraph:
         return self.kinds[node] is Kind.MATRIX or (self.kinds[node] in ON_INTEGERS and self.integer[node])
 
     def is_first_output(self, node: fx.Node) -> bool:
-        """Whether it is what a first layer puts out, or an activation of that."""
+        """Returns whether the node is the output of a first layer, or an activation of it."""
         while str(node.target) not in self.layers:
             sources = [source for source in node.all_input_nodes if is_tensor(source)]
             if [_shape(source) for source in sources] != [_shape(node)]:
@@ -144,5 +155,5 @@ class PlacementGraph:
 
 
 def _shape(node: fx.Node) -> torch.Size | None:
-    """None of a tuple of tensors."""
+    """Returns the shape of a node's output; None where that is a tuple of tensors."""
     return getattr(node.meta["tensor_meta"], "shape", None)

@@ -1,4 +1,4 @@
-"""`calibrate` sets every range of a student from its weights and from images; biases go to the grid of the kernels."""
+"""Sets every range of a student from its weights and from images, and rounds biases to the grid of the kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,17 @@ from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 from dfq.quantizers.range_rules import RANGES
 from dfq.student.convert import activation_quantizers, weight_quantizers
+from dfq.student.settings import CalibrationSettings
 from dfq.system.progress import Progress, Silent, Task
-
-SAMPLES_PER_TENSOR = 2**17
 
 
 class SampleObserver:
-    """Keeps a random sample of the values of one tensor, and always its extremes."""
+    """Keeps a random sample of the values of one tensor, and always its extremes.
+
+    Args:
+        values_per_batch: Largest number of values that are drawn from one batch, besides its extremes.
+        seed: Seed of the draws.
+    """
 
     def __init__(self, values_per_batch: int, seed: int):
         self.values_per_batch = values_per_batch
@@ -33,13 +37,13 @@ class SampleObserver:
         self.kept.append(flat)
 
     def values(self) -> Tensor:
-        """(1, M) float32."""
+        """Returns all values that were kept, float32 (1, M)."""
         return torch.cat(self.kept)[None]
 
 
 @contextmanager
 def quantizers_in_mode(student: nn.Module, mode: str) -> Iterator[None]:
-    """All quantizers of the student in `mode` ("quantize", "observe" or "off") within the context."""
+    """Switches all quantizers of the student to `mode` ("quantize", "observe" or "off") within the context."""
     quantizers = [module for module in student.modules() if isinstance(module, FakeQuantize)]
     before = [quantizer.mode for quantizer in quantizers]
     for quantizer in quantizers:
@@ -57,27 +61,28 @@ def calibrate(
     images: Tensor,
     *,
     ranges: str = "mse",
-    batch_size: int = 64,
     seed: int = 0,
     progress: Progress | None = None,
+    settings: CalibrationSettings = CalibrationSettings(),
 ) -> fx.GraphModule:
-    """Sets scales and zero points of all quantizers; returns the same student.
+    """Sets the scales and zero points of all quantizers; returns the same student.
 
-    Weights are fitted per channel; activations to what the unquantized network computes on `images`.
+    The ranges of weights are fitted per channel, those of activations to what the unquantized network computes on
+    `images`.
 
     Args:
-        images: normalised, (N, C, H, W).
-        ranges: "minmax", "percentile" or "mse" (`dfq.quantizers.range_rules.RANGES`).
+        images: Normalised images (N, C, H, W).
+        ranges: Name of a rule of `dfq.quantizers.range_rules.RANGES`: "minmax", "percentile" or "mse".
 
     Raises:
-        DfqError: an unknown rule, or values that are not finite.
+        DfqError: There is no such rule, or values are not finite.
     """
     weights, tensors = weight_quantizers(student), activation_quantizers(student)
-    batches = images.split(batch_size)
+    batches = images.split(settings.batch_size)
     with (progress or Silent()).task("Calibrating ranges", len(weights) + len(batches) + len(tensors)) as task:
         calibrate_weights(student, ranges, task)
         with quantizers_in_mode(student, "observe"):
-            observers = attach_observers(tensors, max(SAMPLES_PER_TENSOR // len(batches), 1), seed)
+            observers = attach_observers(tensors, max(settings.samples_per_tensor // len(batches), 1), seed)
             for batch in batches:
                 student(batch)
                 task.advance()
@@ -89,11 +94,13 @@ def calibrate(
 
 @torch.no_grad()
 def calibrate_weights(student: fx.GraphModule, ranges: str = "mse", task: Task | None = None) -> None:
-    """Sets the scales and zero points of all weights, fitted per channel by a rule of
-    `dfq.quantizers.range_rules.RANGES`; no images.
+    """Sets the scales and zero points of all weights, fitted per channel; it needs no images.
+
+    Args:
+        ranges: Name of a rule of `dfq.quantizers.range_rules.RANGES`.
 
     Raises:
-        DfqError: an unknown rule, or weights that are not finite.
+        DfqError: There is no such rule, or weights are not finite.
     """
     if ranges not in RANGES:
         raise DfqError(f"ranges {ranges!r}", f"one of {', '.join(RANGES)}")
@@ -104,7 +111,7 @@ def calibrate_weights(student: fx.GraphModule, ranges: str = "mse", task: Task |
 
 
 def attach_observers(tensors: dict[str, FakeQuantize], values_per_batch: int, seed: int) -> dict[str, SampleObserver]:
-    """Lets each quantizer show an observer of its own what passes, while it is in mode "observe"."""
+    """Gives each quantizer an observer, which sees what passes the quantizer in mode "observe"."""
     observers = {name: SampleObserver(values_per_batch, seed) for name in tensors}
     for name, quantizer in tensors.items():
         quantizer.observer = observers[name]
@@ -112,7 +119,11 @@ def attach_observers(tensors: dict[str, FakeQuantize], values_per_batch: int, se
 
 
 def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -> None:
-    """Fits scale and zero point to values (rows, M) float32: one row per channel, or one for the whole tensor."""
+    """Fits scale and zero point to values, float32 (rows, M): one row per channel, or one row for the whole tensor.
+
+    Raises:
+        DfqError: Values are not finite.
+    """
     if not torch.isfinite(values).all():
         raise DfqError(f"values in {name} that are not finite", "finite weights and activations", exit_code=1)
     scale, zero_point = RANGES[ranges](values, quantizer.spec)
@@ -124,7 +135,7 @@ def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -
 def round_biases_to_kernel_grid(student: fx.GraphModule) -> None:
     """Rounds each bias to the grid on which integer kernels add it, in place: scale_x · scale_w / refinement.
 
-    Done once, after training, so that student and runtime differ by rounding ties only.
+    This is done once, after training, so that student and runtime differ by rounding ties only.
     """
     modules = dict(student.named_modules())
     for node in student.graph.nodes:
@@ -139,7 +150,7 @@ def round_biases_to_kernel_grid(student: fx.GraphModule) -> None:
 
 
 def input_quantizer(node: fx.Node, modules: dict[str, nn.Module]) -> FakeQuantize | None:
-    """The quantizer of a node's first input; None where that tensor stays in floating point."""
+    """Returns the quantizer of a node's first input; None where that tensor stays in floating point."""
     source = node.args[0] if node.args else None
     module = modules.get(str(source.target)) if isinstance(source, fx.Node) and source.op == "call_module" else None
     if isinstance(module, SharedQuantize):

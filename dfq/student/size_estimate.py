@@ -1,4 +1,4 @@
-"""What a student's file will weigh, before it is written."""
+"""Estimates the size of a student's file before it is written."""
 
 from math import ceil
 
@@ -8,25 +8,30 @@ from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.targets import Target
 from dfq.student.convert import weight_quantizers
 
-FLOAT_BYTES, CHANNEL_BYTES = 4, 5  # per channel: a float scale, and a zero point of one byte
+FLOAT_BYTES = 4
+CHANNEL_BYTES = 5  # A channel has a scale in floating point and a zero point of one byte.
 
 
 def stored_weight_bytes(count: int, bits: int, containers: tuple[int, ...] = (4, 8)) -> int:
-    """Of `count` weights of a grid of `bits`, in the narrowest integer type that holds them."""
+    """Returns the bytes of `count` weights on a grid of `bits`, in the narrowest integer type that holds them.
+
+    Args:
+        containers: Widths in bits of the integer types that the file may have.
+    """
     return ceil(count * min(width for width in containers if width >= bits) / 8)
 
 
 def containers_of(target: Target) -> tuple[int, ...]:
-    """Widths of the integer types that weights are stored in."""
+    """Returns the widths in bits of the integer types that weights are stored in."""
     if not target.packs_constants:
         return (8,)
     return (2, 4, 8) if target.stores_int2 else (4, 8)
 
 
 def estimated_bytes(student: fx.GraphModule, target: Target) -> tuple[int, int]:
-    """(float file, quantized file), without the few kB of the graph itself.
+    """Returns the bytes of the float file and of the quantized file, without the few kB of the graph itself.
 
-    Biases are stored in 32 bits, as the integer kernels add them.
+    Biases are counted with 32 bits, in which the integer kernels add them.
     """
     scales = {f"{name}.scale" for name, module in student.named_modules() if isinstance(module, FakeQuantize)}
     counts = {name: p.numel() for name, p in student.named_parameters() if name not in scales}

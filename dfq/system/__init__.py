@@ -1,1 +1,1 @@
-"""What a long job needs of the machine: time limits, progress, whole files, number formats."""
+"""What a long job needs from the machine: time limits, progress, whole files, number formats."""

@@ -10,16 +10,16 @@ from safetensors import SafetensorError
 
 from dfq.errors import DfqError
 
-# safetensors and torch report a full disk by classes of their own.
+# safetensors and torch report a full disk by exceptions of their own.
 WRITE_FAILURES = (OSError, SafetensorError, RuntimeError)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path in the same folder; renames it to `path` if the block succeeds, else removes it.
+    """Yields a temporary path in the same folder; renames that file to `path` if the block succeeds, else removes it.
 
     Raises:
-        DfqError: no permission, no space, or another failure of the file system.
+        DfqError: There is no permission or no space, or the file system fails in another way.
     """
     path = Path(path)
     temporary = None

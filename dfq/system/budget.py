@@ -1,4 +1,4 @@
-"""Time limits: `Budget` says how far a stage is, in steps or in seconds, whichever ends first."""
+"""Time limits: `Budget` says how far a stage has come, in steps or in seconds, whichever ends first."""
 
 import re
 import time
@@ -9,10 +9,10 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "90", "90s", "5m" or "1.5h".
+    """Returns the seconds of a text such as "90", "90s", "5m" or "1.5h".
 
     Raises:
-        DfqError: anything else, or not positive.
+        DfqError: The text is no such time, or the time is not positive.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh]?)\s*", text)
     seconds = float(match[1]) * UNITS[match[2] or "s"] if match else 0.0
@@ -22,31 +22,42 @@ def parse_duration(text: str) -> float:
 
 
 class Budget:
-    """A clock with an optional limit, started when made.
+    """A clock with an optional limit, which starts when it is made.
 
-    `done(step, steps)` is the fraction of a stage's work that is behind it: the larger one of steps and time. A
-    schedule driven by it still reaches its end when the time is what runs out.
+    `done(step, steps)` is the fraction of a stage's work that is done: that of its steps or that of its time, whichever
+    is larger. A schedule that follows it reaches its end even when the time runs out first.
+
+    Args:
+        seconds: The limit; None: there is none.
     """
 
     def __init__(self, seconds: float | None = None):
         self.seconds, self._start = seconds, time.monotonic()
 
     def elapsed(self) -> float:
+        """Returns the seconds since the start."""
         return time.monotonic() - self._start
 
     def remaining(self) -> float:
+        """Returns the seconds that are left, at least 0; infinity without a limit."""
         return float("inf") if self.seconds is None else max(self.seconds - self.elapsed(), 0.0)
 
     def part(self, fraction: float) -> "Budget":
-        """A new clock, started now, with that fraction of the remaining time."""
+        """Returns a new clock that starts now and has that fraction of the remaining time."""
         return Budget(None if self.seconds is None else self.remaining() * fraction)
 
     def keeping(self, reserve: float, least_share: float) -> "Budget":
-        """A new clock, started now, that leaves `reserve` seconds over, but has at least that share of the rest."""
+        """Returns a new clock that starts now and has the remaining time without a reserve.
+
+        Args:
+            reserve: Seconds that are kept back.
+            least_share: Share of the remaining time, in [0, 1], that the new clock has in any case.
+        """
         left = self.remaining()
         return Budget(None if self.seconds is None else max(left - reserve, left * least_share))
 
     def done(self, step: int, steps: int) -> float:
+        """Returns the fraction of the work that is done after `step` of `steps` steps, in [0, 1]."""
         by_steps = step / max(steps, 1)
         by_time = 0.0 if self.seconds is None else self.elapsed() / max(self.seconds, 1e-9)
         return min(max(by_steps, by_time), 1.0)

@@ -9,7 +9,10 @@ from torch.overrides import TorchFunctionMode
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are native on `device` (AVX512-BF16 or AMX on CPU, Ampere or newer)."""
+    """Returns whether `device` multiplies matrices in bfloat16 natively.
+
+    CPUs do so with AVX512-BF16 or AMX, and NVIDIA's GPUs since Ampere.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
@@ -17,7 +20,10 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def fast_autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 for synthesis and training where it is fast: not emulated, nor in what `Float32Depthwise` exempts."""
+    """Computes synthesis and training in bfloat16 where that is fast.
+
+    It is not used where it is emulated, nor in the layers that `Float32Depthwise` exempts.
+    """
     if not has_fast_bfloat16(device):
         yield
     elif device.type == "cpu":
@@ -30,9 +36,10 @@ def fast_autocast(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Convolutions in float32 keep all its bits: by default, GPUs round their inputs to TF32, which has 10.
+    """Lets convolutions in float32 keep all bits of the mantissa.
 
-    That moves values across the boundaries of a grid: a student would part from its file, whose integers are exact.
+    By default, GPUs round their inputs to TF32, whose mantissa has 10. That moves values across the boundaries of
+    a grid, so that a student would differ from its file, whose integers are exact.
     """
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -43,10 +50,10 @@ def exact_float32() -> Iterator[None]:
 
 
 class Float32Depthwise(TorchFunctionMode):
-    """Strided depthwise convolutions that need a gradient compute in float32.
+    """A mode in which strided depthwise convolutions that need a gradient compute in float32.
 
-    On CPUs, the gradient's bfloat16 kernel is many times slower: 38 ms instead of 4 for 8 images of 144×57×57, forward
-    and backward.
+    On CPUs, the bfloat16 kernel of the gradient is many times slower: forward and backward together take 38 ms instead
+    of 4 for 8 images of 144×57×57.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -58,5 +65,5 @@ class Float32Depthwise(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_strided_depthwise(images: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1) -> bool:
+def _is_strided_depthwise(images: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1) -> bool:  # noqa: PLR0913
     return groups == images.shape[1] > 1 and stride not in (1, (1, 1), [1, 1])

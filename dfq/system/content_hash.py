@@ -1,4 +1,4 @@
-"""One short text for tensors or arrays, equal where all their names, types, shapes and values are."""
+"""A short text that identifies tensors or arrays: it is equal where all names, types, shapes and values are equal."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256, in hexadecimal digits."""
+    """Returns the SHA-256 of names, types, shapes and values, in hexadecimal digits."""
     found = hashlib.sha256()
     for name, array in arrays.items():
         found.update(f"{name} {array.dtype} {array.shape} ".encode())
@@ -18,7 +18,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def digest_of(network: nn.Module) -> str:
-    """Of all weights and statistics."""
+    """Returns the digest of all weights and statistics of a network."""
     return digest(
         {
             name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Where results go: looked at before any work starts, so that nobody waits for an error."""
+"""Checks where results go before any work starts, so that nobody waits for an error."""
 
 import os
 import tempfile
@@ -8,16 +8,16 @@ from dfq.errors import DfqError
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -> None:
-    """Raises `DfqError` if a command cannot write to `folder`, or would touch what lies there; writes nothing.
+    """Raises `DfqError` if a command cannot write to `folder`, or would change what is there; writes nothing.
 
     Args:
-        resume: whether an earlier run is to go on; None where the command has no such option.
+        resume: Whether an earlier run is to be continued; None where the command has no such option.
     """
     if folder.exists() and not folder.is_dir():
         raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
     check_writable(folder)
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
-        resuming = "or " if resume is None else "go on with that run with --resume, or "
+        resuming = "or " if resume is None else "continue that run with --resume, or "
         raise DfqError(
             f"'{folder}' exists and is not empty",
             "a new or an empty folder, so that nothing is lost",
@@ -26,7 +26,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -
 
 
 def check_file(file: Path, *, overwrite: bool) -> None:
-    """Raises `DfqError` if `file` cannot be written, or exists and is not to be replaced."""
+    """Raises `DfqError` if `file` cannot be written, or if it exists and must not be replaced."""
     if file.is_dir():
         raise DfqError(f"'{file}' is a folder", "the name of a file", "choose another with --out")
     check_writable(file.parent)
@@ -35,7 +35,10 @@ def check_file(file: Path, *, overwrite: bool) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Tries it: permissions, read-only disks and quotas have too many forms to ask for."""
+    """Raises `DfqError` if a file cannot be written to `folder`.
+
+    It tries to write one, because permissions, read-only disks and quotas have too many forms to ask for.
+    """
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -50,7 +53,7 @@ def check_writable(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder that `check_writable` has looked at."""
+    """Makes a folder that `check_writable` has checked."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Progress, told and not shown: the library reports, the command line draws.
+"""How the library reports progress; the command line and notebooks draw it (`dfq.system.terminal_progress`).
 
 A stage that may take longer than two seconds opens a task and advances it:
 
@@ -12,19 +12,23 @@ from typing import Protocol
 
 
 class Task(Protocol):
+    """One stage, or a part of one, that advances step by step."""
+
     def advance(self, steps: int = 1, **figures: float) -> None:
-        """Moves the bar by `steps` and shows the newest `figures` (loss, learning rate, …) beside it."""
+        """Moves the bar by `steps`, and shows the newest `figures` (loss, learning rate, …) beside it."""
 
     def name(self, part: str) -> None:
-        """Says which part runs now, beside the bar."""
+        """Shows beside the bar which part runs now."""
 
 
 class Progress(Protocol):
+    """Where a job reports what it does."""
+
     def task(self, description: str, total: int):
-        """A context manager that yields a `Task` of `total` steps."""
+        """Returns a context manager that yields a `Task` of `total` steps."""
 
     def note(self, message: str) -> None:
-        """Says one line: what was assumed, chosen, skipped."""
+        """Shows one line on something that was assumed, chosen or skipped."""
 
 
 class _SilentTask:
@@ -36,7 +40,7 @@ class _SilentTask:
 
 
 class Silent:
-    """Shows nothing."""
+    """A `Progress` that shows nothing."""
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator[Task]:

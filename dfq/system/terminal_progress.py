@@ -1,4 +1,4 @@
-"""Progress that a person sees: bars on a terminal or in a notebook, a few plain lines elsewhere."""
+"""Progress that a person sees: bars on a terminal or in a notebook, and a few plain lines elsewhere."""
 
 import sys
 import time
@@ -13,15 +13,13 @@ from rich.table import Column
 from rich.text import Text
 
 from dfq.system.progress import Progress, Silent
+from dfq.system.settings import ProgressSettings
 
 stderr = Console(stderr=True, highlight=False)
 
-QUIET_SECONDS = 20.0  # between two lines about the same stage where there is no terminal
-MAX_FIGURES = 2
-
 
 def clock(seconds: float | None) -> str:
-    """0:07, 12:30, 1:02:03; "–:––" for an unknown time."""
+    """Returns a time such as 0:07, 12:30 or 1:02:03; "–:––" where it is unknown."""
     if seconds is None:
         return "–:––"
     minutes, rest = divmod(round(seconds), 60)
@@ -29,14 +27,14 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def figures_text(figures: dict[str, float]) -> str:
-    """The newest figures, as many as fit: "kd 0.31, held out 0.0021"."""
-    shown = list(figures.items())[-MAX_FIGURES:]
+def figures_text(figures: dict[str, float], max_figures: int) -> str:
+    """Returns the newest figures, at most `max_figures`, such as "kd 0.31, held out 0.0021"."""
+    shown = list(figures.items())[-max_figures:]
     return ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in shown)
 
 
 class _Times(ProgressColumn):
-    """Elapsed time, and while a stage runs what remains."""
+    """The elapsed time and, while a stage runs, the remaining time."""
 
     def render(self, task: Bar) -> Text:
         elapsed = clock(task.finished_time if task.finished else task.elapsed)
@@ -44,25 +42,25 @@ class _Times(ProgressColumn):
 
 
 class TerminalProgress:
-    """Bars on a terminal, a few plain lines elsewhere: the command line's `dfq.system.progress.Progress`."""
+    """The `dfq.system.progress.Progress` of the command line: bars on a terminal, a few plain lines elsewhere."""
 
-    def __init__(self, console: Console = stderr):
-        self.console, self._open = console, 0
+    def __init__(self, console: Console = stderr, *, settings: ProgressSettings = ProgressSettings()):
+        self.console, self.settings, self._open = console, settings, 0
         self._bars: Bars | None = None
 
     @contextmanager
     def task(self, description: str, total: int) -> Iterator["_BarTask | _PlainTask"]:
         if not self.console.is_terminal:
-            task = _PlainTask(self.console, description, total)
+            task = _PlainTask(self.console, description, total, self.settings)
             yield task
             task.finish()
             return
         bars = self._start()
         bar = bars.add_task(description, total=max(total, 1), figures="")
         try:
-            yield _BarTask(bars, bar)
+            yield _BarTask(bars, bar, self.settings.max_figures)
         finally:
-            if self._open > 1:  # a stage within another: a long comparison would pile up bars
+            if self._open > 1:  # The bar of a stage within another one is hidden, or a long comparison piles up bars.
                 bars.update(bar, visible=False)
             self._stop()
 
@@ -70,7 +68,7 @@ class TerminalProgress:
         (self._bars.console if self._bars else self.console).print(f"· {message}", style="dim", markup=False)
 
     def _start(self) -> Bars:
-        """One live display for nested stages; a new one for each stage after another."""
+        """Opens one live display for nested stages, and a new one for each stage that follows another one."""
         if self._bars is None:
             self._bars = Bars(
                 TextColumn("{task.description:<20}"), BarColumn(bar_width=10),
@@ -91,30 +89,30 @@ class TerminalProgress:
 
 
 class _BarTask:
-    def __init__(self, bars: Bars, identity):
-        self._bars, self._identity = bars, identity
+    def __init__(self, bars: Bars, identity, max_figures: int):
+        self._bars, self._identity, self._max_figures = bars, identity, max_figures
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         if figures:
-            self._bars.update(self._identity, figures=figures_text(figures))
+            self._bars.update(self._identity, figures=figures_text(figures, self._max_figures))
         self._bars.update(self._identity, advance=steps)
 
     def name(self, part: str) -> None:
-        self._bars.update(self._identity, figures=part)  # a longer description would leave no room for inner stages
+        self._bars.update(self._identity, figures=part)  # In the description, it would leave no room for inner stages.
 
 
 class _PlainTask:
-    """One line at the end, one for each named part, and one every `QUIET_SECONDS` between."""
+    """Prints one line at the end, one for each named part, and one every `ProgressSettings.quiet_seconds` between."""
 
-    def __init__(self, console: Console, description: str, total: int):
-        self._console, self._description, self._total = console, description, max(total, 1)
+    def __init__(self, console: Console, description: str, total: int, settings: ProgressSettings):
+        self._console, self._description, self._total, self._settings = console, description, max(total, 1), settings
         self._done, self._figures, self._start = 0, "", time.monotonic()
         self._told = self._start
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         self._done += steps
-        self._figures = figures_text(figures) or self._figures
-        if time.monotonic() - self._told > QUIET_SECONDS and self._done < self._total:
+        self._figures = figures_text(figures, self._settings.max_figures) or self._figures
+        if time.monotonic() - self._told > self._settings.quiet_seconds and self._done < self._total:
             self._tell(f"{self._done / self._total:.0%} after")
 
     def name(self, part: str) -> None:
@@ -131,11 +129,11 @@ class _PlainTask:
 
 
 def chosen_progress(wanted: Progress | bool | None) -> Progress:
-    """What a job of the Python API reports to.
+    """Returns what a job of the Python API reports to.
 
     Args:
-        wanted: True or False: bars or silence; None: bars where somebody sees them, on a terminal or in a notebook; or
-            an object of the caller's own.
+        wanted: True for bars, False for silence, None for bars where somebody sees them, on a terminal or in a
+            notebook; or an object of the caller's own.
     """
     if wanted is None:
         wanted = _is_seen()

@@ -1,4 +1,4 @@
-"""The trained network, frozen, and what its BatchNorm layers remember."""
+"""The frozen trained network, and the statistics that its BatchNorm layers store."""
 
 from dfq.teacher.teacher import Teacher, evaluating
 

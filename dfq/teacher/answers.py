@@ -1,7 +1,8 @@
-"""What a network answers: the class of its largest logit; for a single output, one of two classes.
+"""What a network answers: the class of its largest logit, or one of two classes where it has a single output.
 
-A single logit z stands for the logits (0, z) of two classes: its sign is the answer, its sigmoid the probability of the
-second. Where the network itself ends in a sigmoid, its output is that probability, and one half parts the classes.
+A single logit z stands for the logits (0, z) of two classes: its sign is the answer, and its sigmoid is the probability
+of the second class. Where the network itself ends in a sigmoid, its output is that probability, and one half separates
+the classes.
 """
 
 from typing import TypeVar
@@ -17,25 +18,28 @@ Logits = TypeVar("Logits", Tensor, np.ndarray)
 
 
 def two_or_more(logits: Logits) -> Logits:
-    """Logits (N, C) as they are; of a single one, (N, 1), those of two classes, (N, 2)."""
+    """Returns logits (N, C) as they are, and for a single logit (N, 1) those of two classes (N, 2)."""
     if logits.shape[1] > 1:
         return logits
     return F.pad(logits, (1, 0)) if isinstance(logits, Tensor) else np.pad(logits, ((0, 0), (1, 0)))
 
 
 def answers(logits: Logits, boundary: float = 0.0) -> Logits:
-    """Classes (N,) of logits (N, C); of a single output, 1 where it lies above `boundary`, else 0."""
+    """Returns the classes (N,) of logits (N, C); for a single output, 1 where it is above `boundary`, else 0."""
     return logits.argmax(1) if logits.shape[1] > 1 else two_or_more(logits - boundary).argmax(1)
 
 
 def same_answers(one: Logits, other: Logits, boundary: float = 0.0) -> float:
-    """Share of the rows of two logits (N, C) with the same answer, in [0, 1]."""
+    """Returns the share of the rows of two logits (N, C) that have the same answer, in [0, 1]."""
     same = answers(one, boundary) == answers(other, boundary)
     return float(same.sum()) / len(same)
 
 
 def boundary_of(network: nn.Module) -> float:
-    """Where a single output parts two classes: 0.5 of a captured network that ends in a sigmoid, else 0."""
+    """Returns the value of a single output that separates two classes.
+
+    It is 0.5 for a captured network that ends in a sigmoid, else 0.
+    """
     if not isinstance(network, fx.GraphModule):
         return 0.0
     node = next(node for node in network.graph.nodes if node.op == "output").args[0]

@@ -1,8 +1,8 @@
-"""L_bn: how far a batch's statistics are from those that a network's BatchNorm layers remember.
+"""L_bn: how far a batch's statistics are from those that a network's BatchNorm layers store.
 
-The usual hooks (`x.mean((0, 2, 3))`, `x.var(...)`) triple the time of a synthesis step: several passes over every
-feature map forward, several more backward. Here one autograd function takes both moments in one native pass and adds
-their gradient to the one that flows through the network anyway.
+The usual hooks (`x.mean((0, 2, 3))`, `x.var(...)`) triple the time of a synthesis step, because they pass over every
+feature map several times forward and several times backward. Here one autograd function computes both moments in one
+native pass, and adds their gradient to the one that flows through the network anyway.
 """
 
 from collections.abc import Sequence
@@ -11,29 +11,33 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
-Moments = list[tuple[Tensor, Tensor] | None]  # (mean, biased variance) per layer; None: the layer did not run
-EPS = 2.0**-16  # exact beside 1
-SMALLEST_VARIANCE = 1e-3  # of a layer's mean variance; a channel below it is dead, and would dominate the loss
+from dfq.teacher.settings import BatchNormSettings
+
+Moments = list[tuple[Tensor, Tensor] | None]  # Mean and biased variance of each layer; None: the layer did not run.
+EPS = 2.0**-16  # float32 holds 1 − EPS exactly.
 
 
 def normalization_layers(model: nn.Module) -> list[nn.Module]:
-    """The BatchNorm layers with running statistics, in order of registration."""
+    """Returns the BatchNorm layers with running statistics, in order of registration."""
     kinds = (nn.BatchNorm2d, nn.BatchNorm1d)
     return [m for m in model.modules() if isinstance(m, kinds) and m.running_var is not None]
 
 
 def channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean, biased variance), float32 of shape (C,), of features (N, C, …)."""
-    if features.device.type not in ("cpu", "cuda"):  # the kernel below is not everywhere
+    """Returns mean and biased variance, both float32 (C,), of features (N, C, …)."""
+    if features.device.type not in ("cpu", "cuda"):  # Other devices may lack the kernel below.
         dims = [d for d in range(features.dim()) if d != 1]
         variance, mean = torch.var_mean(features.detach().float(), dims, correction=0)
         return mean, variance
-    running = torch.zeros(features.shape[1], device=features.device)  # in float32, so that the kernel answers in it
+    running = torch.zeros(features.shape[1], device=features.device)  # The result has its type, float32.
     return torch.ops.aten.batch_norm_update_stats(features.detach(), running, running.clone(), 0.0)
 
 
 class _Moments(torch.autograd.Function):
-    """features → (features, mean, variance); the gradients of the moments join that of the features in one pass."""
+    """Returns features, their mean and their variance.
+
+    The gradients of the moments are added to that of the features in one pass.
+    """
 
     @staticmethod
     def forward(ctx, features: Tensor):
@@ -46,11 +50,11 @@ class _Moments(torch.autograd.Function):
         gradient, gradient_mean, gradient_variance = gradients
         features, mean = ctx.saved_tensors
         count = features.numel() // features.shape[1]
-        # ∂mean/∂x = 1/n and ∂variance/∂x = 2 (x − mean)/n: together an affine map of x per channel.
+        # ∂mean/∂x = 1/n and ∂variance/∂x = 2 (x − mean)/n; together they are an affine map of x per channel.
         factor = gradient_variance * (2 / count)
         offset = gradient_mean / count - factor * mean
-        variance = torch.full_like(mean, 1 - EPS)  # torch 2.11 refuses to do without eps
-        affine = torch.nn.functional.batch_norm(  # the native kernel is the fastest affine map per channel
+        variance = torch.full_like(mean, 1 - EPS)  # torch 2.11 refuses an eps of 0.
+        affine = torch.nn.functional.batch_norm(  # The native kernel is the fastest affine map per channel.
             features, torch.zeros_like(mean), variance, factor, offset, eps=EPS
         )
         return affine.add_(gradient)
@@ -59,9 +63,9 @@ class _Moments(torch.autograd.Function):
 class BatchNormStatistics:
     """Hooks on the BatchNorm layers of `model`; `remove()` takes them off again (see `Teacher.bn_statistics`)."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, *, settings: BatchNormSettings = BatchNormSettings()):
         self.layers = normalization_layers(model)
-        self._references = [_Reference.of(layer) for layer in self.layers]
+        self._references = [_Reference.of(layer, settings.smallest_variance) for layer in self.layers]
         self._moments: Moments = [None] * len(self.layers)
         self._handles = [layer.register_forward_pre_hook(self._hook(index)) for index, layer in enumerate(self.layers)]
 
@@ -74,10 +78,10 @@ class BatchNormStatistics:
         return record
 
     def per_layer(self) -> Tensor:
-        """Deviation of each layer's input in the last forward pass, (layers,), float32.
+        """Returns the deviation of each layer's input in the last forward pass, float32 (layers,).
 
-        mean over channels of ((μ − μ̂)/σ̂)² + (σ/σ̂ − 1)²: relative, so that layers and channels weigh alike, unlike
-        the plain distances of ZeroQ and DeepInversion. Channels whose running variance is about 0 are left out.
+        It is the mean over channels of ((μ − μ̂)/σ̂)² + (σ/σ̂ − 1)². Being relative, it weighs layers and channels alike,
+        unlike the plain distances of ZeroQ and DeepInversion. Channels whose running variance is about 0 are left out.
         """
         return self.deviations(self._moments)
 
@@ -87,10 +91,10 @@ class BatchNormStatistics:
         return list(self._moments)
 
     def deviations(self, moments: Moments, *, slack: float = 0.0) -> Tensor:
-        """`per_layer()` of other moments, such as those of many batches (`pool_moments`).
+        """Returns `per_layer()` for other moments, such as those of many batches (`pool_moments`).
 
         Args:
-            slack: part of each channel's standard deviation up to which a difference counts as none.
+            slack: Part of each channel's standard deviation up to which a difference counts as none.
         """
         ran = [(r, m) for r, m in zip(self._references, moments, strict=True) if m is not None]
         channels = [len(reference.mean) for reference, _ in ran]
@@ -100,11 +104,11 @@ class BatchNormStatistics:
         return of_channels.new_zeros(len(ran)).index_add(0, layer, of_channels)
 
     def loss(self) -> Tensor:
-        """L_bn, the sum over layers: a scalar that can be differentiated with respect to the images."""
+        """Returns L_bn, the sum over layers: a scalar that is differentiable with respect to the images."""
         return self.per_layer().sum()
 
     def absolute_loss(self) -> Tensor:
-        """L_bn as ZeroQ and GDFQ have it: mean over layers of the mean squared differences of μ and of σ²."""
+        """Returns L_bn of ZeroQ and GDFQ: the mean over layers of the mean squared differences of μ and of σ²."""
         pairs = [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
         return torch.stack([reference.squared_difference(*moments) for reference, moments in pairs]).mean()
 
@@ -115,7 +119,12 @@ class BatchNormStatistics:
 
 
 def pool_moments(parts: Sequence[Moments], counts: Sequence[int]) -> Moments:
-    """The moments of several batches as if they had been one; `counts`: images of each batch."""
+    """Returns the moments that several batches would have as one batch.
+
+    Args:
+        parts: The moments of each batch.
+        counts: Number of images of each batch.
+    """
     layers = list(zip(*parts, strict=True))
     ran = [index for index, of_batches in enumerate(layers) if None not in of_batches]
     pooled: Moments = [None] * len(layers)
@@ -125,7 +134,7 @@ def pool_moments(parts: Sequence[Moments], counts: Sequence[int]) -> Moments:
     means, variances = (torch.stack(moment).double() for moment in zip(*joined, strict=True))
     share = (torch.tensor(counts, dtype=torch.float64) / sum(counts)).to(means.device)
     mean = share @ means
-    variance = share @ (variances + (means - mean).square())  # within the batches and between them
+    variance = share @ (variances + (means - mean).square())  # It is the variance within batches and between them.
     channels = [len(layers[index][0][0]) for index in ran]
     for index, *of_layer in zip(ran, mean.float().split(channels), variance.float().split(channels), strict=True):
         pooled[index] = tuple(of_layer)
@@ -133,9 +142,9 @@ def pool_moments(parts: Sequence[Moments], counts: Sequence[int]) -> Moments:
 
 
 def _joined(moments: Sequence) -> tuple[Tensor, Tensor]:
-    """Means and variances of the channels of all layers, so that one operation does for them all.
+    """Joins the means and the variances of the channels of all layers, so that one operation is enough for all.
 
-    A GPU takes as long to start an operation on a layer's channels as on those of all.
+    A GPU takes as long to start an operation on the channels of one layer as on those of all layers.
     """
     mean, variance = (torch.cat(parts) for parts in zip(*moments, strict=True))
     return mean, variance
@@ -143,13 +152,13 @@ def _joined(moments: Sequence) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Reference:
-    """What BatchNorm layers remember of their channels, (C,) each.
+    """What BatchNorm layers store about their channels, (C,) each.
 
     Attributes:
-        mean, variance: the running statistics.
-        deviation_: square root of the variance with `eps`.
-        weight: 1 / channels of the layer that are alive; 0 for dead ones.
-        eps: of the layer.
+        mean, variance: The running statistics.
+        deviation_: Square root of the sum of `variance` and `eps`.
+        weight: 1 divided by the number of living channels of the layer; 0 for dead channels.
+        eps: The epsilon of the layer.
     """
 
     mean: Tensor
@@ -159,19 +168,19 @@ class _Reference:
     eps: Tensor
 
     @classmethod
-    def of(cls, layer: nn.Module) -> "_Reference":
+    def of(cls, layer: nn.Module, smallest_variance: float) -> "_Reference":
         mean, variance = layer.running_mean.detach().float(), layer.running_var.detach().float()
-        alive = (variance > SMALLEST_VARIANCE * variance.mean()).float()
+        alive = (variance > smallest_variance * variance.mean()).float()
         weight, eps = alive / alive.sum().clamp(min=1), torch.full_like(mean, layer.eps)
         return cls(mean, variance, (variance + layer.eps).sqrt(), weight, eps)
 
     @classmethod
     def joined(cls, references: Sequence["_Reference"]) -> "_Reference":
-        """Of all these layers, one after the other."""
+        """Joins the channels of all these layers, one layer after the other."""
         return cls(*(torch.cat([getattr(r, part.name) for r in references]) for part in fields(cls)))
 
     def deviation(self, mean: Tensor, variance: Tensor, slack: float) -> Tensor:
-        """Of each channel, weighted."""
+        """Returns the weighted deviation of each channel."""
         of_mean = (mean - self.mean) / self.deviation_
         of_spread = (variance + self.eps).sqrt() / self.deviation_ - 1
         beyond = [(difference.abs() - slack).clamp(min=0) for difference in (of_mean, of_spread)]

@@ -1,51 +1,42 @@
-"""`load_teacher`: a checkpoint, published weights or a network in memory becomes a `Teacher`."""
+"""`load_teacher` makes a `Teacher` of a checkpoint, of published weights, or of a network in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack, cast
+from typing import Any, TypeVar, Unpack, cast
 
 from torch import nn
 
 from dfq.checkpoint import describe_network, load_checkpoint
+from dfq.checkpoint.load import ReadOptions
 from dfq.errors import DfqError
 from dfq.teacher.teacher import Teacher
 
 SettingsClass = TypeVar("SettingsClass")
 
 
-class LoadOptions(TypedDict, total=False):
-    """How a network is read, and where it computes; each key is the command-line option of the same name.
+class LoadOptions(ReadOptions, total=False):
+    """How a network is read (`ReadOptions`), and where it computes.
 
     Attributes:
-        arch: `torchvision/NAME`, `timm/NAME`, `dfq/NAME`, `hf-hub:OWNER/NAME` or `path/to/net.py:factory`.
-        input_size: (channels, height, width) of the images.
-        mean, std: of the input normalisation, for pixels in [0, 1]; one number stands for all channels.
-        weights: which entry of the checkpoint to take, where it holds several.
-        device: "cpu" or "cuda".
-        allow_pickle: RUNS CODE FROM THE FILE, where that is a pickled module.
+        device: Name of a device of torch, such as "cpu", "cuda" or "cuda:1".
     """
 
-    arch: str | None
-    input_size: Sequence[int] | None
-    mean: float | Sequence[float] | None
-    std: float | Sequence[float] | None
-    weights: str | None
     device: str
-    allow_pickle: bool
 
 
 def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[LoadOptions]) -> Teacher:
-    """The trained network, frozen; a `Teacher` is given back as it is.
+    """Returns the trained network as a frozen `Teacher`; a `Teacher` is returned as it is.
 
     Args:
-        model: a checkpoint, published weights by name (`torchvision/resnet18`), or a network in memory (then
-            `input_size`, `mean` and `std` are needed, unless its class is of torchvision or timm).
-        options: see `LoadOptions`.
+        model: A checkpoint, published weights by name (`torchvision/resnet18`), or a network in memory. A network in
+            memory needs `input_size`, `mean` and `std`, unless its class is one of torchvision or timm.
+        options: See `LoadOptions`.
 
     Raises:
-        DfqError: see `dfq.checkpoint.load_checkpoint`; options beside a `Teacher`; a state dict without its network.
+        DfqError: The checkpoint cannot be read (`dfq.checkpoint.load_checkpoint`), options were passed together with a
+            `Teacher`, or `model` is a state dict without its network.
     """
     if isinstance(model, Teacher):
         if options:
@@ -68,16 +59,26 @@ def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[Load
 
 
 def split_options(options: Mapping[str, Any], settings: type[SettingsClass]) -> tuple[LoadOptions, SettingsClass]:
-    """(how to read the network, what to do) of a job's keywords.
+    """Splits a job's keywords into those that say how the network is read, and the job's settings.
 
     Raises:
-        DfqError: a keyword that neither knows; what the settings refuse.
+        DfqError: A keyword belongs to neither, or the settings refuse a value.
     """
-    known = {*LoadOptions.__annotations__, *(field.name for field in fields(cast(Any, settings)))}
+    loading, chosen = split_keywords(options, {field.name for field in fields(cast(Any, settings))})
+    return loading, settings(**chosen)
+
+
+def split_keywords(options: Mapping[str, Any], names: Iterable[str]) -> tuple[LoadOptions, dict[str, Any]]:
+    """Splits keywords into those that say how the network is read, and the others, whose names are given.
+
+    Raises:
+        DfqError: A keyword is neither.
+    """
+    known = {*LoadOptions.__annotations__, *names}
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             way_out = f"did you mean {near[0]!r}?" if near else "see the reference of settings"
             raise DfqError(f"keyword {name!r}", f"one of {', '.join(sorted(known))}", way_out)
     loading = {name: value for name, value in options.items() if name in LoadOptions.__annotations__}
-    return cast(LoadOptions, loading), settings(**{name: options[name] for name in options if name not in loading})
+    return cast(LoadOptions, loading), {name: value for name, value in options.items() if name not in loading}

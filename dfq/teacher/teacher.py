@@ -1,4 +1,4 @@
-"""`Teacher`: the trained network, frozen, and all that a data-free method may ask of it."""
+"""`Teacher`: the frozen trained network, and all that a data-free method may ask of it."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization
 
 
 def output_of(network: fx.GraphModule) -> fx.Node:
-    """The node whose value the network gives back."""
+    """Returns the node whose value the network returns."""
     return next(node for node in network.graph.nodes if node.op == "output").args[0]  # type: ignore[return-value]
 
 
@@ -27,7 +27,7 @@ def _is_on(model: nn.Module, device: torch.device) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; each of its modules is in its own mode again afterwards."""
+    """Puts the model into evaluation mode within the context; afterwards each module is in its own mode again."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -41,20 +41,20 @@ class Teacher:
     """A frozen full-precision network in evaluation mode.
 
     Args:
-        model: maps normalised images (N, C, H, W) to logits (N, classes). It is never changed.
-        input_spec: size and normalisation of its images.
-        device: where the copy lives; synthetic images and students follow it.
-        arch: name that the network can be rebuilt by (`dfq.models.registry`); None: only from Python.
-        assumed: sentences on what was guessed while loading.
+        model: Network that maps normalised images (N, C, H, W) to logits (N, classes). It is never changed.
+        input_spec: Size and normalisation of its images.
+        device: Device of the copy; synthetic images and students are on the same one.
+        arch: Name by which the network can be rebuilt (`dfq.models.registry`); None: it can only be passed from Python.
+        assumed: Sentences on what was assumed while the network was loaded.
 
     Attributes:
-        original: `model`, on the device.
-        model: a copy, captured as a graph of layers (`dfq.graph.capture.capture`).
-        num_classes: width of the logits.
-        boundary: where a single logit parts two classes (`dfq.teacher.answers`).
+        original: The given network, on the device.
+        model: A copy that was captured as a graph of layers (`dfq.graph.capture.capture`).
+        num_classes: Width of the logits.
+        boundary: Value of a single logit that separates two classes (`dfq.teacher.answers`).
 
     Raises:
-        DfqError: the network cannot be captured.
+        DfqError: The network cannot be captured.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Teacher:
         self.boundary = boundary_of(self.model)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to the images."""
+        """Returns the logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to them."""
         return self.model(images)
 
     @property
     def num_answers(self) -> int:
-        """How many classes it tells apart: a single logit tells two."""
+        """Number of classes that the network tells apart; a single logit tells two apart."""
         return max(self.num_classes, 2)
 
     @property
@@ -89,11 +89,11 @@ class Teacher:
 
     @cached_property
     def traced(self) -> fx.GraphModule:
-        """A copy whose BatchNorm is folded (`dfq.graph.folding.canonical`), frozen."""
+        """A frozen copy whose BatchNorm is folded (`dfq.graph.folding.canonical`)."""
         return folded(self.model, self.input_spec).requires_grad_(False)
 
     def rewritten(self, traced: fx.GraphModule) -> "Teacher":
-        """The same teacher, computed by a changed copy of `traced`."""
+        """Returns the same teacher, computed by a changed copy of `traced`."""
         other = copy.copy(self)
         other.__dict__.pop("features", None)
         other.model = other.traced = traced
@@ -101,15 +101,15 @@ class Teacher:
 
     @cached_property
     def features(self) -> FeatureExtractor:
-        """Images → `Features`: logits, last feature map of each resolution, input of the classifier.
+        """Maps images to `Features`: logits, last feature map of each resolution, input of the classifier.
 
-        Computed by a copy whose BatchNorm is folded: a student's `FeatureExtractor` gives the same places.
+        They are computed by `traced`, so that a student's `FeatureExtractor` takes them at the same places.
         """
         return FeatureExtractor(self.traced)
 
     @contextmanager
     def bn_statistics(self) -> Iterator[BatchNormStatistics]:
-        """Within the context, each forward pass refreshes `.loss()`: the deviation L_bn of the batch's statistics."""
+        """Yields statistics whose `loss()` is L_bn, the deviation of the last batch, within the context."""
         statistics = BatchNormStatistics(self.model)
         try:
             yield statistics

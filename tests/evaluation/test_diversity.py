@@ -11,7 +11,8 @@ from support.small_nets import SPEC, plain, small_teacher
 from torch import nn
 
 from dfq.errors import DfqError
-from dfq.evaluation.diversity import ENTROPY_BINS, MAX_IMAGES, Diversity, measure_diversity
+from dfq.evaluation.diversity import Diversity, measure_diversity
+from dfq.evaluation.settings import DiversitySettings
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.results.diversity_plot import diversity_plot
@@ -60,7 +61,7 @@ def test_entropy_and_margin_of_answers_known_by_hand():
     assert unsure.entropy == pytest.approx(log(4)) and unsure.margin == pytest.approx(0)
     certain = measure_diversity(linear_teacher(gain=100.0), Batch(AXES))
     assert certain.entropy == pytest.approx(0) and certain.margin == pytest.approx(1)
-    assert certain.entropy_counts == (4, *[0] * (ENTROPY_BINS - 1))
+    assert certain.entropy_counts == (4, *[0] * (DiversitySettings().entropy_bins - 1))
     halves = measure_diversity(linear_teacher(), Batch(images_of((log(3), 0, -1e3, -1e3))))  # 3/4 and 1/4
     assert halves.margin == pytest.approx(0.5)
     assert halves.entropy == pytest.approx(log(4) - 0.75 * log(3))
@@ -74,7 +75,9 @@ def test_agreement_of_drawn_labels():
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_norm_deviation_is_that_of_one_pass(batch_size):
     teacher, images = small_teacher(), torch.randn(20, *SPEC.size)
-    found = measure_diversity(teacher, Batch(images), batch_size=batch_size).batch_norm_deviation
+    found = measure_diversity(
+        teacher, Batch(images), settings=DiversitySettings(batch_size=batch_size)
+    ).batch_norm_deviation
     with teacher.bn_statistics() as statistics, torch.no_grad():
         teacher(images)
         assert found == pytest.approx(statistics.per_layer().tolist(), rel=1e-4)
@@ -142,9 +145,10 @@ def test_no_image():
 
 
 def test_many_images_are_thinned_evenly():
-    labels = torch.arange(3 * MAX_IMAGES) % 4
-    found = measure_diversity(linear_teacher(), Batch(AXES[labels], labels), batch_size=512)
-    assert found.images == MAX_IMAGES and max(found.class_counts) - min(found.class_counts) <= 2
+    settings = DiversitySettings(batch_size=512)
+    labels = torch.arange(3 * settings.max_images) % 4
+    found = measure_diversity(linear_teacher(), Batch(AXES[labels], labels), settings=settings)
+    assert found.images == settings.max_images and max(found.class_counts) - min(found.class_counts) <= 2
     assert found.label_agreement == 1
 
 

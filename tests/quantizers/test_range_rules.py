@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dfq.quantizers.fake_quantize import quantize_to_integers
-from dfq.quantizers.range_rules import MSE_EXPONENT, RANGES, grid
+from dfq.quantizers.range_rules import RANGES, grid
 from dfq.quantizers.scheme import QuantSpec
+from dfq.quantizers.settings import RangeSettings
 
 WEIGHT = QuantSpec(bits=4, signed=True, symmetric=True, axis=0)
 SKEWED = QuantSpec(bits=4, signed=True, symmetric=False, axis=0)
@@ -19,7 +20,7 @@ SPECS = [WEIGHT, SKEWED, ACTIVATION, MIRRORED]
 def error(values, spec, rule):
     scale, zero_point = (p[:, None] for p in RANGES[rule](values, spec))
     rounded = (quantize_to_integers(values, scale, zero_point, spec) - zero_point) * scale
-    return (rounded - values).abs().pow(MSE_EXPONENT).mean(1)
+    return (rounded - values).abs().pow(RangeSettings().mse_exponent).mean(1)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dfq.calibration import METHODS
 from dfq.evaluation.drop_estimate import measure_evidence, predicted_drop
-from dfq.export import export_onnx, validate
+from dfq.export import ComparedImages, ExportedFiles, export_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.jobs.quantize.run import quantize_model
@@ -119,7 +119,7 @@ def test_the_opposite_answer_is_no_agreement(tmp_path, sigmoid):
     student = calibrate(make_student(teacher, make_scheme()), images()).eval()
     path = export_onnx(student, tmp_path / "model.onnx", SPEC)
     data = Labelled(np.zeros((4, *SPEC.size[1:], 3), np.uint8), np.array([0, 1, 0, 1]))
-    found = validate(path, student, images(), teacher=Teacher(opposite(teacher), SPEC), labelled=data)
+    found = validate(ExportedFiles(path), student, ComparedImages(images(), data), Teacher(opposite(teacher), SPEC))
     assert found.agreement["student_teacher"]["synthetic"] < 0.2
     assert found.agreement["onnx_student"]["synthetic"] > 0.9
     assert found.accuracy["onnx"] == 0.5, "one image, both labels"

@@ -1,0 +1,48 @@
+"""Settings of what is done to images: when they count as large, how they are read, and how far images are made."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """When a network's input counts as large, and when its normalisation counts as standardising.
+
+    Attributes:
+        small_side: Largest side of a small image in pixels. What is done to larger images costs so much more that fewer
+            are made, in smaller batches.
+        smallest_spread: Smallest standard deviation that real pixels in [0, 1] are taken to have.
+        largest_spread: Largest standard deviation that real pixels in [0, 1] are taken to have.
+    """
+
+    small_side: int = 64
+    smallest_spread: float = 0.15
+    largest_spread: float = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImageSettings:
+    """How labelled images are read from disk.
+
+    Attributes:
+        cropped_side: Side of the network's input in pixels from which on photographs are resized a little larger than
+            the input and then cropped at the centre. For smaller inputs, only what exceeds their shape is cropped.
+        crop: Part of the resized photograph's side that the crop holds, in (0, 1].
+        max_bytes: Largest size of all images together in bytes, since all are held in memory.
+    """
+
+    cropped_side: int = 64
+    crop: float = 0.875
+    max_bytes: int = 8 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarImageSettings:
+    """How images that look like nothing are made of plausible ones (decision record 0018).
+
+    Attributes:
+        blended: Number of images whose mean is one far image.
+        tiles: Number of tiles along each side of an image whose tiles change places.
+    """
+
+    blended: int = 4
+    tiles: int = 4

@@ -1,0 +1,27 @@
+"""Settings of the progress on a terminal and of the memory that a process keeps."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressSettings:
+    """How much progress a person sees.
+
+    Attributes:
+        quiet_seconds: Shortest time in seconds between two lines about the same stage where there is no terminal.
+        max_figures: Largest number of figures, such as losses, beside a bar or in a line.
+    """
+
+    quiet_seconds: float = 20.0
+    max_figures: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    """How a process keeps memory that it has freed.
+
+    Attributes:
+        step_bytes: Number of bytes that the process asks the kernel for beyond what it needs, each time it needs more.
+    """
+
+    step_bytes: int = 2**28
