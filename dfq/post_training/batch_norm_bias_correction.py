@@ -1,9 +1,10 @@
 """Bias correction without images: each layer's mean output, and its spread, on maps drawn from BatchNorm's parameters.
 
 What `dfq.post_training.bias_correction` measures on images is measured here on Gaussian maps with the moments that
-BatchNorm leaves (`dfq.post_training.batch_norm_ranges`; Nagel et al., ICCV 2019, section 4.2.1, whose analytic form
-this is by sampling). Teacher and student read the same draws. A layer's input is drawn anew instead of computed, as if
-the layers before it were already exact: so errors do not add up on the way, and no plausible image is needed.
+BatchNorm leaves (`dfq.post_training.batch_norm_ranges`). This computes by sampling what Nagel et al., ICCV 2019,
+section 4.2.1, compute analytically. Teacher and student read the same draws. A layer's input is drawn anew instead of
+computed, as if the layers before it were already exact. So errors do not add up on the way, and no plausible image is
+needed.
 """
 
 import torch
@@ -14,8 +15,7 @@ from dfq.graph.layer_outputs import channel_moments, matrix_calls
 from dfq.images.input_spec import InputSpec
 from dfq.post_training.batch_norm_ranges import MomentInterpreter, pixels
 from dfq.post_training.bias_correction import Moments, correction, joined, scale_and_shift
-
-PASSES = 4
+from dfq.post_training.settings import DrawnMapSettings, MomentCorrectionSettings
 
 
 @torch.no_grad()
@@ -26,39 +26,54 @@ def correct_from_moments(
     *,
     match_spread: bool = True,
     seed: int = 0,
+    settings: MomentCorrectionSettings = MomentCorrectionSettings(),
 ) -> None:
     """Shifts the biases of a calibrated student, in place, and scales its channels where `match_spread`.
 
-    Layers whose input does not come from such maps and the image alone stay as they are; so does a network without
+    Layers whose input does not come from such maps and the image alone stay as they are. So does a network without
     BatchNorm.
 
     Args:
-        reference: the `traced` of the teacher, as the preparations left it.
+        student: Calibrated student.
+        reference: `Teacher.traced`, as the preparations left it.
+        input_spec: Shape and normalisation of the input.
+        match_spread: Whether the channels are scaled so that their standard deviations are the reference's.
+        seed: Seed of the draws.
+        settings: Settings of the correction.
     """
     if not any(OUTPUT_MOMENTS in node.meta for node in student.graph.nodes):
         return
-    wanted, found = (moments_on_draws(network, input_spec, seed) for network in (reference, student))
+    wanted, found = (moments_on_draws(each, input_spec, seed, settings.drawn) for each in (reference, student))
     for name, moments in found.items():
-        factor, shift = correction(wanted[name], moments, match_spread=match_spread)
+        largest = settings.largest_factor
+        factor, shift = correction(wanted[name], moments, match_spread=match_spread, largest_factor=largest)
         scale_and_shift(student.get_submodule(name), factor, shift)
 
 
-def moments_on_draws(network: fx.GraphModule, input_spec: InputSpec, seed: int) -> dict[str, Moments]:
-    """Layer name → mean and standard deviation of each channel of its output, on drawn inputs."""
-    generator = torch.Generator().manual_seed(seed)
+def moments_on_draws(
+    network: fx.GraphModule, input_spec: InputSpec, seed: int, settings: DrawnMapSettings = DrawnMapSettings()
+) -> dict[str, Moments]:
+    """Returns for each layer, by name, the moments of its output channels on drawn inputs."""
+    generator, passes = torch.Generator().manual_seed(seed), settings.passes
     seen: dict[str, list[Moments]] = {}
-    for _ in range(PASSES):
-        interpreter = _Listening(network, generator, seen)
-        interpreter.run(pixels(network, input_spec, generator))
-    share = torch.full((PASSES, 1), 1 / PASSES, device=next(network.parameters()).device)
+    for _ in range(passes):
+        interpreter = _Listening(network, generator, seen, settings)
+        interpreter.run(pixels(network, input_spec, generator, settings.maps))
+    share = torch.full((passes, 1), 1 / passes, device=next(network.parameters()).device)
     return {name: joined(moments, share) for name, moments in seen.items()}
 
 
 class _Listening(MomentInterpreter):
-    """Computes each layer on its drawn input, notes the moments, and goes on with a drawn output."""
+    """Computes each layer on its drawn input, notes the moments of the output, and goes on with a drawn output."""
 
-    def __init__(self, network: fx.GraphModule, generator: torch.Generator, seen: dict[str, list[Moments]]):
-        super().__init__(network, generator)
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        generator: torch.Generator,
+        seen: dict[str, list[Moments]],
+        settings: DrawnMapSettings,
+    ):
+        super().__init__(network, generator, settings)
         self.layers = {node: name for name, node in matrix_calls(network).items()}
         self.seen = seen
 

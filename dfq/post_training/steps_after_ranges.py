@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor, fx
 
@@ -11,9 +10,10 @@ from dfq.post_training.batch_norm_bias_correction import correct_from_moments
 from dfq.post_training.batch_norm_ranges import calibrate_from_moments
 from dfq.post_training.bias_correction import correct_biases
 from dfq.post_training.reconstruction import FitSettings, reconstruct
+from dfq.post_training.reconstruction.settings import ReconstructionSettings
+from dfq.post_training.settings import BiasCorrectionSettings, MomentCorrectionSettings, MomentRangeSettings
 from dfq.post_training.squant import round_weights
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 
@@ -22,20 +22,18 @@ class StepContext:
     """What a step works on.
 
     Attributes:
-        student: calibrated; changed in place.
-        images: synthetic, normalised, (N, C, H, W).
-        checkpoint: where a step may keep its unfinished work, so that a killed run goes on.
-        trained_next: whether training follows and needs a part of the budget.
-        notes: sentences for the report; steps add to them.
+        student: Calibrated student; it is changed in place.
+        teacher: Its teacher.
+        images: Synthetic images, normalised, (N, C, H, W).
+        stage: Time, report and seed, and where a step may keep its unfinished work, so that a killed run goes on.
+        trained_next: Whether training follows and needs a part of the budget.
+        notes: Sentences for the report; steps add to them.
     """
 
     student: fx.GraphModule
     teacher: Teacher
     images: Tensor
-    budget: Budget
-    progress: Progress
-    seed: int
-    checkpoint: Path | None
+    stage: Stage = field(default_factory=Stage)
     trained_next: bool = True
     notes: list[str] = field(default_factory=list)
 
@@ -46,18 +44,25 @@ PostTraining = Callable[[StepContext], dict]
 
 @dataclass(frozen=True)
 class RangesFromMoments:
-    """Ranges of what BatchNorm's parameters describe come from them; the rest keeps those that images gave."""
+    """Takes ranges from BatchNorm's parameters where these describe a tensor; others keep the ranges from images.
+
+    Attributes:
+        ranges: Name of a rule in `dfq.quantizers.range_rules.RANGES`.
+        settings: Settings of the ranges.
+    """
 
     ranges: str = "mse"
+    settings: MomentRangeSettings = MomentRangeSettings()
 
     def __call__(self, context: StepContext) -> dict:
-        calibrate_from_moments(context.student, context.teacher.input_spec, ranges=self.ranges, seed=context.seed)
+        spec, seed = context.teacher.input_spec, context.stage.seed
+        calibrate_from_moments(context.student, spec, ranges=self.ranges, seed=seed, settings=self.settings)
         return {}
 
 
 @dataclass(frozen=True)
 class RoundWeights:
-    """SQuant: roundings are flipped until errors cancel within kernels and channels."""
+    """Rounds weights by SQuant: roundings are flipped until errors cancel within kernels and channels."""
 
     def __call__(self, context: StepContext) -> dict:
         round_weights(context.student)
@@ -66,45 +71,58 @@ class RoundWeights:
 
 @dataclass(frozen=True)
 class CorrectFromMoments:
-    """Each channel's mean output becomes the teacher's on maps drawn from BatchNorm's parameters; needs no images."""
+    """Makes each channel's mean output the teacher's on maps drawn from BatchNorm's parameters; needs no images.
+
+    Attributes:
+        settings: Settings of the correction.
+    """
+
+    settings: MomentCorrectionSettings = MomentCorrectionSettings()
 
     def __call__(self, context: StepContext) -> dict:
-        spec, reference = context.teacher.input_spec, context.teacher.traced
-        correct_from_moments(context.student, reference, spec, match_spread=False, seed=context.seed)
+        spec, reference, seed = context.teacher.input_spec, context.teacher.traced, context.stage.seed
+        correct_from_moments(context.student, reference, spec, match_spread=False, seed=seed, settings=self.settings)
         return {}
 
 
 @dataclass(frozen=True)
 class CorrectBiases:
-    """Each channel's mean output, and its spread, become the teacher's; of use on plausible images only.
+    """Makes each channel's mean output, and its spread, the teacher's; this is of use on plausible images only.
 
     The means alone cost accuracy at 4 bits and below (`dfq.post_training.bias_correction`).
+
+    Attributes:
+        settings: Settings of the correction.
     """
 
+    settings: BiasCorrectionSettings = BiasCorrectionSettings()
+
     def __call__(self, context: StepContext) -> dict:
-        correct_biases(context.student, context.teacher.traced, context.images, match_spread=True)
+        reference, images = context.teacher.traced, context.images
+        correct_biases(context.student, reference, images, match_spread=True, settings=self.settings)
         return {}
 
 
 @dataclass(frozen=True)
 class Reconstruct:
-    """Block reconstruction.
+    """Reconstructs the student block by block.
 
     Attributes:
-        large: the settings for images of more than 64 pixels a side, where they are others.
-        share: of a time budget that is left, where training follows; else all of it.
+        settings: How a block is fitted.
+        large: How a block is fitted for images of more than 64 pixels a side; None: as for others.
+        share: Share of the remaining time budget that this step gets where training follows. Otherwise it gets all.
+        whole: How the blocks are cut, judged and stored.
     """
 
     settings: FitSettings
     large: FitSettings | None = None
     share: float = 1.0
+    whole: ReconstructionSettings = ReconstructionSettings()
 
     def __call__(self, context: StepContext) -> dict:
         settings = self.large if self.large and is_large(context.images.shape) else self.settings
-        history = reconstruct(
-            context.student, context.teacher, context.images, settings.on(context.images.device),
-            budget=context.budget.part(self.share if context.trained_next else 1.0), progress=context.progress,
-            checkpoint=context.checkpoint, seed=context.seed,
-        )  # fmt: skip
+        stage = context.stage.part(self.share if context.trained_next else 1.0)
+        fit = settings.on(context.images.device)
+        history = reconstruct(context.student, context.teacher, context.images, fit, stage, whole=self.whole)
         context.notes.extend(history.notes)
         return {"reconstruction": history.to_dict()}

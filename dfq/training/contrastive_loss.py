@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-TEMPERATURE = 0.07
-
 
 def directions(features: Tensor, width: int) -> Tensor:
-    """Features (N, D) as unit vectors (N, width), float32; through a fixed random projection where D is not `width`.
+    """Returns features (N, D) as unit vectors (N, width), float32, by a fixed random projection if D is not `width`.
 
-    Fixed: the same numbers in every step and every run. (AdaDFKD's released code draws a new projection at each step,
-    so that the features of two steps cannot be compared.) A Gaussian matrix keeps angles, on average.
+    The projection is the same in every step and every run. (AdaDFKD's released code draws a new one at each step, so
+    that the features of two steps cannot be compared.) A Gaussian matrix keeps angles, on average.
     """
     features = features.float()
     if features.shape[1] != width:
@@ -26,11 +24,12 @@ def _projection(inputs: int, outputs: int) -> Tensor:
     return torch.randn(inputs, outputs, generator=torch.Generator().manual_seed(0)) / outputs**0.5
 
 
-def info_nce(similarities: Tensor, positives: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """−log of the softmax of similarities / temperature at the positive one, of each query: (N,), in nats.
+def info_nce(similarities: Tensor, positives: Tensor, temperature: float = 0.07) -> Tensor:
+    """Returns −log of the softmax of similarities / temperature at the positive of each query: (N,), in nats.
 
     Args:
-        similarities: cosines of each query with its positive and its negatives, (N, M).
-        positives: column of the positive one, int64 (N,).
+        similarities: Cosines of each query with its positive and its negatives, (N, M).
+        positives: Column of the positive of each query, int64 (N,).
+        temperature: Temperature of the softmax.
     """
     return cross_entropy(similarities / temperature, positives, reduction="none")

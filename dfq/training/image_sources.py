@@ -1,4 +1,4 @@
-"""Where the trainer's batches come from: one class per way of mixing synthesis and training."""
+"""Where the trainer's batches come from: one class for each way of mixing synthesis and training."""
 
 import time
 from math import ceil
@@ -11,10 +11,11 @@ from dfq.images.batch import Batch
 from dfq.system.budget import Budget
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
+from dfq.training.settings import ImageSourceSettings
 
 
 class GrowingSynthesizer(Protocol):
-    """What a growing pool asks of its synthesizer (`dfq.calibration.Synthesizer`)."""
+    """What a growing pool needs of its synthesizer (`dfq.calibration.Synthesizer`)."""
 
     batch_size: int
     budget: Budget
@@ -28,7 +29,7 @@ class ImageSource(Protocol):
     """Gives the trainer its batches.
 
     Attributes:
-        seconds: that the synthesizer has taken while the student was trained.
+        seconds: Time in seconds that the synthesizer has taken while the student was trained.
     """
 
     seconds: float
@@ -36,21 +37,23 @@ class ImageSource(Protocol):
     def batch(
         self, student: fx.GraphModule, size: int, done: float, generator: torch.Generator
     ) -> tuple[Batch, dict[str, float]]:
-        """(a batch of about `size` images, losses of the synthesizer where it moved).
+        """Returns a batch of about `size` images, and the losses of the synthesizer if it moved.
 
         Args:
-            done: the fraction of training that is over, in [0, 1).
-            generator: for random draws.
+            student: The student as it is now.
+            size: Number of images.
+            done: Fraction of training that is over, in [0, 1).
+            generator: Source of the random numbers.
         """
 
     def images_at_the_end(self) -> Batch:
-        """What the student was trained on; a sample of it where every step had its own images."""
+        """Returns what the student was trained on, or a sample of it where every step had its own images."""
 
     def unseen_at_the_end(self) -> Batch | None:
-        """Images as they are made now, which nothing was trained on; None: they are as they were before training."""
+        """Returns images as they are made now, untrained on; None where they are made as before training."""
 
     def state_dict(self) -> dict:
-        """Tensors and numbers from which `load_state_dict` goes on."""
+        """Returns the tensors and numbers from which `load_state_dict` goes on."""
 
     def load_state_dict(self, state: dict) -> None: ...
 
@@ -59,14 +62,21 @@ class FixedImages:
     """The images that were made before training.
 
     Args:
-        paired: every image comes with another one that the teacher puts into the same class.
+        teacher: Teacher, which says the classes of paired images.
+        images: Images that were made before training.
+        paired: Whether every image comes with another one that the teacher puts into the same class.
+
+    Attributes:
+        settings: Settings of the source; a subclass may have others.
     """
+
+    settings: ImageSourceSettings = ImageSourceSettings()
 
     def __init__(
         self, teacher: Teacher, images: Batch, synthesizer=None, total: int = 0, *, paired: bool = False, budget=None
     ):
         self.teacher, self.images, self.paired, self.seconds = teacher, images, paired, 0.0
-        self.labels = predicted_labels(teacher, images.images) if paired else None
+        self.labels = predicted_labels(teacher, images.images, self.settings) if paired else None
 
     def batch(self, student, size, done, generator):
         index = torch.randint(len(self.images), (size,), generator=generator)
@@ -91,13 +101,13 @@ class GrowingImages(FixedImages):
     """A pool that grows while the student learns: each new batch of images is made against the student as it is then.
 
     Args:
-        images: the first ones.
-        total: size that the pool grows to, in even steps from the start to `GROW_UNTIL` of the training.
-        budget: the clock of the training, of which synthesis gets `SHARE`.
+        teacher: Teacher, which says the classes of paired images.
+        images: First images of the pool.
+        synthesizer: Synthesizer of the other images.
+        total: Number of images that the pool grows to, in even steps from the start of the training on.
+        paired: Whether every image comes with another one that the teacher puts into the same class.
+        budget: Clock of the training, a share of which synthesis gets.
     """
-
-    GROW_UNTIL = 0.5  # later images would hardly be seen, at a learning rate that has nearly vanished
-    SHARE = 0.4
 
     def __init__(
         self,
@@ -115,7 +125,7 @@ class GrowingImages(FixedImages):
         self.rounds = ceil(max(total - self.first, 0) / synthesizer.batch_size)
 
     def batch(self, student, size, done, generator):
-        rounds_due = min(int(done / self.GROW_UNTIL * self.rounds) + 1, self.rounds)
+        rounds_due = min(int(done / self.settings.grow_until * self.rounds) + 1, self.rounds)
         while len(self.images) < min(self.first + rounds_due * self.synthesizer.batch_size, self.total):
             self._grow(student)
         return super().batch(student, size, done, generator)
@@ -124,7 +134,7 @@ class GrowingImages(FixedImages):
         start, count = time.monotonic(), min(self.synthesizer.batch_size, self.total - len(self.images))
         student.eval()
         rounds_left = ceil((self.total - len(self.images)) / self.synthesizer.batch_size)
-        self.synthesizer.budget = self.budget.part(self.SHARE / rounds_left)
+        self.synthesizer.budget = self.budget.part(self.settings.growth_share / rounds_left)
         self.synthesizer.update(student)
         self._take(self.images.joined(self.synthesizer.sample(count)))
         self.seconds += time.monotonic() - start
@@ -132,7 +142,7 @@ class GrowingImages(FixedImages):
     def _take(self, images: Batch) -> None:
         self.images = images
         if self.paired:
-            self.labels = predicted_labels(self.teacher, images.images)
+            self.labels = predicted_labels(self.teacher, images.images, self.settings)
 
     def state_dict(self) -> dict:
         return {"images": self.images.images, "labels": self.images.labels}
@@ -142,10 +152,12 @@ class GrowingImages(FixedImages):
 
 
 class FreshImages:
-    """New images at every step, from a generator that moves along (GDFQ).
+    """New images at every step, from a generator that learns along with the student (GDFQ).
 
     Args:
-        images: made before training; not trained on.
+        teacher: Teacher, which is not needed here.
+        images: Images that were made before training. They are not trained on.
+        synthesizer: Generator.
     """
 
     def __init__(
@@ -173,7 +185,7 @@ class FreshImages:
 
 
 class ScheduledImages(FreshImages):
-    """`FreshImages` of a synthesizer that goes from easy to hard: before each step it is told how far training is."""
+    """`FreshImages` of a synthesizer that goes from easy to hard, and is told before each step how far training is."""
 
     def batch(self, student, size, done, generator):
         self.synthesizer.done = done
@@ -181,15 +193,16 @@ class ScheduledImages(FreshImages):
 
 
 @torch.no_grad()
-def predicted_labels(teacher: Teacher, images: Tensor) -> Tensor:
-    """The teacher's classes of images (N, C, H, W), int64 (N,), on the CPU."""
-    return torch.cat([answers(teacher(part), teacher.boundary) for part in images.split(256)]).cpu()
+def predicted_labels(teacher: Teacher, images: Tensor, settings: ImageSourceSettings = ImageSourceSettings()) -> Tensor:
+    """Returns the teacher's classes of images (N, C, H, W), int64 (N,), on the CPU."""
+    parts = images.split(settings.label_batch_size)
+    return torch.cat([answers(teacher(part), teacher.boundary) for part in parts]).cpu()
 
 
 def paired_index(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Index (size,) of images in pairs of equal labels: a random anchor, then another image of its class.
+    """Returns an index (size,) of images in pairs of equal labels: random anchors, then another image of each's class.
 
-    Only images whose class has at least two are drawn; where no class has two, any are.
+    Only images whose class has at least two are drawn. Where no class has two, any images are drawn.
     """
     half = size // 2
     counts = torch.bincount(labels)
@@ -197,7 +210,7 @@ def paired_index(labels: Tensor, size: int, generator: torch.Generator) -> Tenso
     if not len(candidates):
         return torch.randint(len(labels), (size,), generator=generator)
     anchors = candidates[torch.randint(len(candidates), (half,), generator=generator)]
-    order = torch.argsort(labels, stable=True)  # images of a class stand side by side
+    order = torch.argsort(labels, stable=True)  # The images of a class stand side by side.
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
     first = torch.cumsum(counts, 0)[labels[anchors]] - counts[labels[anchors]]

@@ -1,7 +1,7 @@
 """What the student minimises: an `Objective` maps (student, batch, teacher) to named losses, whose sum is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, fx
@@ -21,7 +21,7 @@ class KnowledgeDistillation:
     """Plain distillation: τ²·KL of the logits and no cross-entropy (drawn labels only pull the student off; AIT 2022).
 
     Attributes:
-        temperature: τ. 4 keeps the small logits in play without drowning the large ones.
+        temperature: Temperature τ. 4 keeps the small logits in play without drowning the large ones.
     """
 
     temperature: float = 4.0
@@ -37,9 +37,9 @@ class LabelledDistillation:
     """GDFQ's objective: CE(s, y) + τ²·KL of the logits (Xu et al., ECCV 2020).
 
     Attributes:
-        temperature: τ.
-        divide_by_classes: the released code's reduction, a mean over samples *and* classes, and without τ²: the
-            distillation term then hardly counts.
+        temperature: Temperature τ.
+        divide_by_classes: Whether the distillation term is reduced as in the released code: by a mean over samples
+            *and* classes, and without τ². It then hardly counts.
     """
 
     temperature: float = 20.0
@@ -60,15 +60,20 @@ class LabelledDistillation:
 class RelationalDistillation:
     """RGAL's student phase: distillation, feature matching, and triplets that pull same labels together.
 
-    τ²·KL of the logits + pooled_weight · Σ_stages MSE of pooled features + map_weight · Σ_stages relative MSE of
-    feature maps + triplet_weight · triplets of the penultimate features, whose labels are the teacher's answers
-    (Liang & Fu, IJCV 2025). Published: τ 20, pooled_weight 0.1, triplet_weight 0.1, no map term. Deviation: the map
-    term, MSE divided by the variance of the teacher's map, is ours. Another deviation: stages of different width are
-    left out, where the paper learns a projection; a quantized copy has none.
+    The loss is τ²·KL of the logits + pooled_weight · Σ_stages MSE of pooled features + map_weight · Σ_stages relative
+    MSE of feature maps + triplet_weight · triplets of the penultimate features, whose labels are the teacher's answers
+    (Liang & Fu, IJCV 2025). The paper has τ 20, pooled_weight 0.1, triplet_weight 0.1, and no map term. Deviation: the
+    map term, MSE divided by the variance of the teacher's map, is ours. Another deviation: stages of different width
+    are left out, where the paper learns a projection; a quantized copy has none.
 
     Attributes:
-        sampling: how negatives are drawn; distance weighted as published.
-        swapped: True pushes same labels apart: the wrong direction, for the ablation.
+        temperature: Temperature τ.
+        pooled_weight: Weight of the pooled features.
+        map_weight: Weight of the feature maps.
+        triplet_weight: Weight of the triplets.
+        sampling: How negatives are drawn; they are distance weighted as published.
+        margin: Distance by which negatives are to be further away than positives.
+        swapped: Whether same labels are pushed apart, the wrong direction, for the ablation.
     """
 
     temperature: float = 4.0
@@ -76,6 +81,7 @@ class RelationalDistillation:
     map_weight: float = 0.0
     triplet_weight: float = 0.0
     sampling: NegativeSampling = DISTANCE_WEIGHTED
+    margin: float = field(default=0.2, repr=False)  # `benchmarks/ablation` knows its finished cells by what is shown
     swapped: bool = False
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
@@ -89,20 +95,20 @@ class RelationalDistillation:
             losses["maps"] = self.map_weight * _map_difference(features, target)
         if self.triplet_weight:
             triplets = draw_triplets(features.penultimate, answers(target.logits, teacher.boundary), self.sampling)
-            loss = triplet_loss(features.penultimate, triplets, swapped=self.swapped)
+            loss = triplet_loss(features.penultimate, triplets, margin=self.margin, swapped=self.swapped)
             losses["triplet"] = self.triplet_weight * loss
         return losses
 
 
 def _pooled_difference(student: Features, teacher: Features) -> Tensor:
-    """Sum over stages of one shape of the mean squared difference of pooled features."""
+    """Returns the mean squared difference of pooled features, summed over the stages that have one shape in both."""
     pairs = student.stages_alike(teacher)
     losses = ((s.float().mean((2, 3)) - t.float().mean((2, 3))).square().mean() for s, t in pairs)
     return sum(losses, torch.zeros((), device=student.logits.device))
 
 
 def _map_difference(student: Features, teacher: Features) -> Tensor:
-    """Sum over stages of one shape of the mean squared difference of maps, divided by the variance of the teacher's."""
+    """Returns the mean squared difference of maps ÷ the teacher's variance, summed over stages of one shape in both."""
     pairs = student.stages_alike(teacher)
     losses = ((s.float() - t.float()).square().mean() / t.float().var().clamp(min=1e-6) for s, t in pairs)
     return sum(losses, torch.zeros((), device=student.logits.device))

@@ -1,8 +1,8 @@
 """Relations between samples: distances, weighted draws of negatives, triplet losses (RGAL).
 
-Liang & Fu, IJCV 2025, arXiv 2412.11380; distance weighted sampling is from Wu et al., ICCV 2017, arXiv 1706.07567.
-Deviations: eligible negatives are masked *before* the weights are shifted by their maximum (shifting first lets all
-of them underflow in float32), and the dimension that enters the density is capped: the inverse density of a
+RGAL is by Liang & Fu, IJCV 2025, arXiv 2412.11380; distance weighted sampling is by Wu et al., ICCV 2017, arXiv
+1706.07567. Deviations: eligible negatives are masked *before* the weights are shifted by their maximum (shifting first
+lets all of them underflow in float32), and the dimension that enters the density is capped: the inverse density of a
 512-dimensional sphere is so steep that "weighted" becomes "nearest eligible".
 """
 
@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-FURTHEST = 1.99  # the density has a pole at 2
-DIMENSION_CAP = 64
-MARGIN = 0.2
+FURTHEST = 1.99  # Distances count as no larger than this, because the density has a pole at 2.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,30 +21,38 @@ class NegativeSampling:
     """How a negative m of anchor a is drawn: P(m|a) ∝ w(max(d_am, floor)) where nearest < d_am < furthest.
 
     Attributes:
-        nearest, furthest: open range of eligible distances between unit vectors, in [0, 2].
-        floor: smaller distances weigh as much as this one.
-        weighted: w = 1 / density of distances on the sphere; False: all eligible ones alike.
-        dimension_cap: largest dimension that the density is computed for.
+        nearest: Lower end of the open range of eligible distances between unit vectors, which are in [0, 2].
+        furthest: Upper end of that range.
+        floor: Distance up to which all distances weigh the same.
+        weighted: Whether w is 1 / density of distances on the sphere; if not, all eligible negatives are equally
+            likely.
+        dimension_cap: Largest dimension that the density is computed for.
     """
 
     nearest: float = -inf
     furthest: float = inf
     floor: float = 1e-3
     weighted: bool = True
-    dimension_cap: int = DIMENSION_CAP
+    dimension_cap: int = 64
 
 
 FOCAL_WEIGHTED = NegativeSampling(nearest=0.5, furthest=1.0)
-"""The synthesis phase: not so near that confusion kills diversity, not so far that it teaches nothing."""
+"""Sampling of the synthesis phase: not so near that confusion kills diversity, not so far that it teaches nothing."""
 DISTANCE_WEIGHTED = NegativeSampling(furthest=1.4, floor=0.5)
-"""The student phase."""
+"""Sampling of the student phase."""
 UNIFORM = NegativeSampling(weighted=False)
-"""Every sample with another label alike: the control arm."""
+"""Sampling in which every sample with another label is equally likely: the control arm."""
 
 
 @dataclass(frozen=True)
 class Triplets:
-    """Indices (M,) of anchors, positives (same label, another sample) and negatives (another label)."""
+    """Triplets of samples of a batch.
+
+    Attributes:
+        anchors: Indices of the anchors, (M,).
+        positives: Indices of other samples with the anchors' labels, (M,).
+        negatives: Indices of samples with other labels, (M,).
+    """
 
     anchors: Tensor
     positives: Tensor
@@ -57,14 +63,14 @@ class Triplets:
 
 
 def pairwise_distances(features: Tensor) -> Tensor:
-    """Euclidean distances (B, B) in [0, 2] between the directions of features (B, n); float32, differentiable."""
+    """Returns the distances (B, B) in [0, 2] between the directions of features (B, n); float32, differentiable."""
     unit = normalize(features.float(), dim=1)
-    squared = (2 - 2 * unit @ unit.T).clamp(min=1e-6)  # the root's gradient is infinite at 0
+    squared = (2 - 2 * unit @ unit.T).clamp(min=1e-6)  # The root's gradient is infinite at 0.
     return squared.sqrt()
 
 
 def log_inverse_density(distances: Tensor, dimension: int) -> Tensor:
-    """log w(d) = (2 − n)·log d − ((n − 3)/2)·log(1 − d²/4), up to a constant.
+    """Returns log w(d) = (2 − n)·log d − ((n − 3)/2)·log(1 − d²/4), up to a constant, for distances d of any shape.
 
     1/w is the density of the distance between two uniform points on the unit sphere in n dimensions.
     """
@@ -76,14 +82,16 @@ def log_inverse_density(distances: Tensor, dimension: int) -> Tensor:
 def draw_triplets(
     features: Tensor, labels: Tensor, sampling: NegativeSampling, generator: torch.Generator | None = None
 ) -> Triplets:
-    """One negative for every ordered pair of different samples with equal labels.
+    """Draws one negative for every ordered pair of different samples with equal labels.
 
-    An anchor without eligible negatives draws uniformly from all samples with another label; one without any such
-    sample gives no triplet, so a batch with a single label, or with nothing but different ones, gives none at all.
+    An anchor without eligible negatives draws uniformly from all samples with another label. An anchor without any such
+    sample gives no triplet. So a batch with a single label, or with nothing but different ones, gives none at all.
 
     Args:
-        features: (B, n), any scale.
-        labels: (B,), int64.
+        features: Features of any scale, (B, n).
+        labels: Labels, int64 (B,).
+        sampling: How negatives are drawn.
+        generator: Source of the random numbers; None: torch's own.
     """
     distances = pairwise_distances(features)
     same = labels[:, None] == labels[None, :]
@@ -94,11 +102,12 @@ def draw_triplets(
         return Triplets(anchors, positives, anchors)
     chances = _chances(distances, ~same, sampling, features.shape[1])
     draws = _draw(chances, int(positive.sum(1).max()), generator)
-    order = positive.cumsum(1)[anchors, positives] - 1  # the how-manieth positive of its anchor
+    order = positive.cumsum(1)[anchors, positives] - 1  # The place of each positive among those of its anchor.
     return Triplets(anchors, positives, draws[anchors, order])
 
 
 def _chances(distances: Tensor, different: Tensor, sampling: NegativeSampling, dimension: int) -> Tensor:
+    """Returns the probability (B, B) with which each anchor, a row, draws each negative."""
     eligible = different & (distances > sampling.nearest) & (distances < sampling.furthest)
     stranded = ~eligible.any(1, keepdim=True)
     eligible = torch.where(stranded, different, eligible)
@@ -110,22 +119,24 @@ def _chances(distances: Tensor, different: Tensor, sampling: NegativeSampling, d
 
 
 def _draw(chances: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """(B, count) indices with replacement, by inverting the cumulated chances; on the generator's device, the CPU."""
+    """Draws indices (B, count) with replacement by inverting the cumulated chances, on the CPU, as the generator is."""
     bounds = chances.cpu().double().cumsum(1)
     points = torch.rand(len(chances), count, dtype=torch.float64, generator=generator) * bounds[:, -1:]
     return torch.searchsorted(bounds, points, right=True).clamp(max=chances.shape[1] - 1).to(chances.device)
 
 
-def triplet_loss(features: Tensor, triplets: Triplets, *, margin: float = MARGIN, swapped: bool = False) -> Tensor:
-    """mean max(0, D(a, p) − D(a, m) + margin): pulls same labels together and pushes different ones apart.
+def triplet_loss(features: Tensor, triplets: Triplets, *, margin: float = 0.2, swapped: bool = False) -> Tensor:
+    """Returns the mean of max(0, D(a, p) − D(a, m) + margin), which pulls same labels together and pushes others apart.
 
     Args:
-        features: (B, n).
-        swapped: exchange the roles of p and m, the direction of RGAL's synthesis phase. (Negating the loss is not the
-            same: it would clip on the wrong side.)
+        features: Features (B, n).
+        triplets: Triplets of these samples.
+        margin: Distance by which negatives are to be further away than positives.
+        swapped: Whether p and m exchange their roles, the direction of RGAL's synthesis phase. Negating the loss is not
+            the same, because it would clip on the wrong side.
 
     Returns:
-        a scalar; 0, with a gradient of 0, where there is no triplet.
+        A scalar; it is 0, with a gradient of 0, where there is no triplet.
     """
     if not len(triplets):
         return features.float().sum() * 0.0

@@ -15,24 +15,24 @@ class RetainingDistillation:
     """L_acq(θ) + L_ret(θ) + L_ret(θ′), θ′ = θ − α∇L_acq(θ); L is the mean absolute difference of the logits.
 
     The first half of a batch is new (acquisition), the second half is remembered (retention):
-    `dfq.calibration.generators.retain` puts them together. To first order the last term adds −α⟨∇L_acq, ∇L_ret⟩: the
-    two gradients are asked to agree.
-    Published: arXiv 2302.14290, α 0.9.
+    `dfq.calibration.generators.retain` puts them together. To first order the last term adds −α⟨∇L_acq, ∇L_ret⟩, which
+    asks the two gradients to agree. It was published in arXiv 2302.14290, with α 0.9.
 
     Deviations: the released code cuts the gradient of L_ret(θ′), so that it is plain replay; here it goes through θ′
-    (and through its gradient: the backward pass of the student is differentiated). The half batches keep the student
-    at as many images per step as every other method has. Statistics of BatchNorm layers do not learn at θ′.
+    (and through its gradient: the backward pass of the student is differentiated). A batch has as many images as with
+    every other method, although it is halved. Statistics of BatchNorm layers do not learn at θ′.
 
     Attributes:
-        inner_rate: α. Of a size with the optimizer's: 0.9 beside SGD at 0.1.
-        replay_only: without the last term, as the released code computes.
+        inner_rate: Rate α of the inner gradient step. Its size follows the optimizer's learning rate: the published 0.9
+            stands beside SGD at 0.1.
+        replay_only: Whether the last term is left out, as in the released code.
     """
 
     inner_rate: float = 0.9
     replay_only: bool = False
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
-        # In float32: second derivatives of bfloat16 are of no use.
+        # Everything is computed in float32, because second derivatives in bfloat16 are of no use.
         with torch.autocast(batch.images.device.type, enabled=False):
             with torch.no_grad():
                 targets = teacher(batch.images).chunk(2)
@@ -48,11 +48,12 @@ class RetainingDistillation:
 
 
 def _difference(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns the mean absolute difference of two sets of logits (N, classes)."""
     return (logits - target).abs().mean()
 
 
 def _moved(student: nn.Module, loss: Tensor, rate: float) -> dict[str, Tensor]:
-    """Every learned parameter after one gradient step against `loss`, by name; differentiable."""
+    """Returns every learned parameter after one gradient step against `loss`, by name; differentiable."""
     learned = {name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad}
     gradients = torch.autograd.grad(loss, list(learned.values()), create_graph=True, allow_unused=True)
     return {

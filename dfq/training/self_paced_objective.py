@@ -27,14 +27,17 @@ class SelfPacedDistillation:
     range, and with τ² a student that knows nothing yet would have v ≈ e^−10 and hardly ever start.
 
     Attributes:
-        temperature: τ.
-        contrast_weight: of InfoNCE.
-        start, growth: λ of the first step (1.0 to 2.2), and what each step adds (1e-4 on CIFAR-10, else 2e-5).
-        per_sample: False: one v for the batch, as released.
+        temperature: Temperature τ.
+        contrast_weight: Weight of InfoNCE.
+        contrast_temperature: Temperature of InfoNCE.
+        start: Limit λ at the first step. Published values are 1.0 to 2.2.
+        growth: What each step adds to λ. Published values are 1e-4 on CIFAR-10 and else 2e-5.
+        per_sample: Whether each sample has a v of its own; if not, the batch has one v, as in the released code.
     """
 
     temperature: float = 3.0
     contrast_weight: float = 0.1
+    contrast_temperature: float = 0.07
     start: float = 1.5
     growth: float = 1e-4
     per_sample: bool = True
@@ -46,18 +49,19 @@ class SelfPacedDistillation:
         answers = log_softmax(two_or_more(features.logits).float() / self.temperature, dim=1)
         wanted = softmax(two_or_more(target.logits).float() / self.temperature, dim=1)
         divergence = kl_div(answers, wanted, reduction="none").sum(1)
-        contrast = self.contrast_weight * _contrast(features.penultimate, target.penultimate)
+        contrast = _contrast(features.penultimate, target.penultimate, self.contrast_temperature)
+        contrast = self.contrast_weight * contrast
         weight = self.weight((divergence + contrast).detach(), batch.step)
         return {"kd": (weight * divergence).mean() * self.temperature**2, "contrast": (weight * contrast).mean()}
 
     def weight(self, losses: Tensor, step: int) -> Tensor:
-        """v of losses (N,) ≥ 0 in nats: (N,) in (0, 1], or () where the batch has a common one."""
+        """Returns v of losses (N,) ≥ 0 in nats: (N,) in (0, 1], or () where the batch has a common one."""
         losses = losses if self.per_sample else losses.mean()
         limit = self.start + self.growth * step
         return (1 + exp(-limit)) * torch.sigmoid(limit - losses)
 
 
-def _contrast(student: Tensor, teacher: Tensor) -> Tensor:
-    """InfoNCE of each sample, (N,): penultimate features (N, D_S) and (N, D_T)."""
+def _contrast(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Returns InfoNCE of each sample, (N,), for penultimate features (N, D_S) and (N, D_T)."""
     queries, keys = directions(teacher, teacher.shape[1]), directions(student, teacher.shape[1])
-    return info_nce(queries @ keys.T, torch.arange(len(queries), device=queries.device))
+    return info_nce(queries @ keys.T, torch.arange(len(queries), device=queries.device), temperature)

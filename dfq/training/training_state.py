@@ -11,16 +11,14 @@ import torch
 from torch import nn
 
 from dfq.system.atomic_files import replacing
-
-SAVE_EVERY_SECONDS = 20.0
-TOLERATED = 1.25  # last divergence ÷ best divergence, up to which the last state is kept
+from dfq.training.settings import TrainSettings
 
 
 class TrainingState:
     """Best and resumable state of one training run.
 
     Args:
-        path: where the resumable state lives; None: nowhere.
+        path: File of the resumable state; None: the state is not kept.
     """
 
     def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history, source):
@@ -30,31 +28,44 @@ class TrainingState:
         self.started = self.saved = time.monotonic()
 
     def keep_if_best(self, loss: float) -> None:
+        """Keeps a copy of the student's state if `loss` is the smallest so far."""
         if loss < self.best_loss:
             self.best_loss, self.best_step = loss, self.history.steps
             self.best_state = copy.deepcopy(self.student.state_dict())
 
-    def choose(self, last_loss: float, first_loss: float, measure: Callable[[], float] | None = None) -> int:
+    def choose(
+        self,
+        last_loss: float,
+        first_loss: float,
+        measure: Callable[[], float] | None = None,
+        *,
+        settings: TrainSettings = TrainSettings(),
+    ) -> int:
         """Keeps the last state if it is about as good as the best and better than the first, else restores the best.
 
         Args:
-            measure: the student's loss on more images; where given, they must say the same before the best is restored.
+            last_loss: Loss of the last state.
+            first_loss: Loss before training.
+            measure: Returns the student's loss on more images. Where it is given, these must say the same before the
+                best state is restored.
+            settings: Settings of the training; their `tolerated` says what "about as good" means.
 
         Returns:
             The chosen step.
         """
         self.student.eval()
-        if last_loss <= min(self.best_loss * TOLERATED, first_loss):
+        if last_loss <= min(self.best_loss * settings.tolerated, first_loss):
             return self.history.steps
         last_state, last_again = copy.deepcopy(self.student.state_dict()), measure() if measure else inf
         self.student.load_state_dict(self.best_state)
-        if measure and last_again <= measure() * TOLERATED:
+        if measure and last_again <= measure() * settings.tolerated:
             self.student.load_state_dict(last_state)
             return self.history.steps
         return self.best_step
 
-    def save_if_due(self) -> None:
-        if self.path is None or time.monotonic() - self.saved < SAVE_EVERY_SECONDS:
+    def save_if_due(self, settings: TrainSettings = TrainSettings()) -> None:
+        """Writes the resumable state, unless it was written a short while ago."""
+        if self.path is None or time.monotonic() - self.saved < settings.save_every_seconds:
             return
         state = {
             "student": self.student.state_dict(),

@@ -16,8 +16,7 @@ from dfq.post_training.steps_after_ranges import StepContext
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student, weight_quantizers
 from dfq.student.set_ranges import calibrate
-from dfq.system.budget import Budget
-from dfq.system.progress import Silent
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 
@@ -53,7 +52,7 @@ def test_means_match_on_the_draws_and_integers_stay(net):
 def test_the_instant_row_ends_with_it():
     student, reference = student_and_reference(Residual)
     teacher = Teacher(fitted_to_noise(seeded(Residual)), SPEC)
-    context = StepContext(student, teacher, smooth(), Budget(), Silent(), 3, None)
+    context = StepContext(student, teacher, smooth(), Stage(seed=3))
     *_, last = METHODS["instant"].post_training
     last(context)
     assert largest_difference(student, reference, moment=0) < 1e-4

@@ -7,8 +7,8 @@ from support.instant_nets import Mixed, Normalized, smooth
 from support.small_nets import SPEC, PreActivation, Residual, canonical, plain, small_teacher
 
 from dfq.export import export_onnx
-from dfq.post_training import bias_correction
 from dfq.post_training.bias_correction import correct_biases, output_moments
+from dfq.post_training.settings import BiasCorrectionSettings
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student, weight_quantizers
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
@@ -98,12 +98,11 @@ def test_without_quantization_there_is_nothing_to_correct():
         torch.testing.assert_close(student.state_dict()[name], value, atol=1e-5, rtol=1e-5)
 
 
-def test_no_more_images_than_stated_are_held(monkeypatch):
-    monkeypatch.setattr(bias_correction, "MAX_IMAGES", 4)
+def test_no_more_images_than_stated_are_held():
     student, reference = student_and_reference(Residual)
     images = smooth(8)
     images[4:] = torch.nan
-    correct_biases(student, reference, images)
+    correct_biases(student, reference, images, settings=BiasCorrectionSettings(max_images=4))
     assert all(value.isfinite().all() for value in student.state_dict().values())
 
 

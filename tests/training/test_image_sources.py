@@ -14,6 +14,7 @@ from dfq.images.batch import Batch
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
+from dfq.system.stage import Stage
 from dfq.training.image_sources import FixedImages, FreshImages, GrowingImages, paired_index, predicted_labels
 
 AGAINST_STUDENT = replace(recipes.IMPROVED, iterations=3, terms=(*recipes.IMPROVED.terms, Disagreement(1.0)))
@@ -52,7 +53,7 @@ def test_pairing_without_any_pair_draws_single_images():
 
 
 def test_the_pool_grows_in_even_steps_against_the_current_student(teacher, student):
-    synthesizer = Inversion(AGAINST_STUDENT, teacher, batch_size=8, seed=1)
+    synthesizer = Inversion(AGAINST_STUDENT, teacher, batch_size=8, stage=Stage(seed=1))
     source = GrowingImages(teacher, images(8), synthesizer, 40, paired=True)
     generator = torch.Generator().manual_seed(0)
     sizes = []
@@ -76,7 +77,7 @@ def test_a_pool_that_is_large_enough_does_not_grow(teacher, student):
 def test_images_depend_on_the_student_that_they_are_made_against(teacher, student):
     made = []
     for opponent in (None, student):
-        synthesizer = Inversion(AGAINST_STUDENT, teacher, batch_size=8, seed=1)
+        synthesizer = Inversion(AGAINST_STUDENT, teacher, batch_size=8, stage=Stage(seed=1))
         if opponent is not None:
             synthesizer.update(opponent)
         made.append(synthesizer.sample(8).images)
@@ -99,7 +100,7 @@ def test_fresh_images_come_from_a_generator_that_learns(teacher, student):
     second, later = source.batch(student, 8, 0.5, torch.Generator())
     assert not torch.equal(first.images, second.images) and synthesizer.steps == 4
     assert set(losses) == {"generator_class", "generator_deviation"} and losses != later
-    other = GDFQ(GDFQConfig(width=16, warm_up=2), teacher, batch_size=8, seed=9)
+    other = GDFQ(GDFQConfig(width=16, warm_up=2), teacher, batch_size=8, stage=Stage(seed=9))
     restored = FreshImages(teacher, other.sample(8), other, 8)
     restored.load_state_dict(source.state_dict())
     expected, _ = source.batch(student, 8, 0.6, torch.Generator())

@@ -13,11 +13,13 @@ from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget, parse_duration
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import FixedImages
 from dfq.training.losses import knowledge_distillation
 from dfq.training.objectives import KnowledgeDistillation
-from dfq.training.trainer import History, Trainer, TrainSettings
+from dfq.training.settings import TrainSettings
+from dfq.training.trainer import History, Trainer
 from dfq.training.training_state import TrainingState
 
 SETTINGS = TrainSettings(steps=40, batch_size=32, learning_rate=1e-3, evaluate_every=10)
@@ -93,7 +95,9 @@ def test_budget_ends_training_early():
     settings = TrainSettings(steps=10**6, batch_size=8)
     student = student_of(teacher)
     budget = Budget(2.0)
-    history = Trainer(teacher, student, KnowledgeDistillation(), settings, budget=budget).fit(*sources(teacher))
+    history = Trainer(teacher, student, KnowledgeDistillation(), settings, stage=Stage(budget=budget)).fit(
+        *sources(teacher)
+    )
     assert 0 < history.steps < 10**5 and budget.elapsed() < 10
 
 
@@ -107,9 +111,8 @@ def test_same_seed_same_student():
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("dfq.training.training_state.SAVE_EVERY_SECONDS", 0.0)
-    teacher, path = small_teacher(), tmp_path / "training.ckpt"
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    teacher, path, settings = small_teacher(), tmp_path / "training.ckpt", replace(SETTINGS, save_every_seconds=0.0)
 
     class Killed(Exception):
         pass
@@ -123,9 +126,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
         return KnowledgeDistillation()(student, batch, teacher)
 
     with pytest.raises(Killed):
-        Trainer(teacher, student_of(teacher), dies, SETTINGS, checkpoint=path).fit(*sources(teacher))
+        Trainer(teacher, student_of(teacher), dies, settings, stage=Stage(checkpoint=path)).fit(*sources(teacher))
     resumed = student_of(teacher)
-    history = Trainer(teacher, resumed, KnowledgeDistillation(), SETTINGS, checkpoint=path).fit(*sources(teacher))
+    history = Trainer(teacher, resumed, KnowledgeDistillation(), settings, stage=Stage(checkpoint=path)).fit(
+        *sources(teacher)
+    )
     whole = student_of(teacher)
     Trainer(teacher, whole, KnowledgeDistillation(), SETTINGS).fit(*sources(teacher))
     assert [r["step"] for r in history.records] == [0, 10, 20, 30, 40]

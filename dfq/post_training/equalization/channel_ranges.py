@@ -1,4 +1,4 @@
-"""How wide each channel is that the first layer of a pair hands to the second: as images say, or BatchNorm alone."""
+"""How wide each channel is that the first layer of a pair hands to the second, by images or by BatchNorm alone."""
 
 from collections.abc import Mapping
 
@@ -8,15 +8,13 @@ from torch import Tensor, fx
 from dfq.graph.folding.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.graph.layer_outputs import LayerVisitor, matrix_calls
 from dfq.post_training.equalization.layer_pairs import Pair
+from dfq.post_training.equalization.settings import DepthwiseSettings
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import QuantSpec
 
-SAMPLES = 2**12  # values of a channel that its range is fitted to
-DEVIATIONS = 3.0  # a Gaussian's largest values among a few hundred
-
 
 def _as_read(output: Tensor, pair: Pair) -> Tensor:
-    """Magnitudes of what the second layer of a pair reads, from what the first one computes."""
+    """Returns the magnitudes of what the second layer of a pair reads, from what the first one computes."""
     return output.clamp(0, pair.ceiling) if pair.rectified else output.abs()
 
 
@@ -26,26 +24,29 @@ def fitted_ranges(
     specs: Mapping[Pair, QuantSpec],
     images: Tensor,
     *,
-    batch_size: int = 32,
     seed: int = 0,
+    settings: DepthwiseSettings = DepthwiseSettings(),
 ) -> dict[str, Tensor]:
-    """Where each channel's own grid of that spec would end so that it loses least.
+    """Returns where a grid for each channel alone would end so that it loses least: (C,) for each first layer, by name.
 
     The rule is "mse" of `dfq.quantizers.range_rules`.
 
     Args:
-        specs: pairs of `find_pairs` whose first layer is a convolution → the grid of the map between.
-        images: normalised, (N, C, H, W).
+        reference: Traced network.
+        specs: The pairs of `find_pairs` whose first layer is a convolution, with the grid of the map between.
+        images: Normalised images (N, C, H, W).
+        seed: Seed of the draws of values.
+        settings: Settings of the ranges; all images are looked at.
     """
     pairs = {pair.first: pair for pair in specs}
     samples: dict[str, list[Tensor]] = {name: [] for name in pairs}
     generator = torch.Generator().manual_seed(seed)
-    batches = images.split(batch_size)
+    batches = images.split(settings.batch_size)
 
     def keep(name: str, output: Tensor) -> Tensor:
         if name in pairs:
             channels = _as_read(output, pairs[name]).float().transpose(0, 1).flatten(1)
-            index = torch.randint(channels.shape[1], (-(-SAMPLES // len(batches)),), generator=generator)
+            index = torch.randint(channels.shape[1], (-(-settings.samples // len(batches)),), generator=generator)
             samples[name].append(channels[:, index.to(channels.device)])
         return output
 
@@ -59,8 +60,13 @@ def _end_of_grid(values: Tensor, spec: QuantSpec) -> Tensor:
     return torch.where(values.amax(1) > 0, scale * (spec.q_max - zero_point), 0.0)
 
 
-def expected_range(reference: fx.GraphModule, pair: Pair, deviations: float = DEVIATIONS) -> Tensor | None:
-    """Mean plus so many standard deviations, (C,), of what the second layer of a pair reads; None without BatchNorm."""
+def expected_range(
+    reference: fx.GraphModule, pair: Pair, deviations: float = DepthwiseSettings.min_deviations
+) -> Tensor | None:
+    """Returns where the channels that the second layer of a pair reads end, (C,); None without BatchNorm.
+
+    That is at the mean of the first layer's output plus so many standard deviations, as BatchNorm leaves them.
+    """
     moments = matrix_calls(reference)[pair.first].meta.get(OUTPUT_MOMENTS)
     if moments is None:
         return None

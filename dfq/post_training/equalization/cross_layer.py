@@ -11,10 +11,10 @@ map between the layers, and the columns within each row of those that read it. S
 width_c is the largest value of the channel and column_c the root mean square of that column in rows that are scaled to
 a largest weight of 1. With this choice the errors of activations and of weights, Σ column² s² · Σ width² / s², are both
 smallest. A row of a depthwise layer reads one channel only: there the column costs nothing, and s_c = width_c. Factors
-are powers of two, so that no weight and no result is rounded: the network is the same bit for bit. And they are tried,
-in full and by half, and only taken where what the readers compute from rounded weights and inputs gets clearly better
-by them: where all is well, nothing is touched. A ReLU6 stays as it is in the student: there a channel may be widened
-until it ends at 6, but not narrowed. The teacher clips where it did.
+are powers of two, so that no weight and no result is rounded, and the network is the same bit for bit. They are tried
+in full and by half, and only taken where what the readers compute from rounded weights and inputs gets clearly better.
+So where all is well, nothing is touched. A ReLU6 stays as it is in the student: a channel in front of it may be widened
+until it ends at 6, but not narrowed. The teacher clips where it did before.
 """
 
 import copy
@@ -28,26 +28,30 @@ from dfq.graph.tensor_samples import TensorSamples
 from dfq.post_training.equalization.channel_groups import ChannelGroup, find_channel_groups
 from dfq.post_training.equalization.rescaling import by_input_channel, raise_ceiling, rescale
 from dfq.post_training.equalization.rounding_loss import rounding_loss
+from dfq.post_training.equalization.settings import CrossLayerSettings, FactorLimits
 from dfq.quantizers.scheme import QuantSpec
 from dfq.student.convert import weight_quantizers
 from dfq.student.set_ranges import input_quantizer
 from dfq.teacher import Teacher
 
-NARROWEST, WIDEST = 2.0**-3, 2.0**10  # factors; a channel that images hardly show may be loud on others: not below
-STRENGTHS = (1.0, 0.5)  # powers of the factors that are tried
-WORTH = 0.5  # of the error may be left at most: smaller gains did not show in what networks answer
-ROWS = 512  # positions of a tensor that errors are measured on
-
 
 @torch.no_grad()
-def equalize(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
+def equalize(
+    student: fx.GraphModule,
+    teacher: Teacher,
+    images: Tensor,
+    *,
+    settings: CrossLayerSettings = CrossLayerSettings(),
+) -> Teacher:
     """Rescales the student in place; returns the teacher with the same factors, or as it is where there are none.
 
-    The teacher computes the same as before. To be run before ranges are calibrated.
+    The teacher computes the same as before. This is for a student whose ranges are not calibrated yet.
 
     Args:
-        student: of `dfq.student.convert.make_student`.
-        images: normalised, (N, C, H, W); they say how wide channels are and what a factor is worth.
+        student: Student of `dfq.student.convert.make_student`.
+        teacher: Its teacher.
+        images: Normalised images (N, C, H, W). They say how wide channels are and what a factor is worth.
+        settings: Settings of the equalization.
     """
     reference = copy.deepcopy(teacher.traced)
     found = [
@@ -55,10 +59,12 @@ def equalize(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teach
     ]
     groups = [(group, grids) for group, grids in found if grids]
     dimensions = {node: group.dimension for group, _ in groups for node in group.readers.values()}
-    samples = TensorSamples(reference, dimensions, images, ROWS)
+    some = images[: settings.max_images]
+    samples = TensorSamples(reference, dimensions, some, settings.rows, batch_size=settings.batch_size)
     changed = False
-    for group, grids in reversed(groups):  # what a reader writes is even by then, so that no output counts for all
-        factors = _worthwhile(group, grids, student, samples)
+    # In reverse order, the channels that a reader writes are even by then, so that no single one counts for all.
+    for group, grids in reversed(groups):
+        factors = _worthwhile(group, grids, student, samples, settings)
         if factors is not None:
             changed = True
             for node in group.ceilings:
@@ -70,59 +76,67 @@ def equalize(student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teach
 
 
 def _is_filled(group: ChannelGroup, student: fx.GraphModule) -> bool:
-    """Whether a depthwise layer alone reads it: `dfq.post_training.equalization.depthwise` does better there, at no
-    cost."""
+    """Tells whether a depthwise layer alone reads a group.
+
+    Then `dfq.post_training.equalization.depthwise` does better, at no cost.
+    """
     layers = [student.get_submodule(name) for name in group.readers]
     return len(group.writers) == len(layers) == 1 and _reads_one_channel(layers[0], group.channels)
 
 
 def _reads_one_channel(layer: nn.Module, channels: int) -> bool:
+    """Tells whether each row of a layer reads one channel."""
     return isinstance(layer, nn.Conv2d) and layer.groups == channels > 1
 
 
 def _grids(group: ChannelGroup, student: fx.GraphModule) -> dict[str, QuantSpec]:
-    """Reader → the grid of what it reads; those that read floating point are left out."""
+    """Returns the grid of what each reader reads, by name; those that read floating point are left out."""
     calls, modules = matrix_calls(student), dict(student.named_modules())
     found = {name: input_quantizer(calls[name], modules) for name in group.readers}
     return {name: quantizer.spec for name, quantizer in found.items() if quantizer is not None}
 
 
 def _worthwhile(
-    group: ChannelGroup, grids: dict[str, QuantSpec], student: fx.GraphModule, samples: TensorSamples
+    group: ChannelGroup,
+    grids: dict[str, QuantSpec],
+    student: fx.GraphModule,
+    samples: TensorSamples,
+    settings: CrossLayerSettings,
 ) -> Tensor | None:
-    """The factors (C,) that the readers lose least with; None where little is gained by any."""
+    """Returns the factors (C,) with which the readers lose least; None where little is gained by any."""
     layers = {name: student.get_submodule(name) for name in group.readers}
     weights = weight_quantizers(student)
     width = _width(group, samples)
     wanted = equalizing_factors(width, list(layers.values()))
     ceiling = RELU6_LIMIT if group.ceilings else None
-    tried = [powers_of_two(wanted.pow(strength), width, ceiling) for strength in STRENGTHS]
+    tried = [powers_of_two(wanted.pow(power), width, ceiling, limits=settings.limits) for power in settings.strengths]
     tried = [factors for factors in tried if bool((factors != factors[0]).any())]
 
     def loss(factors: Tensor) -> float:
         total = 0.0
         for name, spec in grids.items():
             rows, layer = samples.rows(group.readers[name]), layers[name]
-            along = factors.repeat_interleave(rows.shape[1] // group.channels)  # a flattened map has several of each
-            total += rounding_loss(layer, rows, along, weights[name].spec, spec)
+            # A flattened map has several features of each channel.
+            along = factors.repeat_interleave(rows.shape[1] // group.channels)
+            total += rounding_loss(layer, rows, along, weights[name].spec, spec, settings=settings.rounding_loss)
         return total
 
     losses = [loss(factors) for factors in tried]
-    if not tried or min(losses) >= WORTH * loss(torch.ones_like(width)):
+    if not tried or min(losses) >= settings.worth * loss(torch.ones_like(width)):
         return None
     return tried[losses.index(min(losses))]
 
 
 def _width(group: ChannelGroup, samples: TensorSamples) -> Tensor:
-    """(C,): the largest value of each channel in all tensors that are read."""
+    """Returns the largest value of each channel in all tensors that are read, (C,)."""
     largest = [samples.largest(node) for node in dict.fromkeys(group.readers.values())]
     return torch.stack([values.view(group.channels, -1).amax(1) for values in largest]).amax(0)
 
 
 def equalizing_factors(width: Tensor, readers: list[nn.Module]) -> Tensor:
-    """s (C,), by which tensors of channel widths (C,) are divided in front of `readers`; 1 for dead channels.
+    """Returns the factors s (C,) by which tensors of channel widths (C,) are divided in front of `readers`.
 
-    Their geometric mean is 1.
+    Their geometric mean is 1. The factor of a dead channel is 1.
     """
     mixing = [layer for layer in readers if not _reads_one_channel(layer, len(width))]
     square = width.float().square()
@@ -137,6 +151,7 @@ def equalizing_factors(width: Tensor, readers: list[nn.Module]) -> Tensor:
 
 
 def _column_sizes(layer: nn.Module, channels: int) -> Tensor:
+    """Returns the root mean square of each column, (C,), in rows that are scaled to a largest weight of 1."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     rows = weight.detach().float().flatten(1)
@@ -144,9 +159,14 @@ def _column_sizes(layer: nn.Module, channels: int) -> Tensor:
     return by_input_channel(relative, layer, channels).square().mean((1, 3)).sqrt().flatten()
 
 
-def powers_of_two(factors: Tensor, width: Tensor, ceiling: float | None) -> Tensor:
-    """The factors (C,) as powers of two, within bounds: no channel of that width (C,) passes the ceiling by them."""
+def powers_of_two(
+    factors: Tensor, width: Tensor, ceiling: float | None, *, limits: FactorLimits = FactorLimits()
+) -> Tensor:
+    """Returns factors (C,) as powers of two, within limits.
+
+    Where there is a ceiling, no channel of that width (C,) is divided by so little that it passes the ceiling.
+    """
     exponent = factors.log2().round()
     if ceiling is not None:
         exponent = torch.maximum(exponent - exponent.amax(), (width / ceiling).log2().ceil().clamp(max=0))
-    return exponent.exp2().clamp(NARROWEST, WIDEST)
+    return exponent.exp2().clamp(limits.narrowest, limits.widest)

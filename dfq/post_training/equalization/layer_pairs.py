@@ -13,17 +13,20 @@ from dfq.graph.layer_outputs import matrix_calls
 from dfq.graph.operators import Kind, is_relu6, is_tensor, kind_of
 from dfq.graph.zero_padding import pads_maps
 
-# f(s · x) = s · f(x) for s > 0, channel by channel, in maps (N, C, H, W).
+# For these, f(s · x) = s · f(x) for s > 0, channel by channel, in maps (N, C, H, W).
 POOLINGS = (F.max_pool2d, F.avg_pool2d)
 FLATTENINGS = (torch.flatten, torch.reshape)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers by name; `second` alone reads what `first` computes, behind a ReLU where `rectified`.
+    """Two layers, one of which alone reads what the other computes.
 
     Attributes:
-        ceiling: where the map ends: 6 behind a ReLU6.
+        first: Name of the layer that writes the map.
+        second: Name of the layer that reads it.
+        rectified: Whether a ReLU is between the two.
+        ceiling: Value at which the map ends, which is 6 behind a ReLU6.
     """
 
     first: str
@@ -33,10 +36,10 @@ class Pair:
 
 
 def find_pairs(network: fx.GraphModule) -> list[Pair]:
-    """The pairs of a graph of `dfq.graph.folding.canonical`, in its order.
+    """Returns the pairs of a graph of `dfq.graph.folding.canonical`, in its order.
 
     Between the two there may be ReLU, ReLU6, maximum and average pooling, zero padding and flattening, with one reader
-    each. No addition, no concatenation, no layer that is called twice.
+    each. There is no addition, no concatenation, and no layer that is called twice.
     """
     names = {node: name for name, node in matrix_calls(network).items()}
     pairs = []
@@ -51,9 +54,9 @@ def find_pairs(network: fx.GraphModule) -> list[Pair]:
 
 
 def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
-    """From `node` over operators that scale along, to the first one that does not; only `node` where paths fork.
+    """Returns the path from `node` over operators that scale along to the first one that does not.
 
-    ReLU6 scales along below its ceiling.
+    Where paths fork, it is `node` alone. ReLU6 scales along below its ceiling.
     """
     path = [node]
     while path[-1] is node or scales_along(path[-1], network):
@@ -65,7 +68,7 @@ def path_from(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
 
 
 def scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
-    """Whether factors of channels, at dimension 1 of what it reads, pass it."""
+    """Tells whether factors of channels, which are dimension 1 of what a node reads, pass the node."""
     if kind_of(node, network) is Kind.RELU:
         return True
     if node.op == "call_module":
@@ -74,7 +77,7 @@ def scales_along(node: fx.Node, network: fx.GraphModule) -> bool:
 
 
 def _flattens(node: fx.Node) -> bool:
-    """Whether it turns (N, C, …) into (N, C · …): the values of each channel stay side by side."""
+    """Tells whether a node turns (N, C, …) into (N, C · …), so that the values of each channel stay side by side."""
     if node.target not in FLATTENINGS:
         return False
     before = _shape(node.args[0])
@@ -86,10 +89,10 @@ def _shape(node: object) -> tuple[int, ...]:
 
 
 def _channels_fit(path: list[fx.Node], network: fx.GraphModule) -> bool:
-    """Whether the second layer's inputs are the first one's outputs, in order, at the dimension where it reads them."""
+    """Tells whether the second layer's inputs are the first one's outputs, in order and at the right dimension."""
     first, second = (network.get_submodule(str(node.target)) for node in (path[0], path[-1]))
     read = _shape(path[-2])
-    if isinstance(first, nn.Linear):  # maps (N, …, C): pooling would act on other dimensions
+    if isinstance(first, nn.Linear):  # Pooling would act on other dimensions of maps (N, …, C).
         only_relu = all(kind_of(step, network) is Kind.RELU for step in path[1:-1])
         return only_relu and isinstance(second, nn.Linear)
     return len(read) == (4 if isinstance(second, nn.Conv2d) else 2)

@@ -1,4 +1,4 @@
-"""The two halves of rescaling a channel: what a layer computes is divided, what another makes of it is multiplied."""
+"""The two halves of rescaling a channel: what a layer computes is divided, and what another reads is multiplied."""
 
 import torch
 from torch import Tensor, fx, nn
@@ -9,7 +9,7 @@ from dfq.graph.layer_outputs import matrix_calls
 
 
 def divide_rows(network: fx.GraphModule, name: str, factors: Tensor) -> None:
-    """Divides what layer `name` computes by factors (C,), in place; its remembered moments too."""
+    """Divides what layer `name` computes by factors (C,), in place, and its remembered moments, too."""
     layer, node = network.get_submodule(name), matrix_calls(network)[name]
     for parameter in (layer.weight, layer.bias):
         if isinstance(parameter, Tensor):
@@ -27,19 +27,22 @@ def multiply_columns(layer: nn.Module, factors: Tensor) -> None:
 
 
 def raise_ceiling(network: fx.GraphModule, node: fx.Node, factors: Tensor) -> None:
-    """Lets a ReLU6 clip channels that were divided by factors (C,) where it did; to be recompiled."""
+    """Makes a ReLU6 clip channels that were divided by factors (C,) where it did before.
+
+    The network must be recompiled afterwards.
+    """
     name = f"{node.name}_of_channels"
     before = network.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if isinstance(before, ChannelReLU6):  # the factors of two rewritings multiply
+    if isinstance(before, ChannelReLU6):  # The factors of two rewritings multiply.
         factors = factors * (RELU6_LIMIT / before.get_buffer("ceiling").flatten()).to(factors)
     network.add_submodule(name, ChannelReLU6(factors))
     node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}
 
 
 def by_input_channel(weight: Tensor, layer: nn.Module, channels: int) -> Tensor:
-    """(groups, out / groups, channels / groups, the weights between one output and one input channel).
+    """Returns a weight by input channel: (groups, out / groups, channels / groups, weights between two channels).
 
-    Of a linear layer behind flattened maps, each channel has as many weights as its map had pixels.
+    In a linear layer behind flattened maps, each channel has as many weights as its map had pixels.
     """
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     return weight.reshape(groups, weight.shape[0] // groups, channels // groups, -1)
@@ -47,7 +50,7 @@ def by_input_channel(weight: Tensor, layer: nn.Module, channels: int) -> Tensor:
 
 @torch.no_grad()
 def rescale(network: fx.GraphModule, writers: tuple[str, ...], readers: tuple[str, ...], factors: Tensor) -> None:
-    """Divides channels by factors (C,) where `writers` compute them; multiplies where `readers` read them; in place."""
+    """Divides channels by factors (C,) where `writers` compute them, and multiplies where `readers` read; in place."""
     for name in writers:
         divide_rows(network, name, factors)
     for name in readers:

@@ -1,62 +1,69 @@
-"""What rounding a layer's weight and inputs does to its outputs, measured on samples of what it reads."""
+"""What the rounding of a layer's weight and inputs does to its outputs, measured on samples of what it reads."""
 
 import torch
 from torch import Tensor, nn
 
+from dfq.post_training.equalization.settings import RoundingLossSettings
 from dfq.quantizers.fake_quantize import quantize_to_integers
 from dfq.quantizers.range_rules import grid
 from dfq.quantizers.scheme import QuantSpec
 
-OUTPUTS = 32  # of a layer's, that are computed
-VALUES = 2**14  # of its inputs, that their grid is fitted to
-SHRINKS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.4, 0.3)  # of the range of all values
-PRODUCTS = 2**24  # most numbers that a product holds
 
+def rounding_loss(
+    layer: nn.Module,
+    rows: Tensor,
+    factors: Tensor,
+    weight_spec: QuantSpec,
+    spec: QuantSpec,
+    *,
+    settings: RoundingLossSettings = RoundingLossSettings(),
+) -> float:
+    """Returns the squared error ÷ variance of what a layer computes once its weight and its inputs are on grids.
 
-def rounding_loss(layer: nn.Module, rows: Tensor, factors: Tensor, weight_spec: QuantSpec, spec: QuantSpec) -> float:
-    """Squared error ÷ variance of what a layer computes once its weight and its inputs are on grids.
-
-    Each position of a map counts on its own: of a convolution, each place of the kernel is an output. Grids end where
-    they lose least, searched in `SHRINKS`: a coarse `dfq.quantizers.range_rules.mse`, because this is asked hundreds of
-    times.
+    Each position of a map counts on its own, and each place of a convolution's kernel is an output. Grids end where
+    they lose least among a few factors. That is a coarse `dfq.quantizers.range_rules.mse`, because this function is
+    called hundreds of times.
 
     Args:
-        layer: a convolution or a linear layer.
-        rows: what it reads, (M, features).
-        factors: by which features are divided before they are rounded, (features,); the weight makes up for them.
-        weight_spec, spec: the grids of the weight and of what is read.
+        layer: Convolution or linear layer.
+        rows: What it reads, (M, features).
+        factors: Factors (features,) by which features are divided before they are rounded; the weight makes up for
+            them.
+        weight_spec: Grid of the weight.
+        spec: Grid of what is read.
+        settings: Settings of the measurement.
     """
     weight = layer.get_parameter("weight").detach().float()
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     weight = weight.reshape(groups, len(weight) // groups, rows.shape[1] // groups, -1)  # (groups, out, in, kernel)
-    weight = weight[:, :: max(weight.shape[1] // OUTPUTS, 1)] * factors.view(groups, 1, -1, 1)
-    most = PRODUCTS // (weight.shape[0] * weight.shape[1] * weight.shape[3])
+    weight = weight[:, :: max(weight.shape[1] // settings.outputs, 1)] * factors.view(groups, 1, -1, 1)
+    most = settings.products // (weight.shape[0] * weight.shape[1] * weight.shape[3])
     inputs = (rows[:: -(-len(rows) // max(most, 2))] / factors).float()
     exact = _outputs(weight, inputs)
-    error = _outputs(_rounded_weight(weight, weight_spec), _rounded(inputs, spec)) - exact
+    error = _outputs(_rounded_weight(weight, weight_spec, settings), _rounded(inputs, spec, settings)) - exact
     return float(error.square().mean() / (exact - exact.mean(0)).square().mean().clamp(min=1e-30))
 
 
 def _outputs(weight: Tensor, inputs: Tensor) -> Tensor:
-    """(M, groups, out, kernel)."""
+    """Returns what a layer computes, (M, groups, out, kernel)."""
     return torch.einsum("mgi, goik -> mgok", inputs.unflatten(1, (len(weight), -1)), weight)
 
 
-def _rounded_weight(weight: Tensor, spec: QuantSpec) -> Tensor:
+def _rounded_weight(weight: Tensor, spec: QuantSpec, settings: RoundingLossSettings) -> Tensor:
     rows = weight.flatten(0, 1).flatten(1)
-    return _quantized(rows, *_grid_of_least_error(rows, spec), spec).view_as(weight)
+    return _quantized(rows, *_grid_of_least_error(rows, spec, settings.shrinks), spec).view_as(weight)
 
 
-def _rounded(inputs: Tensor, spec: QuantSpec) -> Tensor:
+def _rounded(inputs: Tensor, spec: QuantSpec, settings: RoundingLossSettings) -> Tensor:
     flat = inputs.flatten()
-    some = torch.cat([flat[:: max(len(flat) // VALUES, 1)], torch.stack(flat.aminmax())])
-    return _quantized(inputs, *_grid_of_least_error(some[None], spec), spec)
+    some = torch.cat([flat[:: max(len(flat) // settings.values, 1)], torch.stack(flat.aminmax())])
+    return _quantized(inputs, *_grid_of_least_error(some[None], spec, settings.shrinks), spec)
 
 
-def _grid_of_least_error(rows: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
-    """(scale, zero_point), (rows, 1) each, for values (rows, M)."""
+def _grid_of_least_error(rows: Tensor, spec: QuantSpec, shrinks: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Returns scales and zero points, (rows, 1) each, for values (rows, M)."""
     low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
-    grids = [grid(low * shrink, high * shrink, spec) for shrink in SHRINKS]
+    grids = [grid(low * shrink, high * shrink, spec) for shrink in shrinks]
     errors = torch.stack([(_quantized(rows, *ends, spec) - rows).square().sum(1, keepdim=True) for ends in grids])
     best = errors.argmin(0, keepdim=True)
     scales, zero_points = (torch.stack(parts) for parts in zip(*grids, strict=True))

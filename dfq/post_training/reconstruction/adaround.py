@@ -1,12 +1,12 @@
-"""AdaRound: whether each weight is rounded up or down is learned (Nagel et al., ICML 2020, arXiv 2004.10568)."""
+"""AdaRound: learns whether each weight is rounded up or down (Nagel et al., ICML 2020, arXiv 2004.10568)."""
 
 import torch
 from torch import Tensor, nn
 
+from dfq.post_training.reconstruction.settings import LearnedRoundingSettings
 from dfq.quantizers.fake_quantize import SMALLEST_SCALE, FakeQuantize
 
-LOW, HIGH = -0.1, 1.1  # the stretched sigmoid reaches 0 and 1
-IN_CELL = 0.49  # of a step: a latent weight this far from its grid point still rounds to it
+SMALLEST_SHARE = 1e-4  # The smallest share, and its complement the largest one, whose logit is taken.
 
 
 class LearnedRounding(nn.Module):
@@ -18,30 +18,35 @@ class LearnedRounding(nn.Module):
     CVPR 2023).
 
     Args:
-        quantizer: calibrated, of the weight.
-        weight: (out, …), float32.
+        quantizer: Calibrated quantizer of the weight.
+        weight: Weight (out, …), float32.
+        settings: Settings of learned rounding.
 
     Attributes:
-        decided: rounds up or down for good, as `settle` will.
+        decided: Whether weights are rounded fully up or down, as `settle` will round them.
     """
 
-    def __init__(self, quantizer: FakeQuantize, weight: Tensor):
+    def __init__(
+        self, quantizer: FakeQuantize, weight: Tensor, settings: LearnedRoundingSettings = LearnedRoundingSettings()
+    ):
         super().__init__()
-        self.spec, self.decided = quantizer.spec, False
+        self.spec, self.settings, self.decided = quantizer.spec, settings, False
         shape = [-1] + [1] * (weight.dim() - 1)
         scale, zero_point = (parameter.view(shape) for parameter in quantizer.qparams())
         steps = weight.detach() / scale
         self.scale = nn.Parameter(scale.clone())
         self.register_buffer("zero_point", zero_point.clone())
         self.register_buffer("floor", steps.floor())
-        share = ((steps - self.floor - LOW) / (HIGH - LOW)).clamp(1e-4, 1 - 1e-4)
+        share = (steps - self.floor - settings.lowest) / (settings.highest - settings.lowest)
+        share = share.clamp(SMALLEST_SHARE, 1 - SMALLEST_SHARE)
         self.v = nn.Parameter(torch.logit(share))
         self.zero_point: Tensor
         self.floor: Tensor
 
     def upward(self) -> Tensor:
-        """h: how far each weight is rounded up, in [0, 1]."""
-        return (torch.sigmoid(self.v) * (HIGH - LOW) + LOW).clamp(0, 1)
+        """Returns h: how far each weight is rounded up, in [0, 1]."""
+        lowest, highest = self.settings.lowest, self.settings.highest
+        return (torch.sigmoid(self.v) * (highest - lowest) + lowest).clamp(0, 1)
 
     def forward(self, weight: Tensor) -> Tensor:
         return self._on_grid(self._for_good(weight) if self.decided else self.upward())
@@ -54,7 +59,7 @@ class LearnedRounding(nn.Module):
         return (integers - self.zero_point) * self.scale.clamp(min=SMALLEST_SCALE)
 
     def undecided(self, sharpness: float) -> Tensor:
-        """Σ 1 − |2h − 1|^sharpness: 0 once every weight is rounded fully up or down; a scalar."""
+        """Returns Σ 1 − |2h − 1|^sharpness, a scalar, which is 0 once every weight is rounded fully up or down."""
         return (1 - (2 * self.upward() - 1).abs().pow(sharpness)).sum()
 
     @torch.no_grad()
@@ -62,9 +67,13 @@ class LearnedRounding(nn.Module):
         """Writes what was learned into the layer: the scale, and weights that round to the chosen grid points.
 
         A weight stays where it was within the cell of its grid point, so that later training goes on from there.
+
+        Args:
+            quantizer: The layer's own quantizer, which gets the scale.
+            weight: The layer's weight.
         """
         scale = self.scale.clamp(min=SMALLEST_SCALE)
         rounded = self._on_grid(self._for_good(weight))
-        offset = (weight / scale - rounded / scale).clamp(-IN_CELL, IN_CELL)
+        offset = (weight / scale - rounded / scale).clamp(-self.settings.in_cell, self.settings.in_cell)
         weight.copy_(rounded + offset * scale)
         quantizer.scale.copy_(scale.view_as(quantizer.scale))

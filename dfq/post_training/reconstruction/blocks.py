@@ -1,4 +1,4 @@
-"""Cuts a student and its teacher's trace into the same blocks: what is reconstructed together."""
+"""Cuts a student and its teacher's trace into the same blocks, each of which is reconstructed as a whole."""
 
 import operator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from torch import fx
 
 from dfq.graph.operators import is_quantizer, is_tensor
 from dfq.graph.shapes import EXAMPLES
+from dfq.post_training.reconstruction.settings import ReconstructionSettings
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 CONTAINERS = tuple(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict"))
-MAX_LAYERS = 12  # of a module that counts as one block; larger ones are cut inside (a whole encoder)
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,12 @@ class Block:
     """One piece of both networks, from one tensor to one tensor.
 
     Attributes:
-        name: of its module, such as "layer1.0", or of its first layer.
-        student: quantized input → quantized output; shares the student's layers and quantizers.
-        teacher: the same piece in full precision.
-        layers: names of its convolutions and linear layers.
-        quantizers: names of the activation quantizers in it, as submodules of `student`.
+        name: Name of the block's module, such as "layer1.0", or of its first layer.
+        student: The piece of the student, from quantized input to quantized output. It shares the student's layers and
+            quantizers.
+        teacher: The same piece in full precision.
+        layers: Names of the block's convolutions and linear layers.
+        quantizers: Names of the activation quantizers in the block, as submodules of `student`.
     """
 
     name: str
@@ -32,18 +33,21 @@ class Block:
     quantizers: tuple[str, ...]
 
 
-def cut_into_blocks(student: fx.GraphModule, reference: fx.GraphModule) -> list[Block]:
-    """The blocks in order: stem, each residual (or inverted residual, or encoder) block, head.
+def cut_into_blocks(
+    student: fx.GraphModule, reference: fx.GraphModule, *, max_layers: int = ReconstructionSettings.max_layers
+) -> list[Block]:
+    """Returns the blocks in order: stem, each residual (or inverted residual, or encoder) block, head.
 
-    A cut is a place where one tensor alone, with a row for each image, carries everything; pieces of one module stay
-    together, so that a block's output is what the network adds up. Networks without such places are one block. What
+    A cut is a place where one tensor alone, with a row for each image, carries everything. Pieces of one module stay
+    together, so that a block's output is what the network adds up. A network without such places is one block. What
     does not depend on the images (parameters, the number of images) is made anew in each block that needs it.
 
     Args:
-        student: of `dfq.student.convert.make_student`.
-        reference: `Teacher.traced`: nodes have the same names, but there are no quantizers.
+        student: Student of `dfq.student.convert.make_student`.
+        reference: `Teacher.traced`, whose nodes have the same names, but which has no quantizers.
+        max_layers: Largest number of layers of a module that counts as one block.
     """
-    pieces = _by_module(student, _pieces(student))
+    pieces = _by_module(student, _pieces(student), max_layers)
     blocks, entry = [], _placeholder(student)
     for name, nodes in pieces:
         blocks.append(_block(name, student, reference, entry, nodes))
@@ -56,7 +60,10 @@ def _placeholder(network: fx.GraphModule) -> fx.Node:
 
 
 def _pieces(student: fx.GraphModule) -> list[list[fx.Node]]:
-    """The nodes behind the input, split wherever only one tensor is still needed; each piece has a matrix layer."""
+    """Returns the nodes behind the input, split wherever only one tensor is still needed.
+
+    Each piece has a matrix layer.
+    """
     nodes = [n for n in student.graph.nodes if n.op in ("call_module", "call_function") and is_tensor(n)]
     place = {node: index for index, node in enumerate(nodes)}
     last_use = {n: max((place.get(user, len(nodes)) for user in _tensor_users(n)), default=-1) for n in nodes}
@@ -80,17 +87,19 @@ def _tensor_users(node: fx.Node) -> list[fx.Node]:
 
 
 def _has_a_row_for_each_image(node: fx.Node) -> bool:
-    shape = getattr(node.meta["tensor_meta"], "shape", ())  # a tuple of tensors has none
+    shape = getattr(node.meta["tensor_meta"], "shape", ())  # A tuple of tensors has no shape.
     return bool(shape) and shape[0] == EXAMPLES
 
 
-def _by_module(student: fx.GraphModule, pieces: list[list[fx.Node]]) -> list[tuple[str, list[fx.Node]]]:
-    """Neighbouring pieces of one module joined, with that module's name."""
+def _by_module(
+    student: fx.GraphModule, pieces: list[list[fx.Node]], max_layers: int
+) -> list[tuple[str, list[fx.Node]]]:
+    """Joins neighbouring pieces of one module; returns each with that module's name."""
     layers = [str(n.target) for piece in pieces for n in piece if _is_layer(n, student)]
     joined: list[tuple[str, list[fx.Node]]] = []
     for piece in pieces:
         first = next((n for n in piece if _is_layer(n, student)), None)
-        name = _module_of(first, layers) if first is not None else ""
+        name = _module_of(first, layers, max_layers) if first is not None else ""
         if joined and name in ("", joined[-1][0]):
             joined[-1][1].extend(piece)
         else:
@@ -98,11 +107,11 @@ def _by_module(student: fx.GraphModule, pieces: list[list[fx.Node]]) -> list[tup
     return joined
 
 
-def _module_of(node: fx.Node, layers: list[str]) -> str:
-    """The outermost module around a layer that is no mere container and not too large; else the layer itself."""
+def _module_of(node: fx.Node, layers: list[str], max_layers: int) -> str:
+    """Returns the outermost module around a layer that is no mere container and not too large, or else the layer."""
     for path, (_, kind) in node.meta.get("nn_module_stack", {}).items():
         inside = sum(layer.startswith(f"{path}.") for layer in layers)
-        if path and kind not in CONTAINERS and 0 < inside <= MAX_LAYERS:
+        if path and kind not in CONTAINERS and 0 < inside <= max_layers:
             return path
     return str(node.target)
 
@@ -153,7 +162,7 @@ def _subgraph(network: fx.GraphModule, entry: fx.Node, nodes: list[fx.Node]) -> 
 
 
 def _image_count(node: fx.Node, entry: fx.Node, graph: fx.Graph) -> fx.Node:
-    """How many rows a tensor of the network has, told from the images that a block reads."""
+    """Returns a node with the number of rows of a tensor, which follows from the images that a block reads."""
     count = graph.call_method("size", (entry, 0))
     rows = node.args[0].meta["tensor_meta"].shape[0]  # type: ignore[union-attr]
     return count if rows == EXAMPLES else graph.call_function(operator.mul, (count, rows // EXAMPLES))

@@ -2,29 +2,36 @@
 
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, fx
 
 from dfq.post_training.bias_correction import give_bias
-from dfq.post_training.reconstruction.block_data import BATCH_SIZE, store_outputs, take
+from dfq.post_training.reconstruction.block_data import store_outputs, take
 from dfq.post_training.reconstruction.blocks import Block, cut_into_blocks
 from dfq.post_training.reconstruction.doubts import hardly_following, too_large
-from dfq.post_training.reconstruction.fit_block import BlockData, FitSettings, fit_block, images_per_iteration
+from dfq.post_training.reconstruction.fit_block import BlockData, fit_block, images_per_iteration
 from dfq.post_training.reconstruction.least_squares import fit_least_squares
+from dfq.post_training.reconstruction.settings import FitSettings, ReconstructionSettings
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 from dfq.system.atomic_files import replacing
 from dfq.system.budget import Budget
-from dfq.system.progress import Progress, Silent
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
-
-HELD_OUT = 8  # one image in eight is never fitted on: it tells whether a block got better
 
 
 @dataclass
 class BlockRecord:
-    """One block: error before and after, relative to the variance of the teacher's output, on held-out images."""
+    """What the reconstruction of one block did.
+
+    Attributes:
+        name: Name of the block.
+        before: Squared error on held-out images ÷ variance of the teacher's output, before the block was fitted.
+        after: The same error afterwards.
+        iterations: Number of iterations.
+        seconds: Time that it took, in seconds.
+        kept: Whether the block got better. If not, it keeps what it had.
+    """
 
     name: str
     before: float
@@ -36,7 +43,12 @@ class BlockRecord:
 
 @dataclass
 class ReconstructionHistory:
-    """What reconstruction did, block by block, and sentences for the report."""
+    """What the reconstruction did.
+
+    Attributes:
+        blocks: What it did with each block, in order.
+        notes: Sentences for the report.
+    """
 
     blocks: list[BlockRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -49,87 +61,97 @@ def reconstruct(
     student: fx.GraphModule,
     teacher: Teacher,
     images: Tensor,
-    settings: FitSettings,
+    settings: FitSettings = FitSettings(),
+    stage: Stage | None = None,
     *,
-    budget: Budget | None = None,
-    progress: Progress | None = None,
-    checkpoint: Path | None = None,
-    seed: int = 0,
+    whole: ReconstructionSettings = ReconstructionSettings(),
 ) -> ReconstructionHistory:
     """Fits the rounding of each weight and all scales of `student`, in place (Li et al., BRECQ, ICLR 2021).
 
-    Each block's inputs come from the quantized blocks before it, its targets from the teacher; a block that did not
-    get better on held-out images keeps what it had. Within a time budget, each block gets a share of what is left that
-    follows its size.
+    Each block's inputs come from the quantized blocks before it, and its targets from the teacher. A block that does
+    not get better on held-out images keeps what it had. Within a time budget, each block gets a share of what is left
+    that follows its cost.
 
     Args:
-        student: calibrated (`dfq.student.set_ranges.calibrate`).
-        images: synthetic, normalised, (N, C, H, W), N ≥ 2.
-        checkpoint: a file that is rewritten after each block and read at the start where it exists.
+        student: Student after `dfq.student.set_ranges.calibrate`.
+        teacher: Its teacher.
+        images: Synthetic images, normalised, (N, C, H, W), N ≥ 2.
+        settings: How a block is fitted.
+        stage: Time, report and seed of the reconstruction. Its checkpoint is rewritten after each block.
+        whole: How the blocks are cut, judged and stored.
     """
-    budget, progress = budget or Budget(), progress or Silent()
+    stage = stage or Stage()
     student.eval()
     for layer in student.modules():
         if isinstance(layer, MATRIX_LAYERS):
-            give_bias(layer)  # to take shifts back; before any state is kept
-    blocks = cut_into_blocks(student, teacher.traced)
-    run = _Run(student, images, settings, checkpoint, seed)
+            give_bias(layer)  # Biases take shifts back. They must be there before any state is kept.
+    blocks = cut_into_blocks(student, teacher.traced, max_layers=whole.max_layers)
+    run = _Run(student, images, settings, stage, whole)
     history = run.resume()
-    large = too_large(blocks)
-    for note in large:  # before the time is spent
-        progress.note(note)
-    with progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
+    large = too_large(blocks, whole.doubts)
+    for note in large:
+        stage.progress.note(note)
+    with stage.progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
             task.name(block.name)
             if index < len(history.blocks):
                 run.pass_by(block)
                 task.advance(settings.iterations)
                 continue
-            record = run.fit(block, budget.part(_share(blocks, index, settings)), task)
+            record = run.fit(block, stage.budget.part(_share(blocks[index:], settings, whole.value_cost)), task)
             history.blocks.append(record)
             task.advance(0, before=record.before, after=record.after)
             run.save(history)
-    hardly = hardly_following(history.blocks)
+    hardly = hardly_following(history.blocks, whole.doubts)
     for note in hardly:
-        progress.note(note)
+        stage.progress.note(note)
     history.notes = [*large, *hardly]
     return history
 
 
-def _share(blocks: list[Block], index: int, settings: FitSettings) -> float:
-    """Returns the share of the remaining time of the block at `index`, in proportion to its cost."""
-    costs = [_cost(block) * images_per_iteration(block, settings) for block in blocks[index:]]
+def _share(blocks: list[Block], settings: FitSettings, value_cost: int) -> float:
+    """Returns the share of the remaining time that the first of the remaining blocks gets, by its cost."""
+    costs = [_cost(block, value_cost) * images_per_iteration(block, settings) for block in blocks]
     return costs[0] / sum(costs)
 
 
-def _cost(block: Block) -> float:
-    """Multiplications of one image, plus the values that are moved."""
+def _cost(block: Block, value_cost: int) -> float:
+    """Returns the multiplications of one image, plus `value_cost` for each value that is moved."""
     total = 0.0
     for node in block.student.graph.nodes:
         shape = getattr(node.meta.get("tensor_meta"), "shape", ())
         values = float(torch.Size(shape[1:]).numel()) if shape else 0.0
         layer = block.student.get_submodule(str(node.target)) if str(node.target) in block.layers else None
-        total += values * (16 + (layer.weight[0].numel() if layer is not None else 0))
+        total += values * (value_cost + (layer.weight[0].numel() if layer is not None else 0))
     return total
 
 
 class _Run:
-    """The state that walks from block to block: the inputs of the next one, quantized and exact."""
+    """The state that goes from block to block: the inputs of the next one, quantized and exact."""
 
-    def __init__(self, student: fx.GraphModule, images: Tensor, settings: FitSettings, path: Path | None, seed: int):
-        self.student, self.settings, self.path, self.seed = student, settings, path, seed
-        self.generator = torch.Generator().manual_seed(seed)
+    def __init__(
+        self,
+        student: fx.GraphModule,
+        images: Tensor,
+        settings: FitSettings,
+        stage: Stage,
+        whole: ReconstructionSettings,
+    ):
+        self.student, self.settings, self.path, self.seed = student, settings, stage.checkpoint, stage.seed
+        self.generator, self.store = torch.Generator().manual_seed(stage.seed), whole.store
         self.quantized = self.exact = images
-        self.fitted = len(images) - max(len(images) // HELD_OUT, 1)
+        self.fitted = len(images) - max(len(images) // whole.held_out, 1)
 
     def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
+        """Fits the next block and goes on behind it."""
         start = time.monotonic()
-        targets = store_outputs(block.teacher, self.exact)
+        targets = store_outputs(block.teacher, self.exact, self.store)
         data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
         before_state = _state(block)
         before = self._error(block, targets)
         if self.settings.least_squares:
-            fit_least_squares(block, self.quantized[: self.fitted], self.exact[: self.fitted], seed=self.seed)
+            compensation = self.settings.least_squares_fit
+            fit_least_squares(block, data.quantized, data.exact, seed=self.seed, settings=compensation)
         iterations = fit_block(block, data, self.settings, budget, task, self.generator)
         after = self._error(block, targets)
         if not (kept := after < before):
@@ -138,25 +160,26 @@ class _Run:
         return BlockRecord(block.name, before, after, iterations, time.monotonic() - start, kept)
 
     def pass_by(self, block: Block) -> None:
-        """For a block that an earlier, killed run fitted."""
-        self._advance(block, store_outputs(block.teacher, self.exact))
+        """Goes on behind the next block, which an earlier, killed run fitted."""
+        self._advance(block, store_outputs(block.teacher, self.exact, self.store))
 
     def _advance(self, block: Block, targets: Tensor) -> None:
-        self.quantized = store_outputs(block.student, self.quantized)
+        self.quantized = store_outputs(block.student, self.quantized, self.store)
         self.exact = targets
 
     @torch.no_grad()
     def _error(self, block: Block, targets: Tensor) -> float:
-        """Mean squared error on the held-out images ÷ variance of the teacher's output."""
-        squared, count = 0.0, 0
+        """Returns the mean squared error on the held-out images ÷ variance of the teacher's output."""
+        squared, count, size = 0.0, 0, self.store.batch_size
         held_out = torch.arange(self.fitted, len(targets))
         wanted = take(targets, held_out)
-        for index, target in zip(held_out.split(BATCH_SIZE), wanted.split(BATCH_SIZE), strict=True):
+        for index, target in zip(held_out.split(size), wanted.split(size), strict=True):
             squared += float((block.student(take(self.quantized, index)) - target).square().sum())
             count += target.numel()
         return squared / count / max(float(wanted.var()), 1e-12)
 
     def save(self, history: ReconstructionHistory) -> None:
+        """Writes what a killed run goes on from."""
         if self.path is None:
             return
         state = {"student": self.student.state_dict(), "history": history.to_dict()}
@@ -165,6 +188,7 @@ class _Run:
             torch.save(state, temporary)
 
     def resume(self) -> ReconstructionHistory:
+        """Takes over what an earlier, killed run has done, if there was one, and returns its history."""
         if self.path is None or not self.path.exists():
             return ReconstructionHistory()
         device = next(self.student.parameters()).device

@@ -1,7 +1,7 @@
 """Finds the feature maps between convolutions that nothing but additions touches: whole spaces, not single channels.
 
-Inverted residual blocks end in a linear layer, and what it writes is added and read by the next block's first layer,
-with no activation on the way. Such a residual stream may be written in any basis (`dfq.post_training.rotation.rotate`).
+Inverted residual blocks end in a linear layer. What it writes is added, and read by the next block's first layer, with
+no activation on the way. Such a residual stream may be written in any basis (`dfq.post_training.rotation.rotate`).
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ class LinearStream:
     """Tensors (N, C, H, W) that are added to each other, and all layers that write or read one of them.
 
     Attributes:
-        writers: names of convolutions.
-        readers: names of convolutions → the node, of the network that was searched, whose tensor each reads.
+        writers: Names of the convolutions that write the tensors.
+        readers: The convolutions that read them, by name; the node, of the network that was searched, whose tensor
+            each reads.
     """
 
     writers: tuple[str, ...]
@@ -27,7 +28,7 @@ class LinearStream:
 
 
 def find_linear_streams(network: fx.GraphModule) -> list[LinearStream]:
-    """The streams of a graph of `dfq.graph.folding.canonical`, in its order.
+    """Returns the streams of a graph of `dfq.graph.folding.canonical`, in its order.
 
     Every tensor of a stream is the output of a convolution without groups or a sum of such tensors, and is read by
     such convolutions, behind zero padding or not, and by these sums alone.
@@ -54,7 +55,7 @@ def _mixes_channels(name: str, network: fx.GraphModule) -> bool:
 
 
 def _adds_maps(node: fx.Node) -> bool:
-    """Whether it adds two maps of one shape, and does nothing else."""
+    """Tells whether a node adds two maps of one shape, and does nothing else."""
     terms = node.args[:2]
     if node.target not in ADDITIONS or node.kwargs or len(terms) < 2 or not all(is_tensor(term) for term in terms):
         return False
@@ -69,7 +70,7 @@ def _root(node: fx.Node, parents: dict[fx.Node, fx.Node]) -> fx.Node:
 
 
 def _stream(nodes: list[fx.Node], layers: dict[fx.Node, str], network: fx.GraphModule) -> LinearStream | None:
-    """None where something else writes or reads one of the tensors."""
+    """Returns a stream, or None where something else writes or reads one of its tensors."""
     if not all(node in layers or _adds_maps(node) for node in nodes):
         return None
     readers: dict[str, fx.Node] = {}
@@ -83,7 +84,7 @@ def _stream(nodes: list[fx.Node], layers: dict[fx.Node, str], network: fx.GraphM
 
 
 def _readers(node: fx.Node, network: fx.GraphModule) -> list[fx.Node]:
-    """Behind zero padding, too: zeros are zeros in any basis."""
+    """Returns what reads a node, also behind zero padding, because zeros are zeros in any basis."""
     found: list[fx.Node] = []
     for user in node.users:
         found += _readers(user, network) if pads_maps(user, network) else [user]

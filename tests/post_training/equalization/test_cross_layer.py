@@ -17,10 +17,11 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.equalization.channel_groups import find_channel_groups
 from dfq.post_training.equalization.channel_ranges import expected_range
-from dfq.post_training.equalization.cross_layer import NARROWEST, WIDEST, equalize, equalizing_factors, powers_of_two
+from dfq.post_training.equalization.cross_layer import equalize, equalizing_factors, powers_of_two
 from dfq.post_training.equalization.layer_pairs import find_pairs
 from dfq.post_training.equalization.rescaling import rescale
-from dfq.post_training.steps_before_ranges import equalize_channels
+from dfq.post_training.equalization.settings import FactorLimits
+from dfq.post_training.steps_before_ranges import EqualizeChannels
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.load_run import load_run
 from dfq.student.convert import make_student
@@ -203,14 +204,15 @@ def test_powers_are_whole_and_bounded_and_pass_no_ceiling():
     width: Tensor = torch.tensor([1e-6, 0.3, 1.0, 1e6])
     free = powers_of_two(width, width, None)
     assert torch.equal(free.log2(), free.log2().round())
-    assert free[0] == NARROWEST and free[-1] == WIDEST and free[1] == 0.25
+    limits = FactorLimits()
+    assert free[0] == limits.narrowest and free[-1] == limits.widest and free[1] == 0.25
     width = torch.tensor([0.0, 0.3, 2.0, 6.0])
     under = powers_of_two(torch.tensor([1.0, 0.5, 0.1, 4.0]), width, 6.0)
     assert (under <= 1).all() and (width / under <= 6).all()
 
 
 def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
-    assert all(equalize_channels in METHODS[name].preparations for name in ("instant", "reconstruct"))
+    assert all(EqualizeChannels() in METHODS[name].preparations for name in ("instant", "reconstruct"))
     wide = widened(small_teacher(Chain()), "a")
     settings = Settings(bits=8, method="instant", images=16)
     result = quantize_model(wide, tmp_path / "run", settings)

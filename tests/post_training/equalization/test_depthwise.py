@@ -13,11 +13,12 @@ from dfq.calibration import METHODS
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.equalization.channel_ranges import expected_range, fitted_ranges
-from dfq.post_training.equalization.depthwise import LARGEST_FACTOR, fill_depthwise_inputs
+from dfq.post_training.equalization.depthwise import fill_depthwise_inputs
 from dfq.post_training.equalization.layer_pairs import Pair, find_pairs
+from dfq.post_training.equalization.settings import DepthwiseSettings
 from dfq.post_training.reconstruction import FitSettings, reconstruct
 from dfq.post_training.steps_after_ranges import Reconstruct
-from dfq.post_training.steps_before_ranges import fill_as_seen
+from dfq.post_training.steps_before_ranges import FillAsSeen
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.load_run import load_run
 from dfq.student.convert import make_student
@@ -85,9 +86,10 @@ def test_channels_are_widened_to_the_ceiling_and_never_narrowed():
     other = fill_depthwise_inputs(student, teacher)
     after = expected_range(other.traced, in_front(other.traced))
     assert (after >= before * 0.999).all() and after.max() <= 6
-    reachable = before > 6 / LARGEST_FACTOR
+    largest_factor = DepthwiseSettings().largest_factor
+    reachable = before > 6 / largest_factor
     torch.testing.assert_close(after[reachable], torch.full_like(after[reachable], 6.0))
-    torch.testing.assert_close(after[~reachable], before[~reachable] * LARGEST_FACTOR)
+    torch.testing.assert_close(after[~reachable], before[~reachable] * largest_factor)
     assert reachable.any() and not reachable.all()
 
 
@@ -145,7 +147,7 @@ def test_blocks_of_both_networks_still_correspond():
 
 
 def test_run_writes_a_file_of_the_rescaled_student(tmp_path):
-    assert fill_as_seen in METHODS["reconstruct"].preparations
+    assert FillAsSeen() in METHODS["reconstruct"].preparations
     quick = replace(METHODS["reconstruct"], post_training=(Reconstruct(FitSettings(iterations=20)),))
     settings = Settings(bits=4, method=quick, images=32, steps=2)
     result = quantize_model(teacher := unequal(), tmp_path / "run", settings)

@@ -11,6 +11,7 @@ from dfq.post_training.reconstruction import BlockRecord, FitSettings, reconstru
 from dfq.post_training.reconstruction.blocks import cut_into_blocks
 from dfq.post_training.reconstruction.doubts import hardly_following, multiplications
 from dfq.system.progress import Silent
+from dfq.system.stage import Stage
 
 
 class Uncut(nn.Module):
@@ -43,7 +44,7 @@ FEW = FitSettings(iterations=5, batch_size=8)
 def test_a_block_that_is_most_of_the_network_is_said():
     teacher, student = pair(Uncut)
     notes = Notes()
-    history = reconstruct(student, teacher, images(), FEW, progress=notes)
+    history = reconstruct(student, teacher, images(), FEW, stage=Stage(progress=notes))
     assert any("of the 10 layers" in note and "could not be cut" in note for note in history.notes)
     assert set(history.notes) <= set(notes.said) and history.to_dict()["notes"] == history.notes
 
@@ -66,7 +67,7 @@ def test_a_killed_run_says_the_same_when_it_is_over(resumed, tmp_path):
     notes = []
     for _ in range(2 if resumed else 1):
         teacher, student = pair(Uncut)
-        notes.append(reconstruct(student, teacher, images(), FEW, checkpoint=path).notes)
+        notes.append(reconstruct(student, teacher, images(), FEW, stage=Stage(checkpoint=path)).notes)
     assert notes[0] and notes[-1] == notes[0]
 
 

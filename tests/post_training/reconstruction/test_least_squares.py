@@ -11,6 +11,7 @@ from torch import nn
 from dfq.post_training.reconstruction.block_data import store_outputs
 from dfq.post_training.reconstruction.blocks import cut_into_blocks
 from dfq.post_training.reconstruction.least_squares import _fit, fit_least_squares, input_rows, output_rows
+from dfq.post_training.reconstruction.settings import LeastSquaresSettings
 from dfq.student.set_ranges import quantizers_in_mode
 
 
@@ -54,7 +55,7 @@ def test_fewer_examples_than_inputs_move_the_bias_alone():
     errors = {}
     for count in (32, 200):
         fitted = copy.deepcopy(layer)
-        _fit(fitted, noisy[None, :count], wanted[None, :count])
+        _fit(fitted, noisy[None, :count], wanted[None, :count], LeastSquaresSettings().ridge)
         errors[count] = (fitted(noisy[200:]) - wanted[200:]).square().mean()
         assert torch.equal(fitted.weight, layer.weight) == (count < 64)
     assert errors[32] < 0.9 * (layer(noisy[200:]) - wanted[200:]).square().mean()

@@ -15,12 +15,14 @@ from dfq.post_training.reconstruction.block_data import store_outputs
 from dfq.post_training.reconstruction.blocks import cut_into_blocks
 from dfq.post_training.reconstruction.fit_block import BlockData, fit_block, images_per_iteration
 from dfq.post_training.reconstruction.qdrop import mixed
+from dfq.post_training.reconstruction.settings import StoreSettings
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.scheme import QuantSpec, make_scheme
 from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
 from dfq.system.progress import Silent
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 FEW = FitSettings(iterations=40, batch_size=8)
@@ -152,8 +154,8 @@ def test_elements_that_share_a_draw_are_dropped_independently():
 
 def test_a_mapped_file_holds_the_same_outputs():
     network, inputs = nn.Conv2d(3, 4, 3), images(10)
-    in_memory = store_outputs(network, inputs, batch_size=4)
-    mapped = store_outputs(network, inputs, batch_size=4, limit=0)
+    in_memory = store_outputs(network, inputs, StoreSettings(batch_size=4))
+    mapped = store_outputs(network, inputs, StoreSettings(batch_size=4, memory_limit=0))
     assert torch.equal(in_memory, mapped)
     torch.testing.assert_close(mapped.float(), network(inputs).detach(), atol=2e-3, rtol=2e-3)
 
@@ -238,9 +240,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     reconstruct(whole, teacher, images(), FEW)
     _, student = pair(Residual)
     with pytest.raises(Killed):
-        reconstruct(student, teacher, images(), FEW, checkpoint=path, progress=KillsAtSecondBlock())
+        reconstruct(student, teacher, images(), FEW, stage=Stage(checkpoint=path, progress=KillsAtSecondBlock()))
     _, resumed = pair(Residual)
-    history = reconstruct(resumed, teacher, images(), FEW, checkpoint=path)
+    history = reconstruct(resumed, teacher, images(), FEW, stage=Stage(checkpoint=path))
     assert len(history.blocks) == len(cut_into_blocks(resumed, canonical(teacher.model, SPEC)))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor)
@@ -248,7 +250,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 
 def test_the_budget_ends_it():
     teacher, student = pair(Residual)
-    history = reconstruct(student, teacher, images(), FitSettings(iterations=10**6), budget=Budget(1.0))
+    history = reconstruct(student, teacher, images(), FitSettings(iterations=10**6), stage=Stage(budget=Budget(1.0)))
     assert history.blocks[0].iterations > 0
     assert all(block.iterations < 10**6 for block in history.blocks)
 
@@ -259,7 +261,7 @@ def test_layers_without_bias_get_one_and_a_killed_run_goes_on(tmp_path):
     results = []
     for _ in range(2):
         teacher, student = pair(Mixed)
-        history = reconstruct(student, teacher, images(), fit, checkpoint=checkpoint)
+        history = reconstruct(student, teacher, images(), fit, stage=Stage(checkpoint=checkpoint))
         results.append((history.to_dict(), student.state_dict()))
     assert all(student.get_submodule(name).bias is not None for name in weight_quantizers(student))
     assert results[0][0] == results[1][0]

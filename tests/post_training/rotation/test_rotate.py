@@ -18,7 +18,7 @@ from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.rotation.linear_streams import find_linear_streams
 from dfq.post_training.rotation.rotate import equalizing_rotation, rotate_linear_streams
 from dfq.post_training.steps_after_ranges import Reconstruct
-from dfq.post_training.steps_before_ranges import rotate_streams
+from dfq.post_training.steps_before_ranges import RotateStreams
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.load_run import load_run
 from dfq.student.convert import make_student
@@ -128,7 +128,7 @@ def test_stream_whose_narrow_channels_count_for_much_stays_as_it_is():
 
 
 def test_run_writes_a_file_of_the_turned_student(tmp_path):
-    assert rotate_streams in METHODS["reconstruct"].preparations
+    assert RotateStreams() in METHODS["reconstruct"].preparations
     settings = Settings(bits=4, method=QUICK, images=32, steps=2)
     result = quantize_model(teacher := unequal(channels=16), tmp_path / "run", settings)
     plain = make_student(teacher, make_scheme("deploy", bits=4)).wide1.weight
