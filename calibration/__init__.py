@@ -3,7 +3,8 @@
 if __name__ != "dfq.calibration":
     raise ImportError("this folder is the package dfq.calibration: install the project and import it by that name")
 
-from dfq.calibration.methods import METHODS, Method
+from dfq.calibration.method import Method
+from dfq.calibration.methods import METHODS
 from dfq.calibration.synthesizer import Synthesizer
 from dfq.images.batch import Batch
 

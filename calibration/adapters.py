@@ -9,19 +9,20 @@ from torch.utils.data import Dataset
 
 from dfq.calibration.stored_images import ImageSource, read_images
 
-NO_LABEL = -1
+NO_LABEL = -1  # The class that an image without a label has.
 
 
 class ArrayBatches:
     """Normalised images as float32 arrays (batch, C, H, W), in order, as often as they are asked for.
 
-    This is what `nncf.Dataset(ArrayBatches("calib/"))` calibrates an OpenVINO or ONNX model on, and what a compiled
-    OpenVINO model takes one by one. For an ONNX model NNCF wants inputs by name: `input_name` gives
-    `{name: array}` instead.
+    `nncf.Dataset(ArrayBatches("calib/"))` calibrates an OpenVINO or ONNX model on them, and a compiled OpenVINO model
+    takes them one by one.
 
     Args:
-        source: the folder of `dfq synthesize --out`, a run folder, or `StoredImages`.
-        batch_size: images per item; the last item may hold fewer.
+        source: A folder of `dfq synthesize --out`, a run folder, or `StoredImages`.
+        batch_size: Number of images in an item; the last item may hold fewer.
+        input_name: Name of the network's input. With it, an item is `{name: array}`, which NNCF needs for an ONNX
+            model; None: an item is the array itself.
     """
 
     def __init__(self, source: ImageSource, *, batch_size: int = 1, input_name: str | None = None):
@@ -43,12 +44,12 @@ class ArrayBatches:
 
 
 class CalibrationReader(CalibrationDataReader):
-    """Feeds images to `onnxruntime.quantization.quantize_static`, once through; `rewind` starts again.
+    """Images for `onnxruntime.quantization.quantize_static`, which reads them once; `rewind` starts again.
 
     Args:
-        source: the folder of `dfq synthesize --out`, a run folder, or `StoredImages`.
-        input_name: of the network's input; 'images' in the files that dfq exports.
-        batch_size: images per run of the network.
+        source: A folder of `dfq synthesize --out`, a run folder, or `StoredImages`.
+        input_name: Name of the network's input; it is 'images' in the files that dfq exports.
+        batch_size: Number of images in one run of the network.
     """
 
     def __init__(self, source: ImageSource, *, input_name: str = "images", batch_size: int = 1):
@@ -56,18 +57,19 @@ class CalibrationReader(CalibrationDataReader):
         self.rewind()
 
     def __len__(self) -> int:
-        """Number of batches, whatever part of them is chosen."""
+        """Returns the number of all batches, whatever part of them is chosen."""
         return len(self._batches)
 
     def rewind(self) -> None:
+        """Chooses all batches, so that the first one comes next."""
         self.set_range(0, len(self._batches))
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Batches from `start_index` to before `end_index` come next: how the runtime calibrates in portions."""
+        """Chooses the batches from `start_index` to before `end_index`; the runtime calibrates in such portions."""
         self._next, self._end = start_index, min(end_index, len(self._batches))
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]  # None ends it, as documented there
-        """{input name: float32 (batch, C, H, W)}; None after the last batch."""
+    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]  # None is the documented end
+        """Returns the next batch as {input name: float32 (batch, C, H, W)}; None after the last one."""
         if self._next >= self._end:
             return None
         self._next += 1
@@ -77,10 +79,10 @@ class CalibrationReader(CalibrationDataReader):
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """(image (C, H, W) float32, normalised; class) pairs, as torchvision's datasets give them.
+    """Pairs of a normalised image (C, H, W) in float32 and its class, as torchvision's datasets give them.
 
     Args:
-        source: the folder of `dfq synthesize --out`, a run folder, or `StoredImages`. Images without labels have
+        source: A folder of `dfq synthesize --out`, a run folder, or `StoredImages`. Images without labels have
             class −1.
     """
 

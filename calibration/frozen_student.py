@@ -1,4 +1,4 @@
-"""The student as synthesis sees it: it answers, and nothing in it moves."""
+"""The student as synthesis sees it: it answers, and nothing in it changes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from torch import nn
 
 @contextmanager
 def frozen(student: nn.Module | None) -> Iterator[None]:
-    """Evaluation mode and no gradients for the student's parameters: only the images move. None: nothing to do.
+    """Puts the student into evaluation mode, and its parameters get no gradients, so that only the images change.
 
-    Evaluation mode matters for a student in floating point: training mode would let the generator's batches move the
-    statistics of its BatchNorm layers.
+    Evaluation mode matters for a student in floating point: in training mode, the generator's batches would change the
+    statistics of its BatchNorm layers. Without a student (None), there is nothing to do.
     """
     if student is None:
         yield

@@ -1,7 +1,7 @@
-"""What a synthesized batch is optimised for: one class per loss term, each with its weight."""
+"""What a synthesized batch is optimised for: one class for each loss term, with its weight."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,13 +23,15 @@ class SynthesisStep:
     """One step of synthesis as the terms see it.
 
     Attributes:
-        pixel_logits, pixels: as the parametrization gives them, and in [0, 1], (N, C, H, W).
-        images: what the networks see, normalised and augmented, (N, C, H, W).
-        labels: drawn, (N,).
-        logits: the teacher's, (N, classes).
-        student: the student's features; None while there is no student to work against.
-        standardized: whether the input normalisation is by moments of the data, as its size suggests.
-        generator: for random draws of a term.
+        pixel_logits: Values (N, C, H, W) of the parametrization, which are unbounded.
+        pixels: Pixels (N, C, H, W) in [0, 1] that these values stand for.
+        images: Normalised and augmented images (N, C, H, W), as the networks see them.
+        labels: Labels (N,) that were drawn for the images.
+        logits: Logits (N, classes) of the teacher.
+        student: Features of the student; None while there is no student to work against.
+        standardized: Whether the input seems to be normalised by moments of the data
+            (`InputSpec.is_standardized`).
+        generator: Generator for the random draws of a term.
     """
 
     pixel_logits: Tensor
@@ -43,12 +45,19 @@ class SynthesisStep:
 
 
 Term = Callable[[SynthesisStep], Tensor | None]
-"""Weighted scalar of a step; None where it does not apply. Its class may say `needs_student` and `needs_pairs`."""
+"""Returns the weighted loss of a step, a scalar; None where it does not apply.
+
+A term's class may set `needs_student` (it works against the student) and `needs_pairs` (it compares images of a class).
+"""
 
 
 @dataclass(frozen=True)
 class LabelCrossEntropy:
-    """CE of the teacher's logits and the drawn labels."""
+    """Cross-entropy of the teacher's logits with the drawn labels.
+
+    Attributes:
+        weight: Weight of the term.
+    """
 
     weight: float
 
@@ -58,10 +67,12 @@ class LabelCrossEntropy:
 
 @dataclass(frozen=True)
 class InputPrior:
-    """ZeroQ: the images themselves have mean 0 and standard deviation 1.
+    """ZeroQ's prior: the images themselves have mean 0 and standard deviation 1.
 
     Attributes:
-        always: also where the normalisation is a mere rescaling (0.5 and 0.5, 0 and 1), for which that is not true.
+        weight: Weight of the term.
+        always: Whether the term also applies where the normalisation is a mere rescaling (mean and standard deviation
+            0.5 and 0.5, or 0 and 1), for which the prior does not hold.
     """
 
     weight: float
@@ -75,7 +86,11 @@ class InputPrior:
 
 @dataclass(frozen=True)
 class Smoothness:
-    """Total variation of the pixels in [0, 1]."""
+    """Total variation of the pixels in [0, 1].
+
+    Attributes:
+        weight: Weight of the term.
+    """
 
     weight: float
 
@@ -85,7 +100,11 @@ class Smoothness:
 
 @dataclass(frozen=True)
 class Saturation:
-    """Keeps pixels away from pure black and white."""
+    """Mean square of the pixels before the sigmoid, which keeps them away from pure black and white.
+
+    Attributes:
+        weight: Weight of the term.
+    """
 
     weight: float
 
@@ -95,7 +114,13 @@ class Saturation:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """−KL(teacher ‖ student) at temperature 1 where both name the same class: images at the edge of an error."""
+    """−KL(teacher ‖ student) of images that both put into the same class: it leads to the edge of an error.
+
+    Attributes:
+        weight: Weight of the term.
+        temperature: Temperature of both softmaxes.
+        masked: Whether other images are left out; False: all images count.
+    """
 
     weight: float
     temperature: float = 1.0
@@ -110,18 +135,26 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class SynthesisRelations:
-    """RGAL's synthesis phase: pushes same labels apart and pulls different labels together in the student's features.
+    """RGAL's synthesis phase: it pushes same labels apart and pulls different ones together in the student's features.
 
-    Labels are what the teacher says now, not what was drawn. Networks of four and more stages use the last two.
+    Labels are the teacher's present answers, not what was drawn.
 
     Attributes:
-        sampling: how negatives are drawn; focal weighted as published.
-        swapped: the paper's direction. False: the released code's, which compacts the classes instead.
+        weight: Weight of the term.
+        sampling: How negatives are drawn; they are focal weighted as published.
+        swapped: Whether the term has the paper's direction; False: that of the released code, which compacts the
+            classes instead.
+        last_stages: Number of the last stages that are compared in networks of many stages; in other networks it is
+            the last stage alone.
+        many_stages: Number of stages from which on a network has many.
     """
 
     weight: float
     sampling: NegativeSampling = FOCAL_WEIGHTED
     swapped: bool = True
+    # Neither is in the representation, by which `benchmarks/ablation/` recognises the cells that it has finished.
+    last_stages: int = field(default=2, repr=False)
+    many_stages: int = field(default=4, repr=False)
     needs_student = True
     needs_pairs = True
 
@@ -130,7 +163,7 @@ class SynthesisRelations:
             return None
         labels = answers(step.logits.detach())
         layers = step.student.pooled_stages() or [step.student.penultimate]
-        last = layers[-2:] if len(layers) >= 4 else layers[-1:]
+        last = layers[-self.last_stages :] if len(layers) >= self.many_stages else layers[-1:]
         losses = [
             triplet_loss(f, draw_triplets(f, labels, self.sampling, step.generator), swapped=self.swapped) for f in last
         ]

@@ -1,16 +1,17 @@
-"""RGAL: relations between samples, pushed one way by the images and the other way by the student.
+"""RGAL: relations between samples, which the images push one way and the student the other way.
 
-Liang & Fu, IJCV 2025, arXiv 2412.11380 (published for distillation; the port to quantization is ours: the student is
-the quantized copy, and gradients reach the images through its fake quantizers). Synthesis pushes samples of one label
+Liang & Fu, IJCV 2025, arXiv 2412.11380. The paper is on distillation, and the port to quantization is ours: the student
+is the quantized copy, and gradients reach the images through its fake quantizers. Synthesis pushes samples of one label
 apart and pulls those of different labels together; the student does the opposite.
 
-Deviations: half of the images are made before there is a student, from the base terms; the rest in batches while it
-learns, each by a new generator (as published) or as sums of grids. The student matches feature maps instead of pooled
-features, at τ = 4 instead of 20, on mixtures and enlarged parts of the images; the last step's images go to the pool,
-not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation.py` measures each part.
+Deviations: half of the images are made before there is a student, from the base terms. The rest is made in batches
+while the student learns, each by a new generator (as published) or as sums of grids. The student matches feature maps
+instead of pooled features, at τ = 4 instead of 20, on mixtures and enlarged parts of the images. The last step's images
+go to the pool, not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation/` measures each
+part.
 
 `AS_PUBLISHED` is the port without these deviations: one generator for the whole run, with the published losses and
-weights, on top of GDFQ's.
+weights added to those of GDFQ.
 
 For a student of another architecture the objective is the published one; pooled features are matched where widths are
 equal, and nothing is projected.
@@ -25,14 +26,17 @@ from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations
 from dfq.images.mixtures import Mix
 from dfq.training.objectives import RelationalDistillation
 
-SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # larger ones cost agreement: decision record 0027
+SYNTHESIS_PHASE = (Disagreement(0.03), SynthesisRelations(0.3))  # Larger weights cost agreement (decision record 0027).
 GENERATED = replace(recipes.GENERATED, terms=(*recipes.GENERATED.terms, *SYNTHESIS_PHASE))
-BASE = replace(GENERATED, terms=(*recipes.IMPROVED.terms, SYNTHESIS_PHASE[0]))  # CMI without its contrastive term
+BASE = replace(
+    GENERATED, terms=(*recipes.IMPROVED.terms, SYNTHESIS_PHASE[0])
+)  # This is CMI without its contrastive term.
 OPTIMIZED = replace(recipes.IMPROVED, terms=(*recipes.IMPROVED.terms, *SYNTHESIS_PHASE))
 STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
-DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # its base: logits and feature maps
-STUDENT_FROM_SCRATCH = RelationalDistillation(temperature=20.0, pooled_weight=0.1, triplet_weight=0.1)  # as published
-AS_PUBLISHED = GDFQConfig(terms=(Disagreement(1.0), SynthesisRelations(0.1)))  # the port's generator: GDFQ's
+DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # Its base is logits and feature maps.
+STUDENT_FROM_SCRATCH = RelationalDistillation(
+    temperature=20.0, pooled_weight=0.1, triplet_weight=0.1
+)  # These are the published values.
+AS_PUBLISHED = GDFQConfig(terms=(Disagreement(1.0), SynthesisRelations(0.1)))  # The port's generator is GDFQ's.
 MIXTURES = Mix(blended=1 / 3, patched=1 / 3)
 TRAINING = MappingProxyType({"mix": MIXTURES})
-ZOOM = 0.5

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dfq.calibration.settings import AnswerSettings
 from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
@@ -20,9 +21,10 @@ from dfq.system.atomic_files import WRITE_FAILURES, replacing
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 
-SAFETENSORS, NPZ, CLASSES = "images.safetensors", "images.npz", "classes"
-PNG_MODES = {1: "L", 3: "RGB"}  # by channels
-ANSWER_BATCH = 64
+SAFETENSORS = "images.safetensors"
+NPZ = "images.npz"
+CLASSES = "classes"
+PNG_CHANNELS = (1, 3)  # A PNG file is grey or coloured.
 MAKE_THEM = "make it with `dfq synthesize model.pt --out DIR`, or take a run folder of `dfq quantize`"
 
 
@@ -31,9 +33,9 @@ class StoredImages:
     """Images as they lie on disk.
 
     Attributes:
-        pixels: uint8 (N, C, H, W).
-        labels: int64 (N,), the class of each image; None where nobody knows.
-        input_spec: how the network that they were made from wants them normalised.
+        pixels: Pixels (N, C, H, W), uint8.
+        labels: Class of each image (N,), int64; None where nobody knows it.
+        input_spec: How the network that the images were made from wants them normalised.
     """
 
     pixels: Tensor
@@ -44,11 +46,12 @@ class StoredImages:
         return len(self.pixels)
 
     def normalized(self) -> Tensor:
-        """float32 (N, C, H, W): what the network reads."""
+        """Returns what the network reads: normalised images (N, C, H, W), float32."""
         return self.input_spec.normalize(self.pixels.float() / 255)
 
     @classmethod
     def from_batch(cls, batch: Batch, input_spec: InputSpec) -> "StoredImages":
+        """Returns the images of a batch, whose pixels are clipped to [0, 1] and rounded to 8 bits."""
         pixels = (input_spec.to_pixels(batch.images.float().cpu()) * 255).round().to(torch.uint8).contiguous()
         return cls(pixels, None if batch.labels is None else batch.labels.cpu(), input_spec)
 
@@ -57,22 +60,22 @@ ImageSource = StoredImages | str | Path
 
 
 @torch.no_grad()
-def with_answers(batch: Batch, teacher: Teacher) -> Batch:
-    """The batch; where its method drew no labels, with the teacher's answers as labels."""
+def with_answers(batch: Batch, teacher: Teacher, *, settings: AnswerSettings = AnswerSettings()) -> Batch:
+    """Returns the batch; where its method drew no labels, the teacher's answers are its labels."""
     if batch.labels is not None:
         return batch
-    parts = [part.to(teacher.device) for part in batch.images.split(ANSWER_BATCH)]
+    parts = [part.to(teacher.device) for part in batch.images.split(settings.batch_size)]
     return Batch(batch.images, torch.cat([answers(teacher(part), teacher.boundary).cpu() for part in parts]))
 
 
 def read_images(source: ImageSource) -> StoredImages:
-    """The images of `dfq synthesize --out DIR` or of a run folder; images that are in memory stay as they are.
+    """Returns the images of `dfq synthesize --out DIR` or of a run folder; `StoredImages` stay as they are.
 
     Args:
-        source: the folder, its `images.safetensors`, or `StoredImages`.
+        source: The folder, its `images.safetensors`, or `StoredImages`.
 
     Raises:
-        DfqError: no such file, a damaged one, or one that dfq did not write.
+        DfqError: There is no such file, it is damaged, or dfq did not write it.
     """
     if isinstance(source, StoredImages):
         return source
@@ -92,13 +95,13 @@ def read_images(source: ImageSource) -> StoredImages:
 def write_images(images: StoredImages, folder: str | Path, num_classes: int) -> list[Path]:
     """Writes `images.safetensors`, `images.npz` and the folder `classes`; returns what was written.
 
-    The `.npz` (`images` uint8 (N, H, W, C), `labels` int64 (N,)) and `classes` (one sub-folder of PNG files per
-    class; sorted names are class numbers, so that classes without images have empty ones) are what every `--data`
-    option reads. They need labels (`with_answers`), and PNG needs 1 or 3 channels; without, they are left out. An older
-    `classes` is replaced. Every file and folder appears whole or not at all.
+    Every `--data` option reads the last two. The `.npz` holds `images`, uint8 (N, H, W, C), and `labels`, int64 (N,).
+    `classes` holds one sub-folder of PNG files for each class; it may be empty, because the sorted names are taken for
+    class numbers. Both need labels (`with_answers`), and PNG needs 1 or 3 channels; otherwise they are left out. An
+    older `classes` is replaced. Every file and folder appears whole or not at all.
 
     Raises:
-        DfqError: the folder cannot be written to.
+        DfqError: The folder cannot be written to.
     """
     folder, written = Path(folder), [Path(folder) / SAFETENSORS]
     labels = {} if images.labels is None else {"labels": images.labels}
@@ -111,7 +114,7 @@ def write_images(images: StoredImages, folder: str | Path, num_classes: int) -> 
     written.append(folder / NPZ)
     with replacing(written[-1]) as temporary, temporary.open("wb") as file:
         np.savez(file, images=arrays["images"], labels=arrays["labels"])
-    if images.pixels.shape[1] in PNG_MODES:
+    if images.pixels.shape[1] in PNG_CHANNELS:
         written.append(folder / CLASSES)
         _write_classes(written[-1], arrays["images"], arrays["labels"], num_classes)
     return written

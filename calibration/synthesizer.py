@@ -11,15 +11,18 @@ class Synthesizer(Protocol):
     """A source of synthetic images for one teacher.
 
     Attributes:
-        notes: one sentence for each thing that the report should say (a fallback, an early stop).
-        batch_size: images that are made together.
+        notes: One sentence for each thing that the report should say, such as a fallback or an early stop.
+        batch_size: Number of images that are made together.
     """
 
     notes: list[str]
     batch_size: int
 
     def sample(self, count: int) -> Batch:
-        """`count` images, on the teacher's device, their pixels on the 8-bit grid of image files."""
+        """Returns `count` images on the teacher's device; their pixels lie on the 8-bit grid of image files."""
 
     def update(self, student: fx.GraphModule) -> dict[str, float]:
-        """Takes notice of the student as it is now, and learns one step where the method has something to learn."""
+        """Takes notice of the student as it is now, and learns one step where the method has something to learn.
+
+        Returns losses for the report, by name; none where nothing was learned.
+        """

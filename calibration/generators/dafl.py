@@ -1,7 +1,8 @@
-"""DAFL: a generator that the teacher takes for a data set (Chen et al., ICCV 2019, arXiv 1904.01186).
+"""DAFL: a generator whose images the teacher is sure of (Chen et al., ICCV 2019, arXiv 1904.01186).
 
-L_G = one-hot − 0.1·mean|f_T| + 5·(class balance); generator and student take turns. The first of its line, and the
-baseline of it: nothing asks for BatchNorm statistics, and nothing makes images of one class differ.
+L_G = one-hot − 0.1·mean|f_T| + 5·(class balance); generator and student take turns. DAFL is the first method of its
+line, and the baseline for the others: nothing asks for BatchNorm statistics, and nothing makes images of one class
+differ.
 
 Deviation: before there is a student, the generator learns for some steps alone, so that ranges can be calibrated.
 """
@@ -13,17 +14,18 @@ from torch import fx
 from dfq.calibration.generators.unconditional import GeneratorConfig, GeneratorSynthesizer
 from dfq.graph.features import FeatureExtractor
 from dfq.system.compute_dtype import fast_autocast
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.losses import class_balance, one_hot
 
 
 @dataclass(frozen=True, kw_only=True)
 class DAFLConfig(GeneratorConfig):
-    """Settings of `DAFL`, as published for CIFAR but for the generator's width and the batch.
+    """Settings of `DAFL`, as published for CIFAR except for the generator's width and the batch.
 
     Attributes:
-        activation_weight: of the mean absolute penultimate feature, which is to be large.
-        balance_weight: of the class balance.
+        activation_weight: Weight of the mean absolute penultimate feature, which shall be large.
+        balance_weight: Weight of the class balance.
     """
 
     latent: int = 1000
@@ -34,15 +36,15 @@ class DAFLConfig(GeneratorConfig):
 
 
 class DAFL(GeneratorSynthesizer):
-    """The generator moves at every step of the student, which plays no part in that."""
+    """The generator learns at every step of the student, which plays no part in that."""
 
-    def __init__(self, config: DAFLConfig, teacher: Teacher, **common):
-        super().__init__(config, teacher, **common)
+    def __init__(self, config: DAFLConfig, teacher: Teacher, stage: Stage | None = None, **common):
+        super().__init__(config, teacher, stage, **common)
         self.config = config
         self.look = FeatureExtractor(teacher.model)
 
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:
-        """One step of the generator."""
+        """Takes one step of the generator and returns its losses, by name."""
         images, _ = self.generator.images(self.batch_size)
         with fast_autocast(self.teacher.device):
             seen = self.look(images)

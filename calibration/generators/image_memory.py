@@ -5,12 +5,13 @@ from torch import Tensor
 
 
 class Fifo:
-    """The newest `capacity` rows of all that was pushed, oldest first; detached from any graph.
+    """The newest `capacity` rows of all that were pushed, the oldest first, detached from any graph.
 
-    A push may have any number of rows: the capacity need not be a multiple of a batch.
+    A push may have any number of rows, and the capacity need not be a multiple of it.
 
     Attributes:
-        rows: (n, …) with n ≤ capacity; None before the first push.
+        capacity: Largest number of rows that are kept.
+        rows: Rows (n, …), n ≤ capacity; None before the first push.
     """
 
     def __init__(self, capacity: int):
@@ -21,11 +22,12 @@ class Fifo:
         return 0 if self.rows is None else len(self.rows)
 
     def push(self, rows: Tensor) -> None:
+        """Adds rows (m, …), and forgets the oldest ones beyond the capacity."""
         joined = rows.detach() if self.rows is None else torch.cat([self.rows, rows.detach()])
-        self.rows = joined[-self.capacity :].clone()  # a view would keep the forgotten rows in memory
+        self.rows = joined[-self.capacity :].clone()  # A view would keep the forgotten rows in memory.
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` rows at random, with replacement. There must be one."""
+        """Returns `count` rows that are drawn at random with replacement; at least one row must have been pushed."""
         assert self.rows is not None
         index = torch.randint(len(self.rows), (count,), generator=generator)
         return self.rows[index.to(self.rows.device)]

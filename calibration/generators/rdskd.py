@@ -1,13 +1,14 @@
 """RDSKD: robustness and diversity without weights to tune (Han et al., ICASSP 2021, arXiv 2011.03749).
 
-Two stages: the generator learns alone against the teacher, then it stands still and the student learns from it.
-L_G = exp(L_oh − L_oh′) + exp(L_ie − L_ie′) + mode seeking: one-hot answers, classes in balance, images that differ.
-The references L′ are those at the start of each epoch, so that a loss that has risen since weighs exponentially more.
+There are two stages: the generator learns alone against the teacher, then it stays as it is and the student learns
+from it. L_G = exp(L_oh − L_oh′) + exp(L_ie − L_ie′) + mode seeking asks for one-hot answers, classes in balance, and
+images that differ. The references L′ are the losses at the start of each epoch, so that a loss that has risen since
+weighs exponentially more.
 
-Deviations: batches of 128 instead of 512; the deviation from the BatchNorm statistics beside the published terms
-(`statistics_weight`, 0 as published), without which small students learn little (decision record 0024). In natural
-units the mode-seeking term is some 60 times smaller than the others; it is kept so, with a weight to measure what more
-of it does (20 times: 28 % of digits).
+Deviations: batches have 128 images instead of 512; the deviation from the BatchNorm statistics is added to the
+published terms (`statistics_weight`, 0 as published), because small students learn little without it (decision record
+0024). In natural units the mode-seeking term is some 60 times smaller than the others. It is kept so; its weight is
+there to measure what more of it does (20 times as much: 28 % of digits).
 """
 
 from dataclasses import dataclass
@@ -16,17 +17,18 @@ from torch import Tensor, fx
 
 from dfq.calibration.generators.unconditional import GeneratorConfig, GeneratorSynthesizer
 from dfq.system.compute_dtype import fast_autocast
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.losses import class_balance, mode_seeking, one_hot
 
 
 class ExponentialReferences:
-    """exp(L − L′) of each loss; L′ is the loss at the first step of the epoch, 0 in the first epoch.
+    """exp(L − L′) of each loss L; L′ is the loss at the first step of the epoch, and 0 in the first epoch.
 
-    In float32 whatever the losses are: in bfloat16 the exponential would have two digits.
+    It is computed in float32 whatever the losses are, because in bfloat16 the exponential would have two digits.
 
     Args:
-        epoch: steps.
+        epoch: Number of steps of an epoch.
     """
 
     def __init__(self, epoch: int):
@@ -42,12 +44,14 @@ class ExponentialReferences:
 
 @dataclass(frozen=True, kw_only=True)
 class RDSKDConfig(GeneratorConfig):
-    """Settings of `RDSKD`, as published but for the generator's width and latent size.
+    """Settings of `RDSKD`, as published except for the generator's width, its latent size and `statistics_weight`.
 
     Attributes:
-        warm_up: all steps that the generator ever takes.
-        epoch: steps between two refreshed references.
-        mode_weight: of the mode-seeking term; published 1.
+        warm_up: Number of all steps that the generator ever takes.
+        statistics_weight: Weight of the deviation from the teacher's BatchNorm statistics (published: 0), without which
+            small students learn little (decision record 0024).
+        epoch: Number of steps between two refreshed references.
+        mode_weight: Weight of the mode-seeking term (published: 1).
     """
 
     latent: int = 100
@@ -58,14 +62,14 @@ class RDSKDConfig(GeneratorConfig):
 
 
 class RDSKD(GeneratorSynthesizer):
-    """A generator that has learned before the student starts; then it stands still."""
+    """The generator learns before the student starts; then it stays as it is."""
 
-    def __init__(self, config: RDSKDConfig, teacher: Teacher, **common):
-        super().__init__(config, teacher, **common)
+    def __init__(self, config: RDSKDConfig, teacher: Teacher, stage: Stage | None = None, **common):
+        super().__init__(config, teacher, stage, **common)
         self.config, self.references = config, ExponentialReferences(config.epoch)
 
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:
-        """One step of the generator while there is no student, and none with one."""
+        """Takes one step of the generator while there is no student, and none with one; returns its losses, by name."""
         if student is not None:
             return {}
         images, _ = self.generator.images(self.batch_size)

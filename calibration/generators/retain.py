@@ -1,15 +1,15 @@
-"""Retain-while-Acquiring: a memory of earlier images beside a generator that moves (Patel et al., CVPR 2023).
+"""Retain-while-Acquiring: a memory of earlier images beside a generator that learns (Patel et al., CVPR 2023).
 
-arXiv 2302.14290. One step of the generator for ten of the student:
-L_G = one-hot + 5·Σ p̄ log₁₀ p̄ − 0.1·mean|f_T| + (1 − JS₃(t, s)). Some images are pushed into a bounded memory as they go
-by; half of what the student sees comes from there (`dfq.training.retain_objective`).
+arXiv 2302.14290. The generator takes one step for ten of the student:
+L_G = one-hot + 5·Σ p̄ log₁₀ p̄ − 0.1·mean|f_T| + (1 − JS₃(t, s)). Some images are pushed into a bounded memory as they
+are made; half of what the student sees comes from there (`dfq.training.retain_objective`).
 
-Deviations: the deviation from the BatchNorm statistics is added (`statistics_weight`, 0 as published), beside which the
-generator learns in smaller steps (published: 0.02), both in decision record 0024; the divergence is averaged over the
-batch (the released code also divides by the number of classes); the memory is filled once per 25 steps, because a run
-here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run); before there is a
-student, the generator learns for some steps from the teacher alone. The variant that replays from a variational
-autoencoder is not here.
+Deviations: the deviation from the BatchNorm statistics is added (`statistics_weight`, 0 as published), and the
+generator learns in smaller steps (published: 0.02), both from decision record 0024; the divergence is averaged over the
+batch (the released code also divides by the number of classes); images are pushed into the memory every 25 steps,
+because a run here is shorter than 400 epochs (published: every 5 epochs, which fills it once over in a run); before
+there is a student, the generator learns for some steps from the teacher alone. The variant that replays from a
+variational autoencoder is not implemented.
 """
 
 from dataclasses import dataclass
@@ -23,21 +23,26 @@ from dfq.calibration.generators.image_memory import Fifo
 from dfq.calibration.generators.unconditional import GeneratorConfig, GeneratorSynthesizer
 from dfq.graph.features import FeatureExtractor
 from dfq.system.compute_dtype import fast_autocast
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.losses import class_balance, jensen_shannon, one_hot
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetainConfig(GeneratorConfig):
-    """Settings of `Retain`, as published but for `statistics_weight`, `learning_rate`, `push_every`, width, warm-up.
+    """Settings of `Retain`: `statistics_weight`, `learning_rate`, `push_every`, width and warm-up are not as published.
 
     Attributes:
-        balance_weight: of the class balance, whose logarithm is decimal.
-        activation_weight: of the mean absolute penultimate feature, which is to be large.
-        temperature: of the Jensen–Shannon divergence.
-        memory_batches: batches that the memory holds.
-        push_every: steps of the student between two pushes.
-        push_share: 1 / the part of a batch that is pushed.
+        learning_rate: Learning rate of Adam beside `statistics_weight` (published: 0.02, without it; decision record
+            0024).
+        statistics_weight: Weight of the deviation from the teacher's BatchNorm statistics (published: 0; decision
+            record 0024).
+        balance_weight: Weight of the class balance, whose logarithm is decimal.
+        activation_weight: Weight of the mean absolute penultimate feature, which shall be large.
+        temperature: Temperature of the Jensen–Shannon divergence.
+        memory_batches: Number of batches that the memory holds.
+        push_every: Number of the student's steps between two pushes (published: 5 epochs of a longer run).
+        push_share: Number of parts of a batch of which one is pushed: 8 stands for an eighth.
     """
 
     latent: int = 1000
@@ -54,17 +59,17 @@ class RetainConfig(GeneratorConfig):
 class Retain(GeneratorSynthesizer):
     """The generator, and a memory of what it made.
 
-    A batch is for `dfq.training.retain_objective.RetainingDistillation`: half new, half remembered.
+    Half of a batch is new and half is remembered, as `dfq.training.retain_objective.RetainingDistillation` expects it.
     """
 
-    def __init__(self, config: RetainConfig, teacher: Teacher, **common):
-        super().__init__(config, teacher, **common)
+    def __init__(self, config: RetainConfig, teacher: Teacher, stage: Stage | None = None, **common):
+        super().__init__(config, teacher, stage, **common)
         self.config = config
         self.look = FeatureExtractor(teacher.model)
         self.memory = Fifo(config.memory_batches * self.batch_size)
 
     def draw(self) -> Tensor:
-        """As many new images as remembered ones, in this order; some of the new ones are remembered from now on."""
+        """Returns as many new images as remembered ones, in this order; remembers some of the new ones from now on."""
         half = self.batch_size // 2
         new, _ = self.generator.images(half)
         if self.steps % self.config.push_every == 0:
@@ -72,7 +77,7 @@ class Retain(GeneratorSynthesizer):
         return torch.cat([new, self.memory.draw(half, self.generator.random)])
 
     def learn(self, student: fx.GraphModule | None) -> dict[str, float]:
-        """One step of the generator."""
+        """Takes one step of the generator and returns its losses, by name."""
         config = self.config
         images, _ = self.generator.images(self.batch_size)
         with self.teacher.bn_statistics() as statistics, frozen(student):

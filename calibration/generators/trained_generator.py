@@ -1,7 +1,7 @@
-"""`RunningGenerator`: one generator network for a whole run, as GDFQ, AdaDFKD, RDSKD and Retain have it."""
+"""`RunningGenerator`: one generator network for a whole run, as in GDFQ, Qimera, DAFL, AdaDFKD, RDSKD and Retain."""
 
 from collections.abc import Callable
-from math import inf, isfinite
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,43 +9,65 @@ from torch.nn.functional import batch_norm
 
 from dfq.calibration.generator_network import seeded_generator
 from dfq.images.batch import Batch
-from dfq.system.budget import Budget
 from dfq.system.compute_dtype import fast_autocast
-from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
+from dfq.training.optimizer_steps import step_if_finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network of a generator, its Adam, and its batches.
+
+    Attributes:
+        latent: Number of random numbers that an image is made from.
+        width: Number of channels of the network (`dfq.calibration.generator_network.Generator`).
+        learning_rate: Learning rate of Adam.
+        betas: Decay rates of Adam's two moments.
+        max_batch: Largest number of images in a step; a larger batch size is cut down to it.
+    """
+
+    latent: int
+    width: int = 128
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_batch: int = 128
 
 
 class RunningGenerator:
     """A generator, its Adam and its random draws.
 
-    Its images are tanh(network(z)), given the mean 0 and deviation 1 of each batch, as DAFL, GDFQ, RDSKD and Retain
-    have it. `sample` clips them to valid 8-bit pixels; a student that learns along sees them unclipped, as published.
+    Its images are tanh(network(z)), brought to mean 0 and standard deviation 1 in each batch, as in DAFL, GDFQ, RDSKD
+    and Retain. `sample` clips them to valid 8-bit pixels; a student that learns along sees them unclipped, as
+    published.
 
     Args:
-        latent, width: of the network (`dfq.calibration.generator_network.Generator`).
-        learning_rate, betas: of Adam.
-        num_classes: of a conditional generator; None: unconditional, and no labels are drawn.
+        config: Settings of the network and of its Adam.
+        teacher: Network that the images are made for.
+        seed: Seed of the network's start and of its random draws.
+        num_classes: Number of classes of a conditional generator; None: it is unconditional, and no labels are drawn.
     """
 
     def __init__(
         self,
+        config: NetworkConfig,
         teacher: Teacher,
         *,
-        latent: int,
-        width: int,
-        learning_rate: float,
-        betas: tuple[float, float],
         seed: int,
         num_classes: int | None = None,
     ):
-        self.teacher, self.latent, self.num_classes = teacher, latent, num_classes
+        self.teacher, self.latent, self.num_classes = teacher, config.latent, num_classes
         self.random = torch.Generator().manual_seed(seed)
-        self.network = seeded_generator(seed, teacher.input_spec.size, latent, width, num_classes).to(teacher.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate, betas=betas)
+        network = seeded_generator(seed, teacher.input_spec.size, config.latent, config.width, num_classes)
+        self.network = network.to(teacher.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, betas=config.betas)
 
     def images(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """(normalised images (N, C, H, W), drawn labels (N,)), differentiable; None in place of labels: none drawn."""
+        """Returns `count` normalised images (N, C, H, W), differentiable, and their labels (N,).
+
+        The labels are None where none are drawn.
+        """
         device = self.teacher.device
         noise, labels = torch.randn(count, self.latent, generator=self.random).to(device), None
         if self.num_classes is not None:
@@ -53,26 +75,26 @@ class RunningGenerator:
         return self.render(noise, labels), labels
 
     def render(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normalised images (N, C, H, W) of noise (N, latent), differentiable."""
+        """Returns the normalised images (N, C, H, W) of noise (N, latent) and labels (N,), differentiable."""
         with fast_autocast(self.teacher.device):
             images = torch.tanh(self.network(noise, labels).float())
         return batch_norm(images, None, None, training=True)
 
     def step(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """One step of Adam against the sum of `losses`; returns them under names for the report.
+        """Takes one step of Adam against the sum of `losses`; returns them under their names in the report.
 
         A step whose gradient is not finite is left out: it would turn every later image into NaN.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack([loss.float() for loss in losses.values()]).sum().backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), inf)
-        if isfinite(norm):
-            self.optimizer.step()
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        step_if_finite(self.optimizer, total, self.network.parameters())
         return {f"generator_{name}": loss.item() for name, loss in losses.items()}
 
     @torch.no_grad()
     def sample(self, count: int, batch_size: int) -> Batch:
-        """`count` images, clipped to valid 8-bit pixels. Where no labels are drawn, the teacher's answers are given."""
+        """Returns `count` images, clipped to valid 8-bit pixels, which are made `batch_size` at a time.
+
+        Where no labels are drawn, the teacher's answers are the labels.
+        """
         spec, images, labels = self.teacher.input_spec, [], []
         for start in range(0, count, batch_size):
             made, drawn = self.images(min(batch_size, count - start))
@@ -94,10 +116,10 @@ class RunningGenerator:
         self.random.set_state(state["random"].cpu())
 
 
-def warm_up(step: Callable[[], dict[str, float]], steps: int, budget: Budget, progress: Progress) -> list[str]:
-    """`steps` steps of a generator alone, or as many as the budget allows; returns notes for the report."""
-    budget, taken = budget.part(1.0), 0
-    with progress.task("Warming up the generator", steps) as task:
+def warm_up(step: Callable[[], dict[str, float]], steps: int, stage: Stage) -> list[str]:
+    """Takes `steps` steps of a generator alone, or as many as the budget allows; returns notes for the report."""
+    budget, taken = stage.budget.part(1.0), 0
+    with stage.progress.task("Warming up the generator", steps) as task:
         while budget.done(taken, steps) < 1:
             task.advance(1, **step())
             taken += 1

@@ -1,1 +1,1 @@
-"""Images whose pixels are optimized until the teacher's statistics fit."""
+"""Images whose pixels are optimised until the teacher's statistics fit."""

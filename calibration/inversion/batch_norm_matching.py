@@ -1,4 +1,4 @@
-"""How images are asked to have the statistics that the teacher's BatchNorm layers remember."""
+"""How images are brought to have the statistics that the teacher's BatchNorm layers remember."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,17 @@ class Matching:
     """One way of matching.
 
     Attributes:
-        weight: of the deviation, beside the other terms.
-        relative: each channel's statistics relative to its own (False: plain squared distances, as ZeroQ and GDFQ).
-        slack: deviations up to that share of a channel's standard deviation cost nothing (Zhang et al., DSG, CVPR 2021,
-            where each layer's band is measured on noise): images need not all be average. Relative matching only.
-        aggregated: the statistics are those of all batches so far together, not of each alone (Jeon et al., Genie,
-            CVPR 2023): a batch may be one-sided where others make up for it. Relative matching only.
-        swing: strided convolutions see their input shifted by up to a pixel (Genie's swing convolution), else their
-            gradient leaves a chequered pattern.
+        weight: Weight of the deviation from the BatchNorm statistics, beside the other terms.
+        relative: Whether the deviation of each channel is relative to the channel's own statistics; False: it is the
+            plain squared distance, as in ZeroQ and GDFQ.
+        slack: Deviation, as a share of a channel's standard deviation, up to which nothing is paid, so that images need
+            not all be average (Zhang et al., DSG, CVPR 2021, where each layer's band is measured on noise). It works
+            with relative matching only.
+        aggregated: Whether the statistics of all batches so far are matched together instead of those of each batch
+            alone, so that a batch may be one-sided where others make up for it (Jeon et al., Genie, CVPR 2023). It
+            works with relative matching only.
+        swing: Whether strided convolutions see their input shifted by up to a pixel (Genie's swing convolution).
+            Without that, their gradient leaves a chequered pattern.
     """
 
     weight: float = 1.0
@@ -33,7 +36,13 @@ class Matching:
     swing: bool = False
 
     def deviation(self, statistics: BatchNormStatistics, accumulated: "AccumulatedMoments", size: int) -> Tensor:
-        """The weighted deviation of a batch of `size` images from the last forward pass; a scalar."""
+        """Returns the weighted deviation of a batch of `size` images in the last forward pass, a scalar.
+
+        Args:
+            statistics: Statistics of that forward pass.
+            accumulated: Moments of the batches that are finished.
+            size: Number of images in the batch.
+        """
         if not self.relative:
             return self.weight * statistics.absolute_loss()
         moments = statistics.moments
@@ -46,13 +55,19 @@ RELATIVE = Matching()
 
 
 class AccumulatedMoments:
-    """Moments of the batches that are finished."""
+    """Moments of the batches that are finished.
+
+    Attributes:
+        moments: Mean and variance of each channel in each layer, over all images; None before the first batch.
+        count: Number of these images.
+    """
 
     def __init__(self) -> None:
         self.moments: Moments | None = None
         self.count = 0
 
     def add(self, moments: Moments, size: int) -> None:
+        """Takes in the moments of a batch of `size` images."""
         moments = [None if m is None else (m[0].detach(), m[1].detach()) for m in moments]
         before = [] if self.moments is None else [(self.moments, self.count)]
         parts, counts = zip(*before, (moments, size), strict=True)
@@ -61,9 +76,9 @@ class AccumulatedMoments:
 
 @contextmanager
 def swing_convolutions(model: nn.Module, generator: torch.Generator, *, on: bool = True) -> Iterator[None]:
-    """Within it, every strided convolution of `model` reads its input moved by −1, 0 or 1 pixel each way.
+    """Lets every strided convolution of `model` read its input moved by −1, 0 or 1 pixel in each direction.
 
-    What comes in repeats the border. One draw per layer and forward pass, for the whole batch.
+    The border is repeated where the input was moved away. Each layer draws once per forward pass, for the whole batch.
     """
 
     def shifted(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

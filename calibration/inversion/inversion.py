@@ -1,13 +1,12 @@
-"""Inversion: images are optimised, batch by batch, until the teacher (and the student) say what they should.
+"""Inversion: images are optimised, batch by batch, until the teacher (and the student) answer as they should.
 
-ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`parametrization`) and in their loss `terms`;
-the loop is one. The deviation from the BatchNorm statistics (`Teacher.bn_statistics`) is in all of them. Batches of
-several such kinds may take turns.
+ZeroQ, DeepInversion, CMI and RGAL differ in how images are written down (`parametrization`) and in their loss `terms`,
+but share one loop. All of them minimise the deviation from the BatchNorm statistics (`Teacher.bn_statistics`). Batches
+of several such kinds may take turns.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import cos, inf, isfinite, pi
 
 import torch
 from torch import Tensor, fx
@@ -23,12 +22,11 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import is_large
 from dfq.system.budget import Budget
 from dfq.system.compute_dtype import fast_autocast
-from dfq.system.progress import Progress, Silent, Task
+from dfq.system.progress import Task
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.losses import input_prior
-
-MIN_TIME = 0.6  # Another batch is started only if at least this share of its expected time is left.
-PATIENCE, MIN_GAIN = 60, 0.01  # stop a batch when 60 iterations improve its loss by less than 1 %
+from dfq.training.optimizer_steps import set_learning_rates, step_if_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +34,22 @@ class InversionConfig:
     """What makes one kind of image.
 
     Attributes:
-        parametrization: how images are written down.
-        terms: besides the deviation from the BatchNorm statistics.
-        iterations: gradient steps for each batch.
-        iterations_large: the same for images of more than 64 pixels; None: as many.
-        learning_rate: of Adam, falling to 0 by a cosine.
-        learning_rate_large: the same for images of more than 64 pixels; None: as much.
-        betas: of Adam.
-        augmented: mirror and shift the images in the loop.
-        matching: of the BatchNorm statistics.
-        cutoff: of the low-pass filter that finished images pass (`low_pass`); None: none.
+        parametrization: How a batch of images is written down: a class with the protocol `Parametrization`.
+        terms: Loss terms beside the deviation from the BatchNorm statistics.
+        iterations: Number of gradient steps for each batch.
+        iterations_large: Number of gradient steps for images of more than 64 pixels a side; None: `iterations`.
+        learning_rate: First learning rate of Adam, which falls to 0 by a cosine.
+        learning_rate_large: First learning rate for images of more than 64 pixels a side; None: `learning_rate`.
+        betas: Decay rates of Adam's two moments.
+        augmented: Whether images are mirrored and shifted in the loop.
+        matching: How the BatchNorm statistics are matched.
+        cutoff: Cutoff of the low-pass filter that finished images pass (`low_pass`), in units of the finest frequency;
+            None: there is no filter.
+        patience: Number of the last iterations whose best loss is compared with the best one before. A batch has at
+            least twice as many before it may end early.
+        min_gain: Smallest improvement between the two, as a share of the loss, with which a batch goes on.
+        min_time: Smallest share of a batch's expected time that must be left in the budget for it to be started. The
+            first batch is always started.
     """
 
     parametrization: Callable[..., Parametrization]
@@ -58,9 +62,12 @@ class InversionConfig:
     augmented: bool = True
     matching: Matching = RELATIVE
     cutoff: float | None = None
+    patience: int = 60
+    min_gain: float = 0.01
+    min_time: float = 0.6
 
     def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
-        """With the `iterations` and the `learning_rate` that images of that size (C, H, W) get."""
+        """Returns the same kind with the `iterations` and the `learning_rate` for images of that size (C, H, W)."""
         iterations, rate = self.iterations, self.learning_rate
         if is_large(size):
             iterations, rate = self.iterations_large or iterations, self.learning_rate_large or rate
@@ -70,34 +77,33 @@ class InversionConfig:
 class Inversion:
     """Synthesizer that optimises images directly, batch by batch (`dfq.calibration.Synthesizer`).
 
-    Without BatchNorm in the teacher there are no statistics to match: it falls back to the input prior and says so in
-    `notes`.
+    A teacher without BatchNorm has no statistics to match. Then the input prior takes their place, and `notes` say so.
 
     Args:
-        kinds: what the batches are, in turn; where there are several, `sample` shuffles what it made.
-        batch_size: images optimised together, whose joint statistics are matched.
-        augment: mirror and shift in the loop.
-        budget: a clock; where it ends first there are fewer images, and a note.
+        kinds: Kinds of image that the batches have in turn; where there are several, `sample` shuffles its images.
+        teacher: Network that the images are made for.
+        stage: Time, report and seed. Where the budget ends first, there are fewer images, and a note.
+        batch_size: Number of images that are optimised together, whose joint statistics are matched.
+        augment: How images are mirrored and shifted in the loop.
     """
 
     def __init__(
         self,
         kinds: InversionConfig | tuple[InversionConfig, ...],
         teacher: Teacher,
+        stage: Stage | None = None,
         *,
         batch_size: int = 256,
         augment: Augment | None = None,
-        seed: int = 0,
-        budget: Budget | None = None,
-        progress: Progress | None = None,
     ):
+        stage = stage or Stage()
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         kinds = tuple(config.for_size(teacher.input_spec.size) for config in kinds)
         self.kinds = kinds[:1] if all(kind == kinds[0] for kind in kinds) else kinds
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
-        self.generator = torch.Generator().manual_seed(seed)
-        self.budget, self.progress = budget or Budget(), progress or Silent()
+        self.generator = torch.Generator().manual_seed(stage.seed)
+        self.budget, self.progress = stage.budget, stage.progress
         self.student: fx.GraphModule | None = None
         self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.notes: list[str] = []
@@ -108,15 +114,15 @@ class Inversion:
             )
 
     def update(self, student: fx.GraphModule) -> dict[str, float]:
-        """From now on, terms that need a student work against this one."""
+        """Makes the terms that need a student work against this one from now on; returns no losses."""
         self.student = student
         return {}
 
     def sample(self, count: int) -> Batch:
-        """`count` images with labels in equal shares; pixels lie on the 8-bit grid that image files have.
+        """Returns `count` images with labels in equal shares; pixels lie on the 8-bit grid of image files.
 
-        Where the time budget ends first, there are fewer images (and a note): a few finished ones serve better than
-        many that have hardly left their random start.
+        Where the time budget ends first, there are fewer images (and a note), because a few finished images serve
+        better than many that have hardly left their random start.
         """
         sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
         kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
@@ -125,14 +131,14 @@ class Inversion:
         with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
                 per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
-                if index and self.budget.remaining() < MIN_TIME * per_step * kind.iterations:
+                if index and self.budget.remaining() < kind.min_time * per_step * kind.iterations:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
                     task.advance(sum(kind.iterations for kind in kinds[index:]))
                     break
                 batches.append(self._batch(kind, size, self.budget.part(1.0), task))
         self.batches_made += len(batches)
         images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        if len(self.kinds) > 1:  # any part of them, such as the held-out one, is to hold all kinds
+        if len(self.kinds) > 1:  # Any part of the images, such as the held-out one, shall hold all kinds.
             order = torch.randperm(len(images), generator=self.generator).to(images.device)
             return Batch(images, labels).pick(order)
         return Batch(images, labels)
@@ -146,15 +152,10 @@ class Inversion:
         step = 0
         swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
-            while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses):
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * 0.5 * (1 + cos(pi * done))
+            while (done := budget.done(step, config.iterations)) < 1 and not _has_settled(losses, config):
+                set_learning_rates(optimizer, [config.learning_rate], done)
                 loss = self._loss(config, parametrization, labels, statistics)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(parametrization.parameters(), inf)
-                if isfinite(norm):  # one bad step would turn all images into NaN for good
-                    optimizer.step()
+                if step_if_finite(optimizer, loss, parametrization.parameters()):
                     losses.append(loss.item())
                 step += 1
                 task.advance(1, loss=loss.item())
@@ -187,7 +188,10 @@ class Inversion:
         return features_of(self.student)(images) if needed and self.student is not None else None
 
     def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
-        """As many of each class as fit, the rest at random, shuffled; in pairs where a term compares within classes."""
+        """Returns shuffled labels (size,): as many of each class as fit, and the rest at random.
+
+        Where a term needs pairs and `size` is less than two of each class, labels come in pairs instead.
+        """
         classes = self.teacher.num_answers
         paired = any(getattr(term, "needs_pairs", False) for term in config.terms)
         if paired and size < 2 * classes:
@@ -198,8 +202,8 @@ class Inversion:
         return labels[torch.randperm(size, generator=self.generator)]
 
 
-def _has_settled(losses: list[float]) -> bool:
-    if len(losses) <= 2 * PATIENCE:
+def _has_settled(losses: list[float], config: InversionConfig) -> bool:
+    if len(losses) <= 2 * config.patience:
         return False
-    before, now = min(losses[:-PATIENCE]), min(losses[-PATIENCE:])
-    return now > before * (1 - MIN_GAIN)
+    before, now = min(losses[: -config.patience]), min(losses[-config.patience :])
+    return now > before * (1 - config.min_gain)

@@ -1,16 +1,18 @@
-"""Gaussian low-pass filter in frequency: synthetic images carry more fine detail than photographs do."""
+"""A Gaussian low-pass filter, since synthetic images have more fine detail than photographs."""
 
 import torch
 from torch import Tensor
 
 
 def low_pass(pixels: Tensor, cutoff: float) -> Tensor:
-    """Pixels (N, C, H, W) without their fine detail, same shape (Kim et al., SynQ, ICLR 2025).
+    """Returns the pixels (N, C, H, W) without their fine detail, in the same shape (Kim et al., SynQ, ICLR 2025).
 
-    Each frequency is multiplied by exp(−½ (|f| / cutoff)²); the border is mirrored, so that it does not ring.
+    Each frequency f is multiplied by exp(−½ (|f| / cutoff)²). The image is mirrored at its border, so that the filter
+    does not ring there.
 
     Args:
-        cutoff: in units of the finest frequency that a pixel grid can hold (half a period per pixel).
+        pixels: Pixels (N, C, H, W).
+        cutoff: Cutoff in units of the finest frequency that a pixel grid can hold, half a period per pixel.
     """
     height, width = pixels.shape[2:]
     mirrored = torch.cat([pixels, pixels.flip(2)], 2)

@@ -1,4 +1,4 @@
-"""How a batch of images is written down while it is optimised: one class per parametrization."""
+"""How a batch of images is written down while it is optimised: one class for each parametrization."""
 
 from typing import Protocol
 
@@ -7,29 +7,38 @@ from torch import Tensor, nn
 
 from dfq.calibration.generator_network import seeded_generator
 from dfq.calibration.inversion.pixel_grids import PixelGrids
-
-GENERATOR_LATENT, GENERATOR_WIDTH = 256, 64
+from dfq.calibration.inversion.settings import FreePixelSettings, GeneratedImageSettings
 
 
 class Parametrization(Protocol):
-    """`count` images of `size` (C, H, W) that start from what `generator` draws."""
+    """A batch of `count` images of `size` (C, H, W), which start from what `generator` draws."""
 
     def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device): ...
 
     def logits(self) -> Tensor:
-        """What is optimised, unbounded, (count, C, H, W); differentiable."""
+        """Returns what is optimised: unbounded values (count, C, H, W), differentiable."""
 
     def to_pixels(self, logits: Tensor) -> Tensor:
-        """Pixels in [0, 1] (or clipped to it in the end) of `logits`."""
+        """Returns the pixels that `logits` stand for; those outside of [0, 1] are clipped in the end."""
 
-    def parameters(self): ...
+    def parameters(self):
+        """Returns the parameters that Adam changes."""
 
 
 class FreePixels(nn.Module):
-    """Each pixel by itself, from N(0, 1) about the middle of its range: ZeroQ's and DeepInversion's."""
+    """Each pixel is free, and starts from N(0, 1) about the middle of its range, as in ZeroQ and DeepInversion."""
 
-    def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
+    def __init__(
+        self,
+        count: int,
+        size: tuple[int, int, int],
+        generator: torch.Generator,
+        device: torch.device,
+        *,
+        settings: FreePixelSettings = FreePixelSettings(),
+    ):
         super().__init__()
+        self.spread = settings.spread
         start = torch.randn(count, *size, generator=generator)
         self.values = nn.Parameter(start.to(device, memory_format=torch.channels_last))
 
@@ -37,20 +46,28 @@ class FreePixels(nn.Module):
         return self.values
 
     def to_pixels(self, logits: Tensor) -> Tensor:
-        return 0.5 + 0.25 * logits  # a quarter of the range: the deviation of photographs
+        return 0.5 + self.spread * logits
 
 
 class GeneratedImages(nn.Module):
-    """A small generator and its noise, both fitted to this batch alone: CMI's and RGAL's.
+    """A small generator and its noise are fitted to each batch alone, as in CMI and RGAL.
 
     A new generator for each batch keeps one batch from looking like the last.
     """
 
-    def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
+    def __init__(
+        self,
+        count: int,
+        size: tuple[int, int, int],
+        generator: torch.Generator,
+        device: torch.device,
+        *,
+        settings: GeneratedImageSettings = GeneratedImageSettings(),
+    ):
         super().__init__()
         seed = int(torch.randint(2**31, (), generator=generator))
-        self.network = seeded_generator(seed, size, GENERATOR_LATENT, GENERATOR_WIDTH).to(device)
-        self.noise = nn.Parameter(torch.randn(count, GENERATOR_LATENT, generator=generator).to(device))
+        self.network = seeded_generator(seed, size, settings.latent, settings.width).to(device)
+        self.noise = nn.Parameter(torch.randn(count, settings.latent, generator=generator).to(device))
 
     def logits(self) -> Tensor:
         return self.network(self.noise)

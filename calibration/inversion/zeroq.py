@@ -1,8 +1,8 @@
 """ZeroQ: images distilled from BatchNorm statistics (Cai et al., CVPR 2020, arXiv 2001.00281).
 
-`AS_PUBLISHED`: each pixel is free, starts from N(0, 1) and follows Adam until the batch's statistics match the
-BatchNorm layers' (plus the prior that the image itself has mean 0 and standard deviation 1). Deviations: a cosine
-instead of plateaus, and pixels are clipped to valid ones in the end.
+`AS_PUBLISHED`: each pixel is free, starts from N(0, 1) and follows Adam until the batch's statistics match those of the
+BatchNorm layers; the prior that the image itself has mean 0 and standard deviation 1 is added. Deviations: the learning
+rate falls by a cosine instead of at plateaus, and pixels are clipped to valid ones in the end.
 """
 
 from dfq.calibration.inversion.batch_norm_matching import Matching

@@ -14,6 +14,7 @@ from dfq.images.batch import Batch
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
+from dfq.system.stage import Stage
 from dfq.training.contrastive_loss import directions, info_nce
 from dfq.training.image_sources import ScheduledImages
 from dfq.training.losses import class_balance, one_hot
@@ -144,7 +145,7 @@ class TestGenerator:
         source = ScheduledImages(teacher, synthesizer.sample(8), synthesizer)
         source.batch(student, 8, 0.7, torch.Generator())
         assert synthesizer.done == 0.7
-        other = AdaDFKD(SMALL, teacher, batch_size=8, seed=9)
+        other = AdaDFKD(SMALL, teacher, batch_size=8, stage=Stage(seed=9))
         restored = ScheduledImages(teacher, other.sample(8), other)
         restored.load_state_dict(deepcopy(source.state_dict()))  # Adam takes tensors over by reference
         for done in (0.8, 0.9):

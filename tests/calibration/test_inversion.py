@@ -19,13 +19,14 @@ from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
+from dfq.system.stage import Stage
 from dfq.training.image_sources import paired_index, predicted_labels
 from dfq.training.objectives import RelationalDistillation
 
 
-def improved(teacher, iterations=25, batch_size=16, budget=None, progress=None, **fields):
+def improved(teacher, iterations=25, batch_size=16, stage=None, **fields):
     config = replace(recipes.IMPROVED, iterations=iterations, **fields)
-    return Inversion(config, teacher, batch_size=batch_size, budget=budget, progress=progress)
+    return Inversion(config, teacher, batch_size=batch_size, stage=stage)
 
 
 def deviation(teacher, images):
@@ -38,11 +39,11 @@ def deviation(teacher, images):
 def test_every_method(name):
     teacher = small_teacher()
     before = {key: tensor.clone() for key, tensor in teacher.model.state_dict().items()}
-    batch = quick(name)(teacher, seed=3).sample(24)
+    batch = quick(name)(teacher, Stage(seed=3)).sample(24)
     assert batch.images.shape == (24, *SPEC.size) and batch.images.isfinite().all()
     assert batch.labels.shape == (24,) and set(batch.labels.tolist()) <= set(range(5))
-    again = quick(name)(teacher, seed=3).sample(24)
-    other = quick(name)(teacher, seed=4).sample(24)
+    again = quick(name)(teacher, Stage(seed=3)).sample(24)
+    other = quick(name)(teacher, Stage(seed=4)).sample(24)
     assert torch.equal(batch.images, again.images) and not torch.equal(batch.images, other.images)
     assert all(torch.equal(before[key], tensor) for key, tensor in teacher.model.state_dict().items())
     assert all(not module._forward_pre_hooks for module in teacher.model.modules())
@@ -84,7 +85,7 @@ def test_budget_ends_synthesis_early():
 
 
 def test_budget_makes_fewer_images_and_says_so():
-    synthesizer = improved(small_teacher(), 30, 8, budget=Budget(1.5))
+    synthesizer = improved(small_teacher(), 30, 8, stage=Stage(budget=Budget(1.5)))
     count = len(synthesizer.sample(8 * 1000).images)
     assert 8 <= count < 8000 and count % 8 == 0
     assert f"the budget allowed {count} of 8000" in synthesizer.notes[0]
@@ -103,7 +104,7 @@ def test_early_stop_ends_a_batch_that_no_longer_improves():
             if figures:
                 calls.append(figures["loss"])
 
-    improved(small_teacher(), 5000, 8, progress=Counting()).sample(8)
+    improved(small_teacher(), 5000, 8, stage=Stage(progress=Counting())).sample(8)
     assert 120 < len(calls) < 4000
 
 

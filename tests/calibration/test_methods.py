@@ -11,10 +11,11 @@ from support.synthesis_cases import quick
 
 from dfq.calibration import METHODS, Method
 from dfq.images.batch import Batch
+from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
-from dfq.jobs.quantize.synthesis import held_out_count
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import Reconstruct, StepContext
 from dfq.quantizers.scheme import make_scheme
@@ -22,7 +23,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
-from dfq.system.progress import Silent
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import FreshImages
 from dfq.training.objectives import KnowledgeDistillation
@@ -59,9 +60,9 @@ def test_no_row_mixes_images_whose_drawn_labels_it_reads(name):
 
 
 @pytest.mark.parametrize("name", ["rgal-zeroq", "gdfq"])
-def test_a_killed_run_of_images_that_move_along_goes_on(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfq.training.training_state.SAVE_EVERY_SECONDS", 0.0)
-    teacher, row = small_teacher(), replace(METHODS[name], synthesizer=quick(name))
+def test_a_killed_run_of_images_that_move_along_goes_on(name, tmp_path):
+    training = {**METHODS[name].training, "save_every_seconds": 0.0}
+    teacher, row = small_teacher(), replace(METHODS[name], synthesizer=quick(name), training=training)
     calls = []
 
     class Killed(Exception):
@@ -76,7 +77,7 @@ def test_a_killed_run_of_images_that_move_along_goes_on(name, tmp_path, monkeypa
     settings = {**FEW, "steps": 100}
     with pytest.raises(Killed):
         quantize_model(teacher, tmp_path / "run", Settings(**settings, method=replace(row, objective=dies)))
-    result = quantize_model(teacher, tmp_path / "run", Settings(**settings, method=row), resume=True)
+    result = quantize_model(teacher, tmp_path / "run", Settings(**settings, method=row), RunOptions(resume=True))
     steps = [record["step"] for record in result.history.records]
     assert steps == [0, 50, 100] and result.history.steps == 100
     assert result.report["settings"]["images"] == 32
@@ -110,8 +111,8 @@ def test_held_out_images_are_the_last_ones_of_a_pool_that_grew(tmp_path):
     settings = Settings(**FEW, method=row)
     quantize_model(teacher, tmp_path / "run", settings)
     images = RunFolder(tmp_path / "run").load_images(teacher.input_spec, teacher.device)
-    first = settings.make_synthesizer(teacher, None, None).sample(16)
-    count = held_out_count(32)
+    first = settings.make_synthesizer(teacher).sample(16)
+    count = DEFAULTS.held_out_of(32)
     torch.testing.assert_close(images.images[-count:], first.images[-count:], atol=1e-5, rtol=0)
 
 
@@ -150,7 +151,7 @@ def test_reconstruction_takes_all_of_the_budget_where_no_training_follows(tmp_pa
         inner: Reconstruct
 
         def __call__(self, context):
-            return self.inner(replace(context, budget=Watched()))
+            return self.inner(replace(context, stage=Stage(budget=Watched())))
 
     row = METHODS["reconstruct"]
     fast = Reconstruct(FitSettings(iterations=2, batch_size=4), share=0.6)
@@ -164,5 +165,5 @@ def test_large_images_are_reconstructed_with_settings_of_their_own(side, iterati
     teacher, images = small_teacher(), torch.randn(8, 3, side, side)
     student = calibrate(make_student(teacher, make_scheme(bits=4)), images)
     step = Reconstruct(FitSettings(iterations=4), large=FitSettings(iterations=2))
-    report = step(StepContext(student, teacher, images, Budget(), Silent(), 0, None))
+    report = step(StepContext(student, teacher, images))
     assert {block["iterations"] for block in report["reconstruction"]["blocks"]} == {iterations}

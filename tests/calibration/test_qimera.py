@@ -6,6 +6,7 @@ from support.small_nets import SPEC, plain, small_teacher
 from torch import nn
 
 from dfq.calibration.generators.qimera import Qimera, QimeraConfig
+from dfq.system.stage import Stage
 
 SMALL = QimeraConfig(latent=16, width=16, warm_up=200)
 
@@ -14,7 +15,7 @@ SMALL = QimeraConfig(latent=16, width=16, warm_up=200)
 def warm():
     """(teacher, its synthesizer after some steps of the generator)."""
     teacher = small_teacher()
-    synthesizer = Qimera(SMALL, teacher, batch_size=32, seed=1)
+    synthesizer = Qimera(SMALL, teacher, batch_size=32, stage=Stage(seed=1))
     synthesizer.sample(8)
     return teacher, synthesizer
 
@@ -48,7 +49,7 @@ def test_the_student_sees_both_and_the_mapping_learns(warm):
 
 def test_a_resumed_synthesizer_makes_the_same_images(warm):
     teacher, synthesizer = warm
-    other = Qimera(SMALL, teacher, batch_size=32, seed=2)
+    other = Qimera(SMALL, teacher, batch_size=32, stage=Stage(seed=2))
     other.load_state_dict(synthesizer.state_dict())
     assert torch.equal(other.sample(8).images, synthesizer.sample(8).images)
 

@@ -13,6 +13,7 @@ from dfq.images.batch import Batch
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
+from dfq.system.stage import Stage
 from dfq.training.losses import jensen_shannon
 from dfq.training.retain_objective import RetainingDistillation
 
@@ -118,7 +119,7 @@ class TestSynthesizer:
 
     def test_restores(self, teacher):
         student = calibrate(make_student(teacher, make_scheme("paper-qat", bits=3)), images())
-        first, second = (Retain(SMALL, teacher, batch_size=8, seed=seed) for seed in (0, 1))
+        first, second = (Retain(SMALL, teacher, batch_size=8, stage=Stage(seed=seed)) for seed in (0, 1))
         first.update(student)
         second.load_state_dict(deepcopy(first.state_dict()))
         for synthesizer in (first, second):
