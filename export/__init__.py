@@ -1,4 +1,4 @@
-"""ONNX files that run on integer kernels, and the proof that they do: imported as `dfq.export`."""
+"""ONNX files that run on integer kernels, and the proof that they do; the folder is imported as `dfq.export`."""
 
 if __name__ != "dfq.export":
     raise ImportError("this folder is imported as 'dfq.export': install it with `pip install -e .`")
@@ -6,15 +6,20 @@ if __name__ != "dfq.export":
 from dfq.export.engines.onnxruntime_engine import processor_warnings
 from dfq.export.engines.table import ENGINES
 from dfq.export.to_onnx import export_float_onnx, export_onnx
+from dfq.export.validation.compared import ComparedImages, ExportedFiles
 from dfq.export.validation.float_file import compare_float_file
 from dfq.export.validation.second_opinion import EngineAgreement
+from dfq.export.validation.settings import ValidationSettings
 from dfq.export.validation.validate import Agreement, Labelled, validate
 
 __all__ = [
     "ENGINES",
     "Agreement",
+    "ComparedImages",
     "EngineAgreement",
+    "ExportedFiles",
     "Labelled",
+    "ValidationSettings",
     "compare_float_file",
     "export_float_onnx",
     "export_onnx",

@@ -1,4 +1,4 @@
-"""`export_onnx` and `export_float_onnx`: from a network to a checked ONNX file."""
+"""`export_onnx` and `export_float_onnx` write a network as a checked ONNX file."""
 
 import contextlib
 import io
@@ -23,7 +23,10 @@ from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
 from dfq.student.convert import activation_quantizers
 from dfq.system.atomic_files import replacing
 
-INPUT, OUTPUT = "images", "logits"
+INPUT = "images"
+OUTPUT = "logits"
+EXAMPLES = 2  # The graph is exported with this many images where their number is left open.
+MAX_REASON = 600  # A message quotes at most this many characters of the exporter's reason.
 
 
 def export_onnx(
@@ -32,22 +35,25 @@ def export_onnx(
     input_spec: InputSpec,
     *,
     batch_size: int | None = None,
-    target: str = DEFAULT_TARGET,
+    target: str | Target = DEFAULT_TARGET,
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
-    Activations: QuantizeLinear, Clip below 8 bits, DequantizeLinear. Weights: INT8, or packed INT4 or INT2, a cast and
-    a factor, per channel. Biases: INT32. What differs between runtimes stands in `dfq.quantizers.targets`. The student
-    does not change. The file holds 'images' (N, C, H, W), normalised, and 'logits' (N, classes). It appears whole or
-    not at all.
+    Activations become QuantizeLinear, a Clip below 8 bits, and DequantizeLinear. Weights are INT8 per channel, or
+    packed INT4 or INT2 with a cast and a factor. Biases are INT32. `dfq.quantizers.targets` says what differs between
+    runtimes. The student does not change. The file takes 'images' (N, C, H, W), normalised, and gives 'logits'
+    (N, classes). It appears whole or not at all.
 
     Args:
+        student: A student whose ranges are calibrated.
+        path: Where the file is written.
+        input_spec: Size of the images.
         batch_size: N; None leaves it open.
-        target: the runtime; best the one of the student's scheme. Others are written where their grids allow it.
+        target: The runtime, at best that of the student's scheme. Another one is possible where it allows its grids.
 
     Raises:
-        DfqError: an unknown target, or one that cannot hold the student's grids; an operator that ONNX lacks; a folder
-            that cannot be written to.
+        DfqError: The target is unknown or cannot hold the student's grids, ONNX lacks an operator, or the folder cannot
+            be written to.
     """
     row = find_target(target)
     _check_grids(student, row)
@@ -61,12 +67,12 @@ def export_float_onnx(
     input_spec: InputSpec,
     *,
     batch_size: int | None = None,
-    target: str = DEFAULT_TARGET,
+    target: str | Target = DEFAULT_TARGET,
 ) -> Path:
-    """Writes a network in floating point, BatchNorm folded: the twin that sizes and latencies are compared with.
+    """Writes a network in floating point with folded BatchNorm; sizes and latencies are compared with this twin.
 
     Raises:
-        DfqError: as `export_onnx`, and a network that cannot be captured.
+        DfqError: The file cannot be written (see `export_onnx`), or the network cannot be captured.
     """
     row = find_target(target)
     copied, weights = prepare(folded(capture(model, input_spec), input_spec), input_spec, row)
@@ -104,7 +110,7 @@ def _write(
 
 
 def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
-    images = torch.zeros(batch_size or 2, *input_spec.size)
+    images = torch.zeros(batch_size or EXAMPLES, *input_spec.size)
     dynamic = None if batch_size else ({0: torch.export.Dim.DYNAMIC},)
     try:
         with _silence(), torch.no_grad():
@@ -137,7 +143,7 @@ def _unsupported(error: Exception, opset: int) -> DfqError:
     place = [line.strip() for line in str(error).splitlines() if "node" in line.lower()]
     reason = "; ".join(dict.fromkeys([*place[:1], *reasons[:1]])) or type(cause).__name__
     return DfqError(
-        f"an operator that cannot be written as ONNX: {reason[:600]}",
+        f"an operator that cannot be written as ONNX: {reason[:MAX_REASON]}",
         f"operators of ONNX opset {opset}",
         "replace that operator in the network and pass it as --arch path/to/net.py:factory",
         exit_code=1,
@@ -146,7 +152,7 @@ def _unsupported(error: Exception, opset: int) -> DfqError:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """torch's exporter prints, logs and warns about its own progress; nothing of that helps the user."""
+    """Silences torch's exporter, which prints, logs and warns about its own progress; none of it helps the user."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

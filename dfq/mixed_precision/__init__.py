@@ -1,6 +1,7 @@
 """Mixed precision: a width for each layer's weight, so that the network fits a size and loses the least.
 
-Measure each layer (`weight_sensitivity`), say what widths cost (`AverageBits`, `FileSize`), choose (`choose_widths`).
+`weight_sensitivity` measures each layer, `AverageBits` and `FileSize` say what widths cost and how much they may cost,
+and `choose_widths` chooses.
 """
 
 from dfq.mixed_precision.allocation import Front, pareto_front

@@ -1,18 +1,23 @@
-"""Which width for each layer, for every budget at once: a multiple-choice knapsack by dynamic programming."""
+"""Finds a width for each layer, for every limit at once: a multiple-choice knapsack by dynamic programming."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-LARGEST_FRONT = 20_000  # points; more are thinned out
+from dfq.mixed_precision.settings import WidthSearchSettings
 
 Options = Mapping[str, Mapping[int, tuple[int, float]]]  # layer → bits → (cost, loss)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """How the front of one layer more came about: for each point, the point it extends, and the layer's bits."""
+    """How the front came about when one more layer was added.
+
+    Attributes:
+        parents: Index of the point that each point extends.
+        bits: Bits of the added layer at each point.
+    """
 
     parents: np.ndarray
     bits: np.ndarray
@@ -23,9 +28,9 @@ class Front:
     """The Pareto front: every choice that no other beats in both cost and loss, cheapest first.
 
     Attributes:
-        layers: names, in the order of the options.
-        costs: int64 (P,), rising.
-        losses: float64 (P,), falling.
+        layers: Names of the layers, in the order of the options.
+        costs: Cost of each point, int64 (P,), rising.
+        losses: Loss of each point, float64 (P,), falling.
     """
 
     layers: tuple[str, ...]
@@ -37,12 +42,12 @@ class Front:
         return len(self.costs)
 
     def within(self, limit: int) -> int | None:
-        """Index of the point with the smallest loss whose cost is at most `limit`; None where there is none."""
+        """Returns the index of the point with the smallest loss whose cost is at most `limit`; None: there is none."""
         index = int(np.searchsorted(self.costs, limit, side="right")) - 1
         return index if index >= 0 else None
 
     def widths(self, index: int) -> dict[str, int]:
-        """Layer → bits of one point."""
+        """Returns the bits of each layer at one point."""
         found = {}
         for layer, step in zip(reversed(self.layers), reversed(self._steps), strict=True):
             found[layer] = int(step.bits[index])
@@ -50,12 +55,12 @@ class Front:
         return {layer: found[layer] for layer in self.layers}
 
 
-def pareto_front(options: Options) -> Front:
-    """The front of the summed costs and losses, where each layer takes one of its options.
+def pareto_front(options: Options, settings: WidthSearchSettings = WidthSearchSettings()) -> Front:
+    """Returns the front of the summed costs and losses, where each layer takes one of its options.
 
-    Exact up to `LARGEST_FRONT` points after each layer. Beyond, one point stays in each of as many equal intervals of
-    cost, the one with the smallest loss: each layer may then cost up to one interval more than it had to. Costs
-    themselves are never rounded, so a limit that a point keeps is kept.
+    The front is exact up to `largest_front` points after each layer. If there are more, the costs are divided into as
+    many equal intervals, and the point with the smallest loss stays in each: each layer may then cost up to one
+    interval more than it had to. Costs themselves are never rounded, so a limit that a point keeps is kept.
     """
     costs, losses = np.zeros(1, np.int64), np.zeros(1)
     steps = []
@@ -63,7 +68,7 @@ def pareto_front(options: Options) -> Front:
         added = np.array([cost for cost, _ in choices.values()], np.int64)
         lost = np.array([loss for _, loss in choices.values()])
         all_costs, all_losses = (costs[:, None] + added).ravel(), (losses[:, None] + lost).ravel()
-        kept = _thinned(all_costs, _undominated(all_costs, all_losses))
+        kept = _thinned(all_costs, _undominated(all_costs, all_losses), settings.largest_front)
         parents, taken = np.divmod(kept, len(choices))
         steps.append(_Step(parents, np.array(list(choices))[taken]))
         costs, losses = all_costs[kept], all_losses[kept]
@@ -71,19 +76,19 @@ def pareto_front(options: Options) -> Front:
 
 
 def _undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Index of the points that no other beats, by rising cost."""
+    """Returns the indices of the points that no other beats, by rising cost."""
     order = np.lexsort((losses, costs))
     ordered = losses[order]
     cheaper_best = np.minimum.accumulate(ordered)[:-1]
     return order[np.append(True, ordered[1:] < cheaper_best)]
 
 
-def _thinned(costs: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """At most about `LARGEST_FRONT` of the points `kept`, with the cheapest and the best among them."""
-    if len(kept) <= LARGEST_FRONT:
+def _thinned(costs: np.ndarray, kept: np.ndarray, largest_front: int) -> np.ndarray:
+    """Returns at most about `largest_front` of the points `kept`, with the cheapest and the best among them."""
+    if len(kept) <= largest_front:
         return kept
     above = costs[kept] - costs[kept[0]]
-    interval = above * LARGEST_FRONT // (above[-1] + 1)
+    interval = above * largest_front // (above[-1] + 1)
     last = np.append(interval[1:] != interval[:-1], True)
     last[0] = True
     return kept[last]

@@ -1,4 +1,4 @@
-"""The chosen widths, and what they were chosen from."""
+"""`ChosenWidths`: the chosen widths, and the alternatives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,7 +10,12 @@ from dfq.quantizers.scheme import Scheme
 
 @dataclass(frozen=True)
 class Point:
-    """One choice: its cost (average bits, or bytes of the file), and the sum of its sensitivities in nats."""
+    """One choice.
+
+    Attributes:
+        cost: Bits per weight on average, or bytes of the file.
+        sensitivity: Sum of the sensitivities of its widths, in nats.
+    """
 
     cost: float
     sensitivity: float
@@ -21,17 +26,17 @@ class ChosenWidths:
     """Widths of all weights of a network, and the alternatives.
 
     Attributes:
-        unit: of target and costs: "bits" (per weight, on average) or "bytes" (of the ONNX file).
-        target: what the cost may be at most.
-        chosen: of `widths`.
-        widths: layer → bits of its weight, for every matrix layer.
-        weights: layer → number of weights.
-        fixed: the layers whose width the scheme or an override sets.
-        sensitivities: layer → bits → nats (`weight_sensitivity`), of the others.
-        images: number of synthetic images that the sensitivities are a mean over.
-        front: the Pareto front, cheapest first, at most about 200 points of it; costs in bytes are predicted, to within
-            a few hundred, but that of `chosen` is measured.
-        uniform: the same width for every layer that is not fixed; bits → point.
+        unit: Unit of the target and the costs: "bits" (per weight, on average) or "bytes" (of the ONNX file).
+        target: Largest cost that is allowed.
+        chosen: Cost and sensitivity of `widths`.
+        widths: Bits of the weight of every matrix layer.
+        weights: Number of weights of each layer.
+        fixed: The layers whose width the scheme or an override sets.
+        sensitivities: Layer → bits → nats (`weight_sensitivity`), for the other layers.
+        images: Number of synthetic images that the sensitivities are a mean over.
+        front: The Pareto front, cheapest first, or about 200 points of it. Costs in bytes are predicted to within a few
+            hundred; that of `chosen` is measured.
+        uniform: Cost and sensitivity of the same width for every layer that is not fixed, by bits.
     """
 
     unit: str
@@ -47,22 +52,22 @@ class ChosenWidths:
 
     @property
     def average_bits(self) -> float:
-        """Per weight, fixed layers included."""
+        """Average bits per weight; fixed layers count."""
         return sum(self.widths[layer] * n for layer, n in self.weights.items()) / sum(self.weights.values())
 
     def applied_to(self, scheme: Scheme) -> Scheme:
-        """The scheme with these widths."""
+        """Returns the scheme with these widths."""
         free = {layer: bits for layer, bits in self.widths.items() if layer not in self.fixed}
         return replace(scheme, weight_overrides=MappingProxyType(free))
 
     def doubts(self, size_bytes: int) -> list[str]:
-        """A warning about a file that became larger than its target."""
+        """Returns a warning where the file became larger than its target."""
         if self.unit != "bytes" or size_bytes <= self.target:
             return []
         return [f"the ONNX file has {size_bytes:,} bytes, more than the target of {self.target:,.0f}"]
 
     def to_dict(self) -> dict:
-        """As JSON takes it: bits that are keys become text."""
+        """Returns what JSON takes: bits that are keys become text."""
         return {
             "unit": self.unit,
             "target": self.target,
@@ -79,7 +84,7 @@ class ChosenWidths:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "ChosenWidths":
-        """What `to_dict` gave."""
+        """Returns the widths that `to_dict` wrote."""
         converted: dict[str, Any] = {
             "chosen": Point(**values["chosen"]),
             "front": [Point(**point) for point in values["front"]],

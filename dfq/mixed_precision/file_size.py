@@ -1,4 +1,4 @@
-"""What widths cost in bytes of the ONNX file: measured by exporting."""
+"""`FileSize`: what widths cost in bytes of the ONNX file, measured by exporting."""
 
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from torch import fx
 from dfq.errors import DfqError
 from dfq.export import export_onnx
 from dfq.mixed_precision.layers import layers_of
+from dfq.mixed_precision.settings import FileSizeSettings
 from dfq.mixed_precision.width_limit import Costs
 from dfq.quantizers.scheme import BITS, Scheme
 from dfq.student.convert import activation_quantizers, make_student
@@ -20,28 +21,46 @@ from dfq.student.size_estimate import stored_weight_bytes
 from dfq.system.progress import Progress, Silent
 from dfq.teacher import Teacher
 
-NARROW, WIDE = 4, 8  # a width of each container
-LARGE = 1000.0  # as a bias: some 10^6 steps of its grid, which need 32 bits
+NARROW = 4  # width of the narrow container
+WIDE = 8  # width of the wide container
 
 
 class FileSize:
-    """Bytes of the ONNX file.
+    """A limit on the bytes of the ONNX file.
 
-    Grids of up to 4 bits count as stored in 4 and all others in 8 (INT2 is left out: not every runtime reads it), so a
-    width is a candidate only where it is the widest one of its container: 4 and 8. Layers so small that the packing's
-    extra nodes outweigh it keep 8.
+    Grids of up to 4 bits count as stored in 4 bits and all others as stored in 8. INT2 is left out, because not every
+    runtime reads it. A width is thus a candidate only where it is the widest one of its container: 4 and 8. Layers so
+    small that the extra nodes of the packing outweigh what it saves keep 8.
 
-    Measured, not modelled: a student with the widest and one with the narrowest weights are exported, and their
-    difference gives the cost of the extra nodes, shared equally by the layers; `cost` exports the choice itself.
-    Those students are calibrated on noise, and not trained. That does not move a byte, except that tensors which happen
-    to be equal are stored once, and biases that fit 16 bits in 16: they are therefore made unequal and large, and the
-    real file can only be a little smaller.
+    Costs are measured, not modelled. A student with the widest weights and one with the narrowest are exported. Their
+    difference gives the cost of the extra nodes, which the layers share equally; `cost` exports the choice itself.
+    Those students are calibrated on noise and not trained. That changes no byte, except that equal tensors are stored
+    once and biases that fit into 16 bits are stored in 16. Tensors are therefore made unequal and biases large, so that
+    the real file can only be a little smaller.
+
+    Args:
+        teacher: The network.
+        scheme: Its scheme.
+        size: Largest size of the file in bytes.
+        progress: Where the measurement is reported.
+        settings: How the students are made.
+
+    Raises:
+        DfqError: The file cannot become as small as that.
     """
 
     unit = "bytes"
 
-    def __init__(self, teacher: Teacher, scheme: Scheme, size: int, progress: Progress | None = None):
+    def __init__(
+        self,
+        teacher: Teacher,
+        scheme: Scheme,
+        size: int,
+        progress: Progress | None = None,
+        settings: FileSizeSettings = FileSizeSettings(),
+    ):
         self.teacher, self.scheme, self.limit, self.layers = teacher, scheme, size, layers_of(teacher, scheme)
+        self.settings = settings
         self.asked = float(size)
         self._measured: dict[tuple[int, ...], int] = {}
         with (progress or Silent()).task("Measuring file sizes", 2) as task:
@@ -67,9 +86,10 @@ class FileSize:
     def _export(self, widths: Mapping[str, int]) -> int:
         student = make_student(self.teacher, replace(self.scheme, weight_overrides=widths))
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(8, *self.teacher.input_spec.size, generator=generator).to(self.teacher.device)
+        shape = (self.settings.images, *self.teacher.input_spec.size)
+        noise = torch.randn(shape, generator=generator).to(self.teacher.device)
         calibrate(student, noise, ranges="minmax")
-        _make_unequal(student, generator)
+        _make_unequal(student, generator, self.settings)
         with tempfile.TemporaryDirectory() as folder:
             return export_onnx(student, Path(folder) / "model.onnx", self.teacher.input_spec).stat().st_size
 
@@ -94,13 +114,13 @@ class FileSize:
 
 
 @torch.no_grad()
-def _make_unequal(student: fx.GraphModule, generator: torch.Generator) -> None:
-    """Changes scales and biases a little, as training will, and zero points but those of a ReLU, which are 0."""
+def _make_unequal(student: fx.GraphModule, generator: torch.Generator, settings: FileSizeSettings) -> None:
+    """Changes scales and biases a little, as training will, and zero points except those after a ReLU, which are 0."""
     for name, parameter in student.named_parameters():
-        noise = torch.rand(parameter.shape, generator=generator).to(parameter.device) / 10
+        noise = torch.rand(parameter.shape, generator=generator).to(parameter.device) / settings.noise_divisor
         parameter.mul_(1 + noise)
-        if name.endswith(".bias"):  # may be zero in every layer
-            parameter.add_(LARGE * (1 + noise))
+        if name.endswith(".bias"):  # it may be zero in every layer
+            parameter.add_(settings.added_bias * (1 + noise))
     moved = [quantizer for quantizer in activation_quantizers(student).values() if quantizer.zero_point != 0]
     for index, quantizer in enumerate(moved):
         quantizer.zero_point.fill_(max(quantizer.spec.q_max - 1 - index, 1))

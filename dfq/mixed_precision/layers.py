@@ -1,4 +1,4 @@
-"""Which layers of a network may choose the width of their weight."""
+"""`Layers`: which layers of a network may choose the width of their weight."""
 
 from dataclasses import dataclass, replace
 
@@ -13,8 +13,8 @@ class Layers:
     """The matrix layers of a network under a scheme.
 
     Attributes:
-        counts: layer → number of weights.
-        fixed: layer → bits, of those with nothing to choose: the scheme's first and last layers, and overrides.
+        counts: Number of weights of each layer.
+        fixed: Bits of the layers that have nothing to choose: the scheme's first and last layers, and overrides.
     """
 
     counts: dict[str, int]
@@ -26,7 +26,11 @@ class Layers:
 
 
 def layers_of(teacher: Teacher, scheme: Scheme) -> Layers:
-    """Raises `DfqError` where all its layers are fixed."""
+    """Returns the matrix layers of a network under a scheme.
+
+    Raises:
+        DfqError: The width of every layer is fixed.
+    """
     network = teacher.traced
     low, high = (plan_quantizers(network, replace(scheme, weight_bits=bits)).weights for bits in (BITS[0], BITS[-1]))
     counts = {layer: network.get_submodule(layer).weight.numel() for layer in low}  # type: ignore[operator, union-attr]

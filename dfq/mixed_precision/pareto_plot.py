@@ -1,4 +1,4 @@
-"""The picture of a choice: the Pareto front with the chosen and the uniform widths, and the bits of each layer."""
+"""Draws a choice: the Pareto front with the chosen and the uniform widths, and the bits of each layer."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, save
 
 COSTS = {"bits": ("bits per weight, average", 1.0), "bytes": ("ONNX file, kB", 1e-3)}
 MEGABYTE = 1e6
-MAX_NAMES = 24  # of layers; more cannot be read
-SMALLEST_DRAWN = 1e-7  # nats; a logarithmic axis has no zero
+MAX_NAMES = 24  # More names of layers than this cannot be read.
+SMALLEST_DRAWN = 1e-7  # nats; smaller sensitivities are drawn here, because a logarithmic axis has no zero
 
 
 def mixed_precision_plot(choice: ChosenWidths, path: str | Path) -> None:
-    """Writes summed sensitivity against cost, and the bits of each layer, as one PNG.
+    """Draws summed sensitivity against cost, and the bits of each layer, and writes both as one PNG.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     figure = Figure(figsize=(9, 3.8), dpi=DPI, facecolor="white", layout="constrained")
     front, layers = figure.subplots(1, 2)

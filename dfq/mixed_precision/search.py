@@ -1,4 +1,4 @@
-"""`choose_widths`: from sensitivities and costs to the widths of a network."""
+"""`choose_widths` chooses the widths of a network from their sensitivities and costs."""
 
 from collections.abc import Mapping
 
@@ -7,84 +7,89 @@ from torch import Tensor
 
 from dfq.mixed_precision.allocation import Front, pareto_front
 from dfq.mixed_precision.chosen_widths import ChosenWidths, Point
-from dfq.mixed_precision.sensitivity import images_to_probe, weight_sensitivity
+from dfq.mixed_precision.sensitivity import weight_sensitivity
+from dfq.mixed_precision.settings import WidthSearchSettings
 from dfq.mixed_precision.width_limit import WidthLimit
 from dfq.quantizers.scheme import Scheme
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
-
-RECORDED_POINTS = 200  # of the front: enough to draw it
 
 
 def choose_widths(
     teacher: Teacher,
     scheme: Scheme,
-    target: WidthLimit,
+    limit: WidthLimit,
     images: Tensor,
-    *,
-    ranges: str = "mse",
-    budget: Budget | None = None,
-    progress: Progress | None = None,
+    settings: WidthSearchSettings = WidthSearchSettings(),
+    stage: Stage | None = None,
 ) -> ChosenWidths:
-    """The widths with the smallest sum of sensitivities that keep the target, by ZeroQ's assumption that they add up.
+    """Chooses the widths with the smallest sum of sensitivities that keep the limit; ZeroQ assumes that they add up.
 
     Args:
-        images: normalised, (N, C, H, W), in any order; up to 128 of them are used, 32 above 64×64 pixels.
-        ranges, budget: see `weight_sensitivity`.
+        teacher: The network.
+        scheme: Its scheme; it says which layers have a fixed width.
+        limit: What widths cost, and how much they may cost.
+        images: Normalised, (N, C, H, W), in any order; as many of them are used as the settings say.
+        settings: How sensitivities are measured, and how many points of the front are kept.
+        stage: Its budget may end the measurement of sensitivities early.
 
     Raises:
-        DfqError: no choice keeps the target.
+        DfqError: No choice keeps the limit.
     """
-    most, batch_size = images_to_probe(teacher.input_spec.size)
+    most = settings.sensitivity.images_of(teacher.input_spec)
     spread = np.linspace(0, len(images) - 1, min(most, len(images))).round().astype(int)
-    candidates = {layer: list(costs) for layer, costs in target.costs.items()}
-    sensitivities, seen = weight_sensitivity(
-        teacher, scheme, candidates, images[spread.tolist()],
-        ranges=ranges, batch_size=batch_size, budget=budget, progress=progress,
-    )  # fmt: skip
+    candidates = {layer: list(costs) for layer, costs in limit.costs.items()}
+    chosen_images = images[spread.tolist()]
+    sensitivities, seen = weight_sensitivity(teacher, scheme, candidates, chosen_images, settings.sensitivity, stage)
     front = pareto_front(
-        {layer: {b: (c, sensitivities[layer][b]) for b, c in costs.items()} for layer, costs in target.costs.items()}
+        {layer: {b: (c, sensitivities[layer][b]) for b, c in costs.items()} for layer, costs in limit.costs.items()},
+        settings,
     )
-    index, cost = _best(front, target)
-    widths = {**front.widths(index), **target.layers.fixed}
+    index, cost = _best(front, limit)
+    widths = {**front.widths(index), **limit.layers.fixed}
     return ChosenWidths(
-        unit=target.unit,
-        target=target.asked,
-        chosen=Point(target.shown(cost), float(front.losses[index])),
-        widths={layer: widths[layer] for layer in target.layers.counts},
-        weights=target.layers.counts,
-        fixed=list(target.layers.fixed),
+        unit=limit.unit,
+        target=limit.asked,
+        chosen=Point(limit.shown(cost), float(front.losses[index])),
+        widths={layer: widths[layer] for layer in limit.layers.counts},
+        weights=limit.layers.counts,
+        fixed=list(limit.layers.fixed),
         sensitivities=sensitivities,
         images=seen,
-        front=_recorded(front, target, index),
-        uniform=_uniform(sensitivities, target),
+        front=_recorded(front, limit, index, settings.recorded_points),
+        uniform=_uniform(sensitivities, limit),
     )
 
 
-def _best(front: Front, target: WidthLimit) -> tuple[int, int]:
-    """(index, exact cost) of the best point that keeps the target; where costs are predicted, the limit closes in."""
-    limit = target.limit
-    while (index := front.within(limit - target.base)) is not None:
-        cost = target.cost(front.widths(index))
-        if cost <= target.limit:
+def _best(front: Front, limit: WidthLimit) -> tuple[int, int]:
+    """Returns the index and the exact cost of the best point that keeps the limit.
+
+    Where costs are predicted and the best point exceeds the limit, a cheaper point is looked for.
+    """
+    highest = limit.limit
+    while (index := front.within(highest - limit.base)) is not None:
+        cost = limit.cost(front.widths(index))
+        if cost <= limit.limit:
             return index, cost
-        limit -= cost - target.limit
-    raise target.unreachable()
+        highest -= cost - limit.limit
+    raise limit.unreachable()
 
 
-def _recorded(front: Front, target: WidthLimit, chosen: int) -> list[Point]:
-    """Points at even intervals of cost, the ends and the chosen one among them."""
-    places = np.linspace(front.costs[0], front.costs[-1], RECORDED_POINTS)
+def _recorded(front: Front, limit: WidthLimit, chosen: int, count: int) -> list[Point]:
+    """Returns about `count` points at even intervals of cost; the ends and the chosen one are among them."""
+    places = np.linspace(front.costs[0], front.costs[-1], count)
     index = np.unique(np.append(np.searchsorted(front.costs, places), chosen))
-    return [Point(target.shown(int(front.costs[i]) + target.base), float(front.losses[i])) for i in index]
+    return [Point(limit.shown(int(front.costs[i]) + limit.base), float(front.losses[i])) for i in index]
 
 
-def _uniform(sensitivities: Mapping[str, Mapping[int, float]], target: WidthLimit) -> dict[int, Point]:
-    """Every width that some layer may take, for all of them; where one may not, its next wider one."""
+def _uniform(sensitivities: Mapping[str, Mapping[int, float]], limit: WidthLimit) -> dict[int, Point]:
+    """Returns, for every width that some layer may take, the point at which all layers have it.
+
+    A layer that may not take a width has its next wider one.
+    """
     found = {}
-    for bits in sorted({bits for costs in target.costs.values() for bits in costs}):
-        widths = {layer: min(b for b in costs if b >= bits) for layer, costs in target.costs.items()}
-        cost = target.base + sum(target.costs[layer][b] for layer, b in widths.items())
-        found[bits] = Point(target.shown(cost), sum(sensitivities[layer][b] for layer, b in widths.items()))
+    for bits in sorted({bits for costs in limit.costs.values() for bits in costs}):
+        widths = {layer: min(b for b in costs if b >= bits) for layer, costs in limit.costs.items()}
+        cost = limit.base + sum(limit.costs[layer][b] for layer, b in widths.items())
+        found[bits] = Point(limit.shown(cost), sum(sensitivities[layer][b] for layer, b in widths.items()))
     return found

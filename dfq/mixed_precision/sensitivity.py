@@ -1,4 +1,4 @@
-"""How much each layer's weight suffers from each width: measured on synthetic images, one layer at a time."""
+"""Measures how much each layer's weight suffers from each width, on synthetic images, one layer at a time."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,23 +9,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from dfq.errors import DfqError
+from dfq.mixed_precision.settings import SensitivitySettings
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import Scheme
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress, Silent
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.losses import knowledge_distillation
-from dfq.training.trainer import TrainSettings
+from dfq.training.settings import TrainSettings
 
 Grids = Mapping[str, Mapping[int, FakeQuantize]]  # layer → bits → the fitted grid of its weight
-LARGE_SIDE = 64  # pixels; above it, fewer images in smaller batches
-SMALL_IMAGES, LARGE_IMAGES = (128, 32), (32, 16)  # (images, images per batch)
-
-
-def images_to_probe(input_size: Sequence[int]) -> tuple[int, int]:
-    """(how many images are enough, how many at a time) for images of (C, H, W)."""
-    return SMALL_IMAGES if max(input_size[1:]) <= LARGE_SIDE else LARGE_IMAGES
 
 
 @torch.no_grad()
@@ -34,50 +27,50 @@ def weight_sensitivity(
     scheme: Scheme,
     candidates: Mapping[str, Sequence[int]],
     images: Tensor,
-    *,
-    ranges: str = "mse",
-    batch_size: int = 32,
-    budget: Budget | None = None,
-    progress: Progress | None = None,
+    settings: SensitivitySettings = SensitivitySettings(),
+    stage: Stage | None = None,
 ) -> tuple[dict[str, dict[int, float]], int]:
-    """(layer → bits → sensitivity in nats, number of images that it is the mean over).
+    """Measures how much each weight suffers; returns layer → bits → sensitivity in nats, and the number of images.
 
-    The sensitivity of a layer at b bits is the mean of τ²·KL(teacher ‖ probe) over the images, where the probe is the
-    teacher with this one weight rounded to b bits (per channel, the grid of `scheme`, its range fitted by `ranges`) and
-    everything else in floating point; τ is that of the held-out divergence in training. ZeroQ's measure (Cai et al.,
-    CVPR 2020, section 3.3), which has τ = 1: there, images that the teacher is sure of say nothing.
+    The sensitivity of a layer at b bits is the mean of τ²·KL(teacher ‖ probe) over the images. The probe is the teacher
+    with this one weight rounded to b bits (per channel, on the grid of `scheme`, with a range that is fitted as the
+    settings say) and everything else in floating point. τ is that of the held-out divergence in training. This is
+    ZeroQ's measure (Cai et al., CVPR 2020, section 3.3), but there τ is 1, at which images that the teacher is sure of
+    say nothing.
 
-    Made monotone (`monotone`): noise of 128 images must not make a wider grid look worse.
+    Sensitivities are made monotone (`monotone`), because noise of 128 images must not make a wider grid look worse.
 
     Args:
-        candidates: layer → the widths to try.
-        images: normalised, (N, C, H, W).
-        batch_size: images at a time.
-        budget: ends the measurement after a batch, the first one excepted.
+        teacher: The network.
+        scheme: The scheme whose grids are tried.
+        candidates: The widths to try, by layer.
+        images: Normalised, (N, C, H, W).
+        settings: How the grids are fitted, and how many images are looked at together.
+        stage: Its budget may end the measurement after any batch.
 
     Raises:
-        DfqError: weights or answers that are not finite.
+        DfqError: Weights or answers are not finite.
     """
     network = copy.deepcopy(teacher.traced)
-    budget, batches = budget or Budget(), images.split(batch_size)
+    stage, batches = stage or Stage(), images.split(settings.batch_size_of(teacher.input_spec))
     widths = sum(len(bits) for bits in candidates.values())
-    with (progress or Silent()).task("Probing layers", len(candidates) + widths * len(batches)) as task:
+    with stage.progress.task("Probing layers", len(candidates) + widths * len(batches)) as task:
         grids: dict[str, dict[int, FakeQuantize]] = {}
         for layer, bits in candidates.items():
             weight = network.get_submodule(layer).weight
-            grids[layer] = {b: _fitted(weight, scheme, b, ranges, layer) for b in bits}  # type: ignore[arg-type]
+            grids[layer] = {b: _fitted(weight, scheme, b, settings.ranges, layer) for b in bits}  # type: ignore[arg-type]
             task.advance()
         probe, seen = _Probe(network, grids, task), 0
         for batch in batches:
             probe.compare(batch)
             seen += len(batch)
-            if budget.done(0, 1) >= 1:
+            if stage.budget.done(0, 1) >= 1:
                 break
     return {layer: monotone({b: s / seen for b, s in sums.items()}) for layer, sums in probe.sums.items()}, seen
 
 
 def monotone(sensitivity: Mapping[int, float]) -> dict[int, float]:
-    """Bits → sensitivity such that fewer bits are never better: each is raised to the largest of all wider widths."""
+    """Returns sensitivities by bits, each raised to the largest of all wider widths: fewer bits are never better."""
     raised: dict[int, float] = {}
     worst = 0.0
     for bits in sorted(sensitivity, reverse=True):
@@ -86,7 +79,7 @@ def monotone(sensitivity: Mapping[int, float]) -> dict[int, float]:
 
 
 def _fitted(weight: Tensor, scheme: Scheme, bits: int, ranges: str, layer: str) -> FakeQuantize:
-    """The grid that calibration would start this weight with, (out, …)."""
+    """Returns the grid that calibration would start this weight, (out, …), with."""
     rows = weight.flatten(1).float()
     if not torch.isfinite(rows).all():
         raise DfqError(f"values in {layer} that are not finite", "finite weights", exit_code=1)
@@ -98,9 +91,9 @@ def _fitted(weight: Tensor, scheme: Scheme, bits: int, ranges: str, layer: str) 
 
 
 class _Probe(fx.Interpreter):
-    """Runs a network once per batch and, in front of each probed layer, all that follows with each of its grids.
+    """Runs a network once per batch, and from each probed layer on once more with each of its grids.
 
-    What lies before the layer is thus computed once, which halves the work.
+    What precedes the layer is thus computed once, which halves the work.
     """
 
     def __init__(self, network: fx.GraphModule, grids: Grids, task: Any):
@@ -117,9 +110,9 @@ class _Probe(fx.Interpreter):
     def compare(self, images: Tensor) -> None:
         """Adds the divergences on `images` (N, C, H, W) to `sums`."""
         self.found: dict[tuple[str, int], Tensor] = {}
-        target = self.run(images)
+        expected = self.run(images)
         for (layer, bits), logits in self.found.items():
-            divergence = knowledge_distillation(logits, target, TrainSettings.selection_temperature)
+            divergence = knowledge_distillation(logits, expected, TrainSettings.selection_temperature)
             if not torch.isfinite(divergence):
                 raise DfqError(f"answers that are not finite with {layer} at {bits} bits", "finite logits", exit_code=1)
             self.sums[layer][bits] += max(float(divergence), 0.0) * len(images)  # rounding can make a zero negative
@@ -134,7 +127,7 @@ class _Probe(fx.Interpreter):
         return super().run_node(n)
 
     def _rest(self, start: fx.Node) -> Tensor:
-        """Logits (N, classes) from the values that are alive now; those are copied, as layers may work in place."""
+        """Returns logits (N, classes) from copies of the values that are alive now: layers may work in place."""
         alive, output = self.env, None
         self.env = dict(zip(alive, copy.deepcopy(list(alive.values())), strict=True))
         for node in self.nodes[self.nodes.index(start) :]:

@@ -1,4 +1,4 @@
-"""What widths cost and how much they may: the interface, and the average number of bits."""
+"""What widths cost and how much they may cost: the interface, and the limit on average bits."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -17,11 +17,11 @@ class WidthLimit(Protocol):
     """A limit on the widths of a network's weights.
 
     Attributes:
-        layers: the network's.
-        costs: cost of every width that is a candidate, for every layer that may choose.
-        base: cost of everything else.
-        limit: of base and chosen costs together.
-        asked: the limit as it was given, in `unit`.
+        layers: The layers of the network.
+        costs: Cost of every width that is a candidate, for every layer that may choose.
+        base: Cost of everything else.
+        limit: Largest sum of the base and the chosen costs.
+        asked: The limit as the caller gave it, in `unit`.
         unit: "bits" (on average) or "bytes".
     """
 
@@ -33,19 +33,27 @@ class WidthLimit(Protocol):
     unit: str
 
     def cost(self, widths: Mapping[str, int]) -> int:
-        """The exact cost of a choice."""
+        """Returns the exact cost of a choice."""
 
     def shown(self, cost: int) -> float:
-        """A cost in `unit`."""
+        """Returns a cost in `unit`."""
 
     def unreachable(self) -> DfqError:
-        """The error that names the smallest and the largest limit that makes sense."""
+        """Returns the error that names the smallest and the largest limit that make sense."""
 
 
 class AverageBits:
-    """Nominal bits per weight, the mean over all weights of matrix layers; fixed layers count.
+    """A limit on the nominal bits per weight, the mean over all weights of matrix layers; fixed layers count.
 
     Costs are bits. Every width from 2 to 8 is a candidate.
+
+    Args:
+        teacher: The network.
+        scheme: Its scheme.
+        average: Largest average number of bits.
+
+    Raises:
+        DfqError: The network cannot reach that average.
     """
 
     unit = "bits"

@@ -1,4 +1,4 @@
-"""What a session runs on integer kernels, what it runs in floating point, and why."""
+"""Reports what a session runs on integer kernels, what it runs in floating point, and why."""
 
 import tempfile
 from collections import Counter
@@ -7,11 +7,12 @@ from pathlib import Path
 import onnx
 
 from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.export.engines.settings import EngineSettings
 
 FLOAT = onnx.TensorProto.FLOAT
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
-INTEGER_TO_FLOAT = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits")  # integer inside, float outside
-# Operators that have an integer kernel, and so a chance to be fused.
+INTEGER_TO_FLOAT = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits")  # they multiply integers
+# These operators have an integer kernel, and so the runtime may fuse them.
 FUSIBLE = frozenset(
     [
         "Conv",
@@ -34,7 +35,7 @@ FUSIBLE = frozenset(
 )
 ELEMENTWISE = ("Add", "Mul", "Concat")
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu")
-# Rearranges memory or computes shapes: no arithmetic, so not worth a line.
+# These operators rearrange memory or compute shapes, which is no arithmetic, so that they are not listed.
 MOVES = frozenset(
     [
         "Reshape",
@@ -57,20 +58,20 @@ MOVES = frozenset(
 )
 NO_KERNEL = "no integer kernel in ONNX Runtime's CPU provider"
 NOT_QUANTIZED_OUTPUT = "its output is not quantized by this scheme"
-NOT_QUANTIZED_INPUT = "it reads a tensor in floating point: by the scheme, or as integers would not be faster"
-NOT_ABSORBED = "the grid behind it does not clip where it clips"
+NOT_QUANTIZED_INPUT = "it reads a tensor in floating point, by the scheme or because integers would not be faster"
+NOT_ABSORBED = "the grid after it does not clip where it clips"
 NOT_FUSED = "ONNX Runtime did not fuse it with its QuantizeLinear and DequantizeLinear"
 
 
-def count_nodes(path: str | Path, threads: int = 2) -> dict:
-    """The nodes of the graph that ONNX Runtime makes of a file.
+def count_nodes(path: str | Path, threads: int = EngineSettings().threads) -> dict:
+    """Counts the nodes of the graph that ONNX Runtime makes of a file.
 
     Returns:
-        {"integer": {operator: count}, "float": [{"name", "op", "reason"}]}: the list holds every node that computes
-        in floating point; nodes that only move values are left out. Conversions count as integer.
+        {"integer": {operator: count}, "float": [{"name", "op", "reason"}]}. The list holds every node that computes in
+        floating point. Nodes that only move values are left out, and conversions count as integer.
 
     Raises:
-        DfqError: as `Engine`.
+        DfqError: The runtime does not load the file (see `Engine`).
     """
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
@@ -87,8 +88,10 @@ def count_nodes(path: str | Path, threads: int = 2) -> dict:
 
 
 class _Types:
-    """The element type of every tensor of an optimized graph, followed from its inputs: onnx's shape inference does
-    not know the runtime's own operators."""
+    """The element type of every tensor of an optimized graph.
+
+    The types are followed from the inputs, because onnx's shape inference does not know the runtime's own operators.
+    """
 
     def __init__(self, graph: onnx.GraphProto):
         self.of: dict[str, int] = {i.name: i.type.tensor_type.elem_type for i in graph.input}
@@ -107,7 +110,7 @@ class _Types:
             return FLOAT
         if op == "QuantizeLinear":
             return inputs[2] if len(inputs) > 2 else onnx.TensorProto.UINT8
-        if op == "QGemm" and (len(inputs) < 9 or not node.input[8]):  # without an output zero point
+        if op == "QGemm" and (len(inputs) < 9 or not node.input[8]):  # it has no zero point of the output
             return FLOAT
         if op in ("Shape", "Size"):
             return onnx.TensorProto.INT64
@@ -115,12 +118,12 @@ class _Types:
             return next(a.i for a in node.attribute if a.name == "to")
         if op in ("Constant", "ConstantOfShape"):
             return next((a.t.data_type for a in node.attribute if a.name == "value"), FLOAT)
-        if op == "QLinearConcat":  # inputs: output scale, output zero point, then triples
+        if op == "QLinearConcat":  # its inputs are scale and zero point of the output, and a triple for each tensor
             return inputs[1]
         return inputs[1] if op == "Where" else inputs[0] if inputs else 0
 
     def is_integer(self, node: onnx.NodeProto) -> bool:
-        """Whether the node computes with, or converts to or from, 8-bit integers."""
+        """Returns whether the node computes with 8-bit integers, or converts to or from them."""
         small = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
         named = node.op_type in (*CONVERSIONS, *INTEGER_TO_FLOAT, "QGemm")
         return named or (self.of[node.output[0]] in small and node.op_type not in MOVES)
@@ -129,7 +132,7 @@ class _Types:
         return self.of[node.output[0]] == FLOAT and not self.is_integer(node)
 
     def reads_float(self, node: onnx.NodeProto) -> bool:
-        """Whether some input is in floating point and not dequantized. The constants of a matrix layer are weights."""
+        """Returns whether an input is in floating point and not dequantized; weights of matrix layers do not count."""
         names = [name for name in node.input if name and (node.op_type in ELEMENTWISE or name not in self.constants)]
         before = [self.producer.get(name) for name in names]
         return any(producer is None or producer.op_type != "DequantizeLinear" for producer in before)

@@ -1,4 +1,4 @@
-"""`Engine`: an ONNX file in ONNX Runtime, on the CPU unless other providers are asked for."""
+"""`Engine`: an ONNX file in ONNX Runtime, on the CPU unless the caller asks for other providers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,30 +8,38 @@ import onnxruntime
 
 from dfq.errors import DfqError
 from dfq.export.engines.runner import Runner, first_line
+from dfq.export.engines.settings import EngineSettings
 
 CPU = ("CPUExecutionProvider",)
-ERRORS_ONLY = 3  # of ONNX Runtime's log levels
-# x86 processors without VNNI add pairs of products in 16 bits, where those of 8-bit weights overflow. With this entry
-# the runtime takes slower, exact kernels there.
+ERRORS_ONLY = 3  # ONNX Runtime's log level
+# x86 processors without VNNI add pairs of products in 16 bits, and those of 8-bit weights may overflow. With this
+# session option the runtime takes slower, exact kernels there.
 EXACT_SUMS = ("session.x64quantprecision", "1")
 CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 class Engine(Runner):
-    """A session with `threads` threads.
+    """A session of ONNX Runtime.
 
     Args:
-        optimized: where to write the graph that the session really runs (see `dfq.export.engines.kernel_report`).
+        path: The ONNX file.
+        threads: Number of threads.
+        optimized: Where the graph is written that the session really runs (see `dfq.export.engines.kernel_report`);
+            None: nowhere.
         providers: ONNX Runtime's execution providers, the wanted one first.
 
     Raises:
-        DfqError: the file is missing, or not an ONNX model that the runtime loads; the first provider does not start.
+        DfqError: The file is missing or is no ONNX model that the runtime loads, or the first provider does not start.
     """
 
     engine = "ONNX Runtime"
 
     def __init__(
-        self, path: str | Path, threads: int = 2, optimized: Path | None = None, providers: Sequence[str] = CPU
+        self,
+        path: str | Path,
+        threads: int = EngineSettings().threads,
+        optimized: Path | None = None,
+        providers: Sequence[str] = CPU,
     ):
         if not Path(path).is_file():
             raise DfqError(f"no file '{path}'", "an ONNX file", "write one with `dfq quantize` or `dfq export`")
@@ -51,26 +59,26 @@ class Engine(Runner):
 
 
 def sums_overflow() -> bool:
-    """Whether this is an x86 processor without VNNI; False where that is not known."""
+    """Returns whether this is an x86 processor without VNNI; False where that is not known."""
     flags = CPU_FLAGS.read_text() if CPU_FLAGS.is_file() else ""
     return "avx2" in flags and "vnni" not in flags
 
 
 def processor_warnings() -> list[str]:
-    """What a program that runs our files on this processor has to know."""
+    """Returns what a program that runs our files on this processor has to know."""
     if not sums_overflow():
         return []
     name, value = EXACT_SUMS
     return [
         "this processor has no VNNI: by default, ONNX Runtime's sums of 8-bit products may overflow on it. The file "
-        f'was compared with exact sums; the session option {name} = "{value}" brings them to your program, too'
+        f'was compared with exact sums; your program gets them with the session option {name} = "{value}"'
     ]
 
 
 def _open_exactly(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """With exact sums; where the runtime fails on the file then, with the operators as the file spells them out.
+    """Opens a file with exact sums; where the runtime then fails, it runs the operators as the file spells them out.
 
-    The latter rounds as the file says, but in floating point: exact, and slower.
+    That rounds as the file says, but in floating point, which is exact as well, and slower.
     """
     options = _options(threads, None)
     try:
@@ -79,7 +87,7 @@ def _open_exactly(path: Path, threads: int) -> onnxruntime.InferenceSession:
         source = session.get_inputs()[0]
         shape = [length if isinstance(length, int) else 1 for length in source.shape]
         session.run(None, {source.name: np.zeros(shape, np.float32)})
-    except Exception:  # the runtime's own: with layers that it does not fuse, it fails on loading or in the first run
+    except Exception:  # with layers that it does not fuse, the runtime fails when it loads the file or in the first run
         options = _options(threads, None)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _open(path, options, CPU)
@@ -104,7 +112,7 @@ def _options(threads: int, optimized: Path | None) -> onnxruntime.SessionOptions
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = ERRORS_ONLY
-    # Else the threads of one session go on spinning after a run, and slow whatever runs next in the process.
+    # Without this entry, the threads of a session go on spinning after a run and slow whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)

@@ -8,10 +8,11 @@ import onnx
 
 from dfq.errors import DfqError
 from dfq.export.engines.runner import Runner, first_line
+from dfq.export.engines.settings import EngineSettings
 
 INT2_REASON = "it knows no INT2 weights; `dfq export --target openvino` stores them in 4 bits"
 FLOATS = ("f32", "f16", "bf16")
-# Layers of OpenVINO's CPU plugin that hold, convert or rearrange values: no arithmetic of the network.
+# These layers of OpenVINO's CPU plugin hold, convert or rearrange values, which is no arithmetic of the network.
 NOT_ARITHMETIC = frozenset(
     [
         *("Input", "Output", "Const", "Parameter", "Result", "MemoryInput", "MemoryOutput", "ShapeOf"),
@@ -22,10 +23,14 @@ NOT_ARITHMETIC = frozenset(
 
 
 class OpenVinoEngine(Runner):
-    """The file compiled for the CPU, with `threads` threads.
+    """The file compiled for the CPU.
 
-    Layers in floating point compute in float32: on processors with AMX, OpenVINO would choose bfloat16, whose error
-    is larger than that of an 8-bit grid and would be taken for one of the file.
+    Layers in floating point compute in float32. On processors with AMX, OpenVINO would choose bfloat16, whose error is
+    larger than that of an 8-bit grid and would be taken for an error of the file.
+
+    Args:
+        path: The ONNX file.
+        threads: Number of threads.
 
     Raises:
         DfqError: OpenVINO does not read the file.
@@ -33,7 +38,7 @@ class OpenVinoEngine(Runner):
 
     engine = "OpenVINO"
 
-    def __init__(self, path: str | Path, threads: int = 2):
+    def __init__(self, path: str | Path, threads: int = EngineSettings().threads):
         import openvino
 
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
@@ -49,7 +54,7 @@ class OpenVinoEngine(Runner):
         return np.asarray(self._compiled(images)[0])
 
     def float_nodes(self) -> list[dict]:
-        """[{name, op, reason}] of the layers that compute in floating point, as the compiled network tells."""
+        """Returns name, op and reason of each layer that computes in floating point, as the compiled network tells."""
         found = []
         for layer in self._compiled.get_runtime_model().get_ops():
             notes = {key: layer.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")

@@ -1,4 +1,4 @@
-"""An ONNX file in onnx's own reference evaluator: slow, without optimization, the tie-breaker on small networks."""
+"""An ONNX file in onnx's own reference evaluator, which is slow and optimizes nothing: the judge on small networks."""
 
 from pathlib import Path
 
@@ -6,14 +6,11 @@ import numpy as np
 import onnx
 
 from dfq.export.engines.runner import Runner
-
-LARGEST_SIDE = 64  # pixels
-MAX_WEIGHTS = 2_000_000
-MAX_IMAGES = 32
+from dfq.export.engines.settings import ReferenceSettings
 
 
 class ReferenceEngine(Runner):
-    """Every operator as its specification defines it, in NumPy, node by node."""
+    """Runs every operator as its specification defines it, in NumPy, node by node."""
 
     engine = "onnx's reference evaluator"
 
@@ -29,7 +26,7 @@ class ReferenceEngine(Runner):
 
 
 def _quick_gelu() -> type:
-    """The one operator of a file that is ONNX Runtime's own (see `dfq.quantizers.targets.Target.has_quick_gelu`)."""
+    """Returns the one operator that is ONNX Runtime's own (see `dfq.quantizers.targets.Target.has_quick_gelu`)."""
     from onnx.reference.op_run import OpRun
 
     class QuickGelu(OpRun):
@@ -41,14 +38,14 @@ def _quick_gelu() -> type:
     return QuickGelu
 
 
-def too_large(path: str | Path) -> str | None:
-    """Why the evaluator would take minutes for this file; None if it would not."""
+def too_large(path: str | Path, settings: ReferenceSettings = ReferenceSettings()) -> str | None:
+    """Returns why the evaluator would take minutes for this file; None if it would not."""
     model = onnx.load(path)
     weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     side = max(length or 0 for length in _input_shape(model)[2:])
-    if weights <= MAX_WEIGHTS and side <= LARGEST_SIDE:
+    if weights <= settings.max_weights and side <= settings.largest_side:
         return None
-    limit = f"{MAX_WEIGHTS / 1e6:.0f} million weights and {LARGEST_SIDE} pixels"
+    limit = f"{settings.max_weights / 1e6:.0f} million weights and {settings.largest_side} pixels"
     return f"too slow for this network ({weights / 1e6:.1f} million weights, {side} pixels; at most {limit})"
 
 

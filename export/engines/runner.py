@@ -7,16 +7,20 @@ import numpy as np
 from torch import Tensor
 
 from dfq.errors import DfqError
+from dfq.export.engines.settings import EngineSettings
+
+MAX_LENGTH = 300  # A message quotes at most this many characters of an engine's own.
 
 
 class Runner(ABC):
-    """Images in, logits out.
+    """A file that takes images and gives logits.
 
     Args:
-        shape: of the file's input, (N, C, H, W); N is a number only where the file fixes it.
+        path: The ONNX file.
+        shape: Shape of its input, (N, C, H, W); N is a number only where the file fixes it.
 
     Attributes:
-        engine: its name in messages.
+        engine: Name of the engine in messages.
     """
 
     engine: str
@@ -26,18 +30,18 @@ class Runner(ABC):
 
     @abstractmethod
     def compute(self, images: np.ndarray) -> np.ndarray:
-        """Logits (N, classes) of float32 (N, C, H, W), N as the file takes it. May raise anything."""
+        """Returns logits (N, classes) of float32 (N, C, H, W), with an N that the file takes. It may raise anything."""
 
     @property
     def batch_size(self) -> int | None:
         """The only N that the file takes; None if it takes any."""
         return self.shape[0] if isinstance(self.shape[0], int) else None
 
-    def run(self, images: Tensor | np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Logits (N, classes), float32, of normalised images (N, C, H, W).
+    def run(self, images: Tensor | np.ndarray, batch_size: int = EngineSettings().batch_size) -> np.ndarray:
+        """Returns logits (N, classes), float32, of normalised images (N, C, H, W).
 
         Raises:
-            DfqError: images of another shape than the file takes, or an engine that fails.
+            DfqError: The images have another shape than the file takes, or the engine fails.
         """
         array = np.ascontiguousarray(images.numpy(force=True) if isinstance(images, Tensor) else images, np.float32)
         self._check(array.shape)
@@ -65,4 +69,5 @@ class Runner(ABC):
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+    """Returns the first line of an error's message, or the name of its class where the message is empty."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:MAX_LENGTH]

@@ -1,4 +1,4 @@
-"""The engines that an exported file is run in: one row per engine, and why one may be absent."""
+"""The engines that run an exported file: one row per engine, which also says why the engine may be absent."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,13 @@ from dfq.errors import DfqError
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.export.engines.onnxruntime_engine import CPU, Engine
 from dfq.export.engines.openvino_engine import OpenVinoEngine
-from dfq.export.engines.reference_engine import MAX_IMAGES, ReferenceEngine, too_large
+from dfq.export.engines.reference_engine import ReferenceEngine, too_large
 from dfq.export.engines.runner import Runner
+from dfq.export.engines.settings import ReferenceSettings
 
 CUDA = ("CUDAExecutionProvider", *CPU)
 TENSORRT = ("TensorrtExecutionProvider", *CUDA)
-MAIN = "onnxruntime-cpu"  # the engine that every file is proved in
+MAIN = "onnxruntime-cpu"  # every file is proved in this engine
 
 
 def _here(path: Path) -> None:
@@ -30,11 +31,12 @@ class EngineRow:
     """One engine.
 
     Attributes:
-        open: (file, threads) → a runner.
-        missing: file → why this engine cannot run it here; None if it can.
-        float_nodes: runner → the nodes that it computes in floating point; None where the engine does not tell.
-        is_timed: False where its latency says nothing about the file.
-        most_images: of each kind to compare on; None: all.
+        name: Name of the engine on the command line and in reports.
+        open: Opens a file with a number of threads and returns the runner.
+        missing: Returns why this engine cannot run a file here; None if it can.
+        float_nodes: Returns the nodes that a runner computes in floating point; None where the engine does not tell.
+        is_timed: Whether its latency says something about the file.
+        most_images: Number of images of each kind that it is compared on; None: all.
     """
 
     name: str
@@ -86,7 +88,7 @@ ENGINES: dict[str, EngineRow] = {
             open=lambda path, threads: ReferenceEngine(path),
             missing=too_large,
             is_timed=False,
-            most_images=MAX_IMAGES,
+            most_images=ReferenceSettings().max_images,
         ),
     )
 }
@@ -94,7 +96,12 @@ ENGINES: dict[str, EngineRow] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """A file in several engines: those that run it, and why the others do not."""
+    """A file in several engines.
+
+    Attributes:
+        runners: The engines that run the file, by name.
+        skipped: The reason why another engine does not, by its name.
+    """
 
     runners: Mapping[str, Runner]
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -104,7 +111,7 @@ def open_engines(path: str | Path, names: Sequence[str], images: Tensor, threads
     """Opens the file in the engines of these names; each runs one of `images` (N, C, H, W) to show that it can.
 
     Raises:
-        DfqError: a name that is not in `ENGINES`, or a file that ONNX Runtime does not run on the CPU.
+        DfqError: A name is not in `ENGINES`, or ONNX Runtime does not load the file on the CPU.
     """
     unknown = [name for name in names if name not in ENGINES]
     if unknown:

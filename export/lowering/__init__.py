@@ -1,1 +1,1 @@
-"""A student becomes a graph of named operators that ONNX has."""
+"""Turns a student into a graph of named operators that ONNX has."""

@@ -1,24 +1,24 @@
-"""Small questions to, and small changes of, the graph that is exported."""
+"""Small queries and changes of the graph that is exported."""
 
 from torch import fx, nn
 
 
 def module_of(node: object, graph_module: fx.GraphModule) -> nn.Module | None:
-    """The module that a node calls, or None."""
+    """Returns the module that a node calls; None if it calls none."""
     if isinstance(node, fx.Node) and node.op == "call_module":
         return graph_module.get_submodule(str(node.target))
     return None
 
 
 def first(node: fx.Node) -> fx.Node:
-    """The node whose output `node` reads first."""
+    """Returns the node whose output is the first input of `node`."""
     source = node.args[0]
     assert isinstance(source, fx.Node)
     return source
 
 
 def bypass(node: fx.Node) -> None:
-    """Removes a node; its readers read its first input."""
+    """Removes a node; its readers then read its first input."""
     node.replace_all_uses_with(first(node))
     node.graph.erase_node(node)
 

@@ -1,9 +1,10 @@
-"""The integers that a layer's weight and bias are stored as.
+"""The integers that store a layer's weight and bias.
 
-Integer kernels add up x · w over int32 and start from the bias: the bias is an int32 on the grid scale_x · scale_w.
-They want weights with zero point 0. An asymmetric grid of b bits becomes symmetric by subtracting its zero point from
-the integers: they then lie in ±(2^b − 1), which int8 holds for up to 7 bits. Narrow integers are multiplied, and their
-scale divided, by `QuantSpec.refinement`: the same weights with a finer bias.
+Integer kernels start from the bias and add up x · w in int32, so that the bias is an int32 on the grid
+scale_x · scale_w. They want weights with zero point 0. An asymmetric grid of b bits becomes symmetric when its zero
+point is subtracted from the integers: they then lie in ±(2^b − 1), which int8 holds for up to 7 bits. Narrow integers
+are multiplied by `QuantSpec.refinement` and their scale is divided by it, which gives the same weights and a finer
+bias.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.quantized_layers import QuantConv2d, QuantLinear
 
 QuantizedLayer = QuantConv2d | QuantLinear
-LARGEST_BIAS = 2**30  # of int32's 2^31: the rest is room for the sum of products
+LARGEST_BIAS = 2**30  # int32 ends at 2^31; the rest is room for the sum of products
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,17 @@ class IntegerWeights:
     """A layer's constants; real weight = scale · (integers − zero_point).
 
     Attributes:
-        integers: int8, the weight's shape (out, …): multiples of `refinement`.
-        scale, zero_point: (out,), float32 and int8.
-        refinement: a power of two.
-        stored_zero_point: (out,) int8; integers / refinement + stored_zero_point are the `bits`-wide integers of the
-            grid.
-        bits: width of the grid.
-        in_float: the layer computes in floating point with these weights.
-        bias: int32 (out,) in steps of `bias_scale`, or None.
-        bias_scale: float32 (out,), scale of the layer's input times `scale`.
+        integers: Multiples of `refinement`, int8, of the weight's shape (out, …).
+        scale: Scale of each output channel, float32 (out,).
+        zero_point: Zero point of each output channel, int8 (out,).
+        refinement: Factor of the integers, a power of two.
+        stored_zero_point: Shift of the stored integers, int8 (out,): integers / refinement + stored_zero_point are the
+            `bits`-wide integers of the grid.
+        bits: Width of the grid.
+        bias: The bias in steps of `bias_scale`, int32 (out,); None where the layer has none, or keeps it in floating
+            point.
+        bias_scale: Scale of the layer's input times `scale`, float32 (out,); None where `bias` is None.
+        in_float: Whether the layer computes in floating point with these weights.
     """
 
     integers: Tensor
@@ -50,7 +53,12 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
 
 
 def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> IntegerWeights:
-    """The constants of a quantized layer, whose input lies on the grid of `source` (None: in floating point)."""
+    """Returns the constants of a quantized layer.
+
+    Args:
+        layer: The layer.
+        source: The quantizer on whose grid the layer's input lies; None: the input is in floating point.
+    """
     quantizer = layer.weight_quantizer
     scale, zero_point = quantizer.qparams()
     centred = quantizer.integers(layer.weight) - _column(zero_point, layer.weight).to(torch.int32)
@@ -62,7 +70,7 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
         bias_scale = step * scale
         bias = (layer.bias.detach() / bias_scale).round().to(torch.int32)
     stored_zero_point = zero_point.to(torch.int8)
-    if quantizer.spec.bits == 8 and not quantizer.spec.symmetric:  # ±255 does not fit: keep the zero point
+    if quantizer.spec.bits == 8 and not quantizer.spec.symmetric:  # int8 does not hold ±255, so the zero point stays
         centred, zero_point = centred + _column(zero_point, centred).to(torch.int32), zero_point.to(torch.int8)
         stored_zero_point = torch.zeros_like(stored_zero_point)
     else:
@@ -76,8 +84,8 @@ def integer_weights(layer: QuantizedLayer, source: FakeQuantize | None) -> Integ
 def _make_room_for_bias(integers: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Widens the scale of channels whose bias would overflow int32, and rounds their weights to it.
 
-    These are dead channels (common in MobileNets): weights of about 1e-8 beside an ordinary bias. `bias` is in units
-    of the input's scale, (out,).
+    These are dead channels, which are common in MobileNets: they have weights of about 1e-8 and an ordinary bias.
+    `bias` has the shape (out,) and is in units of the input's scale.
     """
     needed = bias.abs() / LARGEST_BIAS
     wider = torch.maximum(scale, needed)

@@ -1,4 +1,4 @@
-"""From a student to the graph that is exported: a copy in which every module writes its integer operators."""
+"""Turns a student into the graph that is exported: a copy in which every module writes its integer operators."""
 
 import copy
 from collections.abc import Iterator
@@ -31,19 +31,20 @@ from dfq.quantizers.quantized_layers import QuantConv2d, QuantLinear
 from dfq.quantizers.targets import Target
 from dfq.student.set_ranges import input_quantizer
 
-FLOAT_TOLERANCE = 1e-6
+FLOAT_TOLERANCE = 1e-6  # relative error of float32 by which the end of a grid may exceed that of ReLU6
+EXAMPLES = 2  # The shapes of tensors are found with this many images.
 
 
 def prepare(
     student: fx.GraphModule, input_spec: InputSpec, target: Target
 ) -> tuple[fx.GraphModule, dict[str, IntegerWeights]]:
-    """(the copy to export, the integer weights by initializer name). The student itself is not touched.
+    """Returns the copy to export, and the integer weights by name of the initializer. The student does not change.
 
-    Also takes a traced network without quantizers: then only the pooling is rewritten.
+    A traced network without quantizers is possible, too: only its pooling and its SiLU are then rewritten.
     """
     copied = copy.deepcopy(student).cpu().eval()
     with torch.no_grad():
-        ShapeProp(copied).propagate(torch.zeros(2, *input_spec.size))
+        ShapeProp(copied).propagate(torch.zeros(EXAMPLES, *input_spec.size))
     if target.has_quick_gelu:
         _name_silu(copied)
     _split_global_pooling(copied)
@@ -66,7 +67,7 @@ def _name_silu(copied: fx.GraphModule) -> None:
 
 
 def _split_global_pooling(copied: fx.GraphModule) -> None:
-    """Pooling that drops its dimensions becomes pooling, its quantizer, flattening: the kernel needs this order."""
+    """Splits pooling that drops its dimensions into pooling, its quantizer and flattening, as the kernel needs it."""
     for node in list(copied.graph.nodes):
         pooling = module_of(node, copied)
         if not isinstance(pooling, GlobalAveragePool):
@@ -84,7 +85,7 @@ def _split_global_pooling(copied: fx.GraphModule) -> None:
 
 
 def _drop_absorbed_relus(copied: fx.GraphModule) -> None:
-    """Takes out every ReLU and ReLU6 behind which a grid clips the same way."""
+    """Takes out every ReLU and ReLU6 that is followed by a grid which clips in the same way."""
     for node in list(copied.graph.nodes):
         if kind_of(node, copied) is not Kind.RELU:
             continue
@@ -108,7 +109,7 @@ def _replace_layers(copied: fx.GraphModule, paddings: dict, target: Target) -> I
         if not isinstance(layer, (QuantConv2d, QuantLinear)):
             continue
         constants = integer_weights(layer, input_quantizer(node, modules))
-        # One module per call: a layer that is called twice may read two grids, and so have two biases.
+        # Each call has its own module, because a layer that is called twice may read two grids and have two biases.
         name = f"{node.target}" if isinstance(module_of(node, copied), type(layer)) else f"{node.target}_{node.name}"
         if isinstance(layer, nn.Conv2d):
             pad_with_own_values(copied, node, layer)

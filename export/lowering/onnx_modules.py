@@ -1,7 +1,7 @@
-"""Modules that write ONNX operators by name: what the exporter sees in place of dfq's layers and quantizers.
+"""Modules that write ONNX operators by name; the exporter sees them in place of dfq's layers and quantizers.
 
 torch's exporter would write a fake quantizer as floating-point arithmetic. `torch.onnx.ops.symbolic` writes the named
-operator instead. These modules only exist in the copy of a student that is exported; they cannot be run.
+operator instead. These modules exist only in the copy of a student that is exported, and they cannot be run.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dfq.quantizers.scheme import QuantSpec
 from dfq.quantizers.targets import Target
 
-ONNX_DEFAULTS = ([1, 1], [0, 0, 0, 0], 1)  # of a convolution's attributes
-INTEGERS = "integers"  # buffer name of `EmitWeight`, by which the exporter finds them again
+ONNX_DEFAULTS = ([1, 1], [0, 0, 0, 0], 1)  # defaults of a convolution's attributes
+INTEGERS = "integers"  # name of the buffer in `EmitWeight`, by which the integers are found in the exported graph
 
 
 def _operator(name: str, inputs: Sequence[Tensor], shape: Sequence, dtype=torch.float32, **attributes) -> Tensor:
@@ -21,20 +21,23 @@ def _operator(name: str, inputs: Sequence[Tensor], shape: Sequence, dtype=torch.
 
 
 def _dequantize(integers: Tensor, scale: Tensor, zero_point: Tensor, axis: int | None = None) -> Tensor:
-    # The axis is always written: ONNX's default is 1, with which a square convolution computes wrong numbers.
+    # The axis is always written, because ONNX's default is 1, with which a square convolution computes wrong numbers.
     attributes = {} if axis is None else {"axis": axis}
     return _operator("DequantizeLinear", (integers, scale, zero_point), integers.shape, **attributes)
 
 
 class EmitQuantize(nn.Module):
-    """QuantizeLinear → DequantizeLinear, and for grids narrower than 8 bits a Clip.
+    """Writes QuantizeLinear and DequantizeLinear, and for grids narrower than 8 bits a Clip.
 
-    The Clip stands between the two, on integers, or where the target wants none there in front of them, at the ends of
-    the grid: the integers are the same.
+    The Clip stands between the two and works on integers. Where the target wants no such operator, it stands in front
+    of them and clips at the ends of the grid, which gives the same integers.
 
     Args:
-        spec: the grid of the tensor; it must have one scale per tensor. A signed grid is written as uint8, with
-            all integers and the zero point moved up, where the target wants that.
+        spec: The grid of the tensor; it must have one scale per tensor. Where the target wants unsigned activations, a
+            signed grid is written as uint8, with all integers and the zero point moved up.
+        scale: Scale of the grid, one number.
+        zero_point: Zero point of the grid, one number.
+        target: The runtime.
         clip: False where the values are known to lie on the grid already.
     """
 
@@ -68,7 +71,7 @@ class EmitQuantize(nn.Module):
 
 
 class EmitWeight(nn.Module):
-    """Integer weights and, per entry of `axis`, their scale and zero point: one DequantizeLinear."""
+    """Writes integer weights as one DequantizeLinear, with a scale and a zero point for each entry of `axis`."""
 
     def __init__(self, integers: Tensor, scale: Tensor, zero_point: Tensor, axis: int = 0):
         super().__init__()
@@ -84,7 +87,7 @@ class EmitWeight(nn.Module):
 
 
 class EmitFloat(nn.Module):
-    """A constant in floating point, such as the bias of a layer whose input is not quantized."""
+    """Writes a constant in floating point, such as the bias of a layer whose input is not quantized."""
 
     def __init__(self, values: Tensor):
         super().__init__()
@@ -95,13 +98,13 @@ class EmitFloat(nn.Module):
 
 
 class EmitConvolution(nn.Module):
-    """Conv with constants from `weight` and `bias` and any padding.
+    """Writes Conv with constants from `weight` and `bias` and any padding.
 
     Args:
-        weight: gives (out, in / groups, h, w).
-        bias: gives (out,), or None.
-        layer: source of stride, dilation and groups.
-        padding: (top, left, bottom, right) in pixels; may be asymmetric, unlike torch's own.
+        weight: Gives the weight (out, in / groups, h, w).
+        bias: Gives the bias (out,); None: there is none.
+        layer: The layer that stride, dilation and groups are read from.
+        padding: Padding at the top, left, bottom and right, in pixels; unlike torch's own, it may be asymmetric.
     """
 
     def __init__(self, weight: nn.Module, bias: nn.Module | None, layer: nn.Conv2d, padding: Sequence[int]):
@@ -132,7 +135,7 @@ class EmitConvolution(nn.Module):
 
 
 class EmitGemm(nn.Module):
-    """Gemm on features (N, in), with `weight` (out, in) and `bias` (out,) or None."""
+    """Writes Gemm on features (N, in), with `weight` (out, in) and `bias` (out,) or None."""
 
     def __init__(self, weight: nn.Module, bias: nn.Module | None):
         super().__init__()
@@ -145,7 +148,7 @@ class EmitGemm(nn.Module):
 
 
 class EmitMatMul(nn.Module):
-    """MatMul and Add on features (…, in), with `weight` (in, out), transposed, and `bias` (out,) or None."""
+    """Writes MatMul and Add on features (…, in), with the transposed `weight` (in, out) and `bias` (out,) or None."""
 
     def __init__(self, weight: nn.Module, bias: nn.Module | None):
         super().__init__()
@@ -158,14 +161,14 @@ class EmitMatMul(nn.Module):
 
 
 class EmitGlobalAveragePool(nn.Module):
-    """GlobalAveragePool, which has an integer kernel; torch's exporter writes ReduceMean, which has none."""
+    """Writes GlobalAveragePool, which has an integer kernel; torch's exporter writes ReduceMean, which has none."""
 
     def forward(self, images: Tensor) -> Tensor:
         return _operator("GlobalAveragePool", (images,), (images.shape[0], images.shape[1], 1, 1))
 
 
 class EmitQuickGelu(nn.Module):
-    """x · σ(x) as one operator of ONNX Runtime's own: SiLU in a single pass."""
+    """Writes SiLU, x · σ(x), as one operator of ONNX Runtime's own, which takes a single pass."""
 
     def forward(self, values: Tensor) -> Tensor:
         return _operator("com.microsoft::QuickGelu", (values,), values.shape, alpha=1.0)

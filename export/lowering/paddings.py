@@ -1,4 +1,4 @@
-"""Padding of convolutions: zeros join the convolution, any other kind stands in front of it."""
+"""Padding of convolutions: zeros become part of the convolution, and any other kind stands in front of it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dfq.quantizers.quantized_layers import QuantConv2d
 
 
 def _zero_padding(node: fx.Node) -> tuple[int, ...] | None:
-    """(left, right, top, bottom) where `node` pads images with zeros, else None."""
+    """Returns left, right, top and bottom where `node` pads images with zeros, else None."""
     if node.target is F.pad and pads_with_zero(node):
         pad: Any = node.args[1] if len(node.args) > 1 else node.kwargs["pad"]
         return tuple(pad) if len(pad) == 4 and min(pad) >= 0 else None
@@ -20,7 +20,7 @@ def _zero_padding(node: fx.Node) -> tuple[int, ...] | None:
 
 
 def take_out_paddings(copied: fx.GraphModule) -> dict[str, tuple[int, ...]]:
-    """Removes zero padding in front of convolutions; returns (left, right, top, bottom) by the name of their node."""
+    """Removes zero padding in front of convolutions; returns left, right, top and bottom by name of their node."""
     taken = {}
     for node in list(copied.graph.nodes):
         layer = module_of(node, copied)
@@ -46,10 +46,10 @@ def pad_with_own_values(copied: fx.GraphModule, node: fx.Node, layer: nn.Conv2d)
 
 
 def own_padding(layer: nn.Conv2d) -> tuple[int, ...]:
-    """(left, right, top, bottom) of zeros that the layer itself adds."""
+    """Returns how many zeros the layer itself adds at the left, right, top and bottom."""
     if layer.padding_mode != "zeros":
         return (0, 0, 0, 0)
-    if isinstance(layer.padding, str):  # "same" and "valid", which torch resolves here
+    if isinstance(layer.padding, str):  # torch resolves "same" and "valid" here
         return tuple(layer._reversed_padding_repeated_twice)
     top, left = layer.padding
     return (left, left, top, top)

@@ -1,7 +1,8 @@
-"""Biases of integer kernels, stored in 2 bytes per channel instead of 12.
+"""Packs the biases of integer kernels into 2 bytes per channel instead of 12.
 
-Such a bias is INT32 on the grid scale_x · scale_w. Both scales are in the file already, so that their product need not
-be; most biases fit INT16; their zero point, 0, may be absent. The runtime folds Mul and Cast when it loads the file.
+Such a bias is INT32 on the grid scale_x · scale_w. The file holds both scales already, so that it need not hold their
+product. Most biases fit into INT16. Their zero point is 0 and may be absent. The runtime folds Mul and Cast when it
+loads the file.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ INT16 = np.iinfo(np.int16)
 
 
 def pack_biases(graph: ir.Graph) -> None:
-    """Rewrites every DequantizeLinear of an INT32 initializer, in place; what it computes stays the same."""
+    """Rewrites every DequantizeLinear of an INT32 initializer in place; what it computes stays the same."""
     biases = dict(_biases(graph)).items()
     for dequantize, layer in biases:
         dequantize.resize_inputs(2)
@@ -26,7 +27,7 @@ def pack_biases(graph: ir.Graph) -> None:
 
 
 def _biases(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node]]:
-    """(DequantizeLinear of a bias, a layer that reads it). Equal biases may share theirs."""
+    """Yields the DequantizeLinear of each bias and a layer that reads it. Equal biases may share a DequantizeLinear."""
     for layer in graph:
         dequantize = _producer(layer, 2)
         integers = dequantize.inputs[0] if dequantize is not None else None
@@ -35,7 +36,7 @@ def _biases(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node]]:
 
 
 def _producer(node: ir.Node, index: int) -> ir.Node | None:
-    """The DequantizeLinear that computes an input of `node`, if it is one."""
+    """Returns the DequantizeLinear that computes an input of `node`; None if another operator does."""
     value = node.inputs[index] if index < len(node.inputs) else None
     producer = value.producer() if value is not None else None
     return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
@@ -57,7 +58,7 @@ def _narrow(graph: ir.Graph, integers: ir.Value) -> None:
     values = numbers_of(integers)
     if values.min() < INT16.min or values.max() > INT16.max:
         return
-    # torch's exporter merges a bias that is all zeros with its zero point, which then gives the name.
+    # torch's exporter merges a bias of zeros alone with its zero point, whose name then remains.
     short, long = str(integers.name).removesuffix(f".{INTEGERS}"), f"{integers.name}.int16"
     name = long if short in graph.initializers else short
     small = ir.val(name, const_value=ir.Tensor(values.astype(np.int16)))

@@ -1,6 +1,6 @@
-"""Passes over the exported graph: constants packed, moved values kept as integers, plain names.
+"""Passes over the exported graph: they pack constants, keep moved values as integers, and give plain names.
 
-Constants are packed by `dfq.export.packing.weights` and `dfq.export.packing.biases`.
+`dfq.export.packing.weights` and `dfq.export.packing.biases` pack the constants.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Cast")
 
 
 def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights], target: Target) -> None:
-    """Runs every pass that `target` wants on `model`, in place. `weights` are keyed by initializer name."""
+    """Runs every pass that `target` wants on `model` in place. `weights` are keyed by the name of the initializer."""
     name_nodes_by_module(model.graph)
     if target.packs_constants:
         pack_weights(model, weights, target)
@@ -34,25 +34,25 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights],
     _forget_shapes(model.graph)
     common.ClearMetadataAndDocStringPass()(model)
     common.TopologicalSortPass()(model)
-    _shorten_names(model.graph)  # last: the other passes name what has no name
+    _shorten_names(model.graph)  # This is the last pass, because the others name what has no name.
 
 
 def name_nodes_by_module(graph: ir.Graph) -> None:
-    """Names each node after the module that wrote it, 'layer1.0.conv1/Conv', so that reports can be read."""
+    """Names each node after the module that wrote it, such as 'layer1.0.conv1/Conv', so that reports are readable."""
     taken: dict[str, int] = {}
     for node in graph:
         scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes", "").strip("[]").split(", ")
         called = [scope.strip("'") for scope in scopes]
-        module = (called[-2] if len(called) > 1 else "") or called[-1]  # a function outside modules: its own name
+        module = (called[-2] if len(called) > 1 else "") or called[-1]  # a function outside modules has its own name
         name = f"{module}/{node.op_type}"
         count = taken[name] = taken.get(name, 0) + 1
         node.name = name if count == 1 else f"{name}_{count}"
 
 
 def _drop_zero_points(graph: ir.Graph) -> None:
-    """Leaves out the zero points of convolutions' weights where all are 0, which is what an absent one means.
+    """Leaves out the zero points of a convolution's weights where all are 0; an absent zero point means the same.
 
-    Without its zero point a Gemm would run in floating point.
+    A Gemm keeps its zero points, because it would run in floating point without them.
     """
     for node in [_producer(layer, 1) for layer in graph if layer.op_type == "Conv"]:
         if node is not None and len(node.inputs) == 3 and not numbers_of(node.inputs[2]).any():
@@ -60,7 +60,7 @@ def _drop_zero_points(graph: ir.Graph) -> None:
 
 
 def _forget_shapes(graph: ir.Graph) -> None:
-    """Leaves out the types and shapes that readers infer, and the notes on them: a tenth of a small file."""
+    """Leaves out types and shapes, which readers infer, and the notes on them; they are a tenth of a small file."""
     kept = {*graph.inputs, *graph.outputs}
     for value in [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]:
         if value not in kept:
@@ -69,10 +69,11 @@ def _forget_shapes(graph: ir.Graph) -> None:
 
 
 def _shorten_names(graph: ir.Graph) -> None:
-    """Numbers scales, zero points and what is quantized at once; drops the names of nodes that convert or are folded.
+    """Numbers scales, zero points and tensors that are quantized at once; unnames nodes that convert or are folded.
 
-    In a file of 2 MB, names would weigh 4 %. Layers, their weights and biases keep theirs, which people look for; what
-    stays in floating point is named after its node, as ONNX Runtime names its own nodes after tensors.
+    Names would be 4 % of a file of 2 MB. Layers, their weights and their biases keep their names, which people look
+    for. A tensor that stays in floating point is named after its node, because ONNX Runtime names its own nodes after
+    tensors.
     """
     folded = _folded(graph)
     converting = [node for node in graph if node.op_type in CONVERSIONS or node.outputs[0] in folded]
@@ -89,7 +90,7 @@ def _shorten_names(graph: ir.Graph) -> None:
 
 
 def _folded(graph: ir.Graph) -> set[ir.Value]:
-    """Constants, and what is computed from nothing else, of a graph in topological order."""
+    """Returns the constants of a graph in topological order, and what is computed from them alone."""
     known = set(graph.initializers.values())
     for node in graph:
         if node.inputs and known.issuperset(value for value in node.inputs if value is not None):
@@ -102,9 +103,9 @@ def _is_converted(value: ir.Value) -> bool:
 
 
 def _move_as_integers(graph: ir.Graph) -> None:
-    """DequantizeLinear → Slice, Pad → QuantizeLinear on one grid: moves the integers themselves, with the same values.
+    """Lets Slice and Pad move integers where DequantizeLinear and QuantizeLinear around them have the same grid.
 
-    ONNX Runtime has no such rule for Pad (the shortcut of CIFAR ResNets).
+    The values stay the same. ONNX Runtime has no such rule for Pad, which is in the shortcuts of CIFAR ResNets.
     """
     for quantize in [node for node in graph if node.op_type == "QuantizeLinear"]:
         moves: list[ir.Node] = []
@@ -117,7 +118,7 @@ def _move_as_integers(graph: ir.Graph) -> None:
 
 
 def _producer(node: ir.Node, index: int = 0) -> ir.Node | None:
-    """The node that computes an input of `node`."""
+    """Returns the node that computes an input of `node`; None if no node does."""
     source = node.inputs[index]
     return None if source is None else source.producer()
 
@@ -133,7 +134,7 @@ def _rewire(graph: ir.Graph, dequantize: ir.Node, moves: list[ir.Node], quantize
     moves[0].replace_input_with(0, integers)
     for move in moves:
         move.outputs[0].type = zero_point.type
-        if move.op_type == "Pad":  # zeros are zero points here
+        if move.op_type == "Pad":  # a zero is the zero point on the integer side
             if len(move.inputs) < 3:
                 move.resize_inputs(3)
             move.replace_input_with(2, zero_point)

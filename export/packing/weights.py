@@ -1,8 +1,8 @@
-"""Weights of few bits, stored in the type that holds them.
+"""Packs weights of few bits into the type that holds them.
 
-Those of 4 bits and less are stored as INT4, those of 2 bits as INT2 where the target takes it, and cast to INT8, times
-their refinement, in front of their DequantizeLinear. ONNX Runtime folds that when it loads the file, and runs its INT8
-kernels; INT4 straight into DequantizeLinear would run in floating point.
+Weights of up to 4 bits are stored as INT4, and those of 2 bits as INT2 where the target takes it. In front of their
+DequantizeLinear they are cast to INT8 and multiplied by their refinement. ONNX Runtime folds that when it loads the
+file, and runs its INT8 kernels. If DequantizeLinear read INT4 directly, the layer would run in floating point.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,16 @@ from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.packing.initializers import numbers_of
 from dfq.quantizers.targets import Target
 
-INT4_BITS, INT2_BITS = 4, 2
-INT2_OPSET = 25  # the first that has the type; `Target.opset` otherwise, which more runtimes read
+INT4_BITS = 4
+INT2_BITS = 2
+INT2_OPSET = 25  # the first opset that has INT2; other files have `Target.opset`, which more runtimes read
 
 
 def pack_weights(model: ir.Model, weights: Mapping[str, IntegerWeights], target: Target) -> None:
-    """Rewrites the initializers of `weights`, by name, in place; what they compute stays the same."""
+    """Rewrites the initializers of `weights` (keyed by name) in place; what they compute stays the same."""
     for name, constants in weights.items():
         if name not in model.graph.initializers:
-            continue  # torch's exporter merges equal initializers, as those of a layer that is called twice
+            continue  # torch's exporter merges equal initializers, such as those of a layer that is called twice
         if constants.in_float:
             _fold_when_loaded(model.graph, model.graph.initializers[name])
         if constants.bits <= INT2_BITS and target.stores_int2:
@@ -36,8 +37,8 @@ def pack_weights(model: ir.Model, weights: Mapping[str, IntegerWeights], target:
 def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dtype: np.dtype) -> None:
     """Replaces an INT8 initializer by one of `dtype` and a Cast.
 
-    With a zero point also Sub, with a refinement also Mul, in int32; all are folded. No zero point is needed where the
-    centred integers fit as they are: a mirrored grid of 3 bits, stored in 4.
+    A zero point adds a Sub, and a refinement adds a Mul, both in int32; the runtime folds all of them. No zero point is
+    needed where the centred integers fit as they are, such as those of a mirrored grid of 3 bits in INT4.
     """
     integers, stored = numbers_of(initializer) // constants.refinement, constants.stored_zero_point.numpy()
     limits = ml_dtypes.iinfo(dtype)
@@ -65,16 +66,17 @@ def _pack(graph: ir.Graph, initializer: ir.Value, constants: IntegerWeights, dty
 
 
 def _fold_when_loaded(graph: ir.Graph, integers: ir.Value) -> None:
-    """DequantizeLinear of a layer that runs in floating point → Cast and Mul, which ONNX Runtime folds.
+    """Writes Cast and Mul in place of the DequantizeLinear of a layer that runs in floating point.
 
-    It keeps DequantizeLinear in hope of an integer kernel, and would convert the weights anew in every run.
+    ONNX Runtime folds these two. It would keep the DequantizeLinear, since an integer kernel might absorb it, and
+    convert the weights anew in every run.
     """
     for node, _ in list(integers.uses()):
         if node.op_type != "DequantizeLinear" or numbers_of(node.inputs[2]).any():
             continue
         scales = numbers_of(node.inputs[1])
         column = [-1 if i == node.attributes["axis"].as_int() else 1 for i in range(numbers_of(integers).ndim)]
-        scale_name = f"{node.inputs[1].name}.column"  # of one layer that is called twice, or of two layers alike
+        scale_name = f"{node.inputs[1].name}.column"  # a layer that is called twice, or two equal layers, share it
         scale = graph.initializers.get(scale_name) or _initializer(graph, scale_name, ir.Tensor(scales.reshape(column)))
         cast = _cast(integers, ir.DataType.FLOAT, str(node.outputs[0].name))
         product = ir.node("Mul", [cast.outputs[0], scale], name=f"{node.outputs[0].name}/Mul")

@@ -1,4 +1,4 @@
-"""Does the file in floating point compute what the network computes?"""
+"""Compares the file in floating point with the network that it was written from."""
 
 from math import isfinite
 from pathlib import Path
@@ -8,31 +8,35 @@ import torch
 from torch import Tensor
 
 from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.export.engines.settings import EngineSettings
 from dfq.system.compute_dtype import exact_float32
 from dfq.teacher import Teacher, evaluating
-
-BATCH_SIZE = 64
 
 
 @exact_float32()
 @torch.no_grad()
-def compare_float_file(path: str | Path, teacher: Teacher, images: Tensor, *, threads: int = 2) -> dict:
+def compare_float_file(
+    path: str | Path, teacher: Teacher, images: Tensor, *, settings: EngineSettings = EngineSettings()
+) -> dict:
     """Runs a file of `export_float_onnx` beside the network as it was given, before anything was captured or folded.
 
     Args:
-        images: normalised, (N, C, H, W).
+        path: The file.
+        teacher: The network.
+        images: Normalised, (N, C, H, W).
+        settings: How the file is run.
 
     Returns:
-        {"relative_error", "images"}: the largest difference of a logit ÷ the largest logit of the network (None: not
-        finite), and N. The order in which kernels add explains less than 1e-4.
+        {"relative_error", "images"}: the largest difference of a logit ÷ the largest logit of the network (None: it is
+        not finite), and N. The order in which kernels add explains less than 1e-4.
 
     Raises:
-        DfqError: as `Engine`.
+        DfqError: ONNX Runtime does not load or run the file.
     """
-    engine, network = Engine(path, threads), teacher.original
+    engine, network = Engine(path, settings.threads), teacher.original
     difference = largest = 0.0
     with evaluating(network):
-        for batch in images.split(BATCH_SIZE):
+        for batch in images.split(settings.batch_size):
             expected = network(batch.to(teacher.device)).float().numpy(force=True)
             difference = np.maximum(difference, np.abs(engine.run(batch) - expected).max())
             largest = np.maximum(largest, np.abs(expected).max())

@@ -1,4 +1,4 @@
-"""Latency, compared fairly: several engines in one process, run in turns, so that a busy machine slows all alike."""
+"""Compares latencies fairly: several engines run in turns in one process, so that a busy machine slows all alike."""
 
 import time
 from collections.abc import Mapping
@@ -7,21 +7,20 @@ import numpy as np
 from torch import Tensor
 
 from dfq.export.engines.runner import Runner
-
-WARM_UPS = 3
+from dfq.export.validation.settings import LatencySettings
 
 
 def median_latencies(
-    engines: Mapping[str, Runner], images: Tensor | np.ndarray, *, rounds: int = 50, seconds: float = 5.0
+    engines: Mapping[str, Runner], images: Tensor | np.ndarray, settings: LatencySettings = LatencySettings()
 ) -> dict[str, float]:
-    """Median milliseconds per run of `images` (N, C, H, W) by engine: at most `rounds` turns or about `seconds`."""
+    """Returns the median time of one run of `images` (N, C, H, W) by engine, in milliseconds."""
     array = np.asarray(images.cpu() if isinstance(images, Tensor) else images, np.float32)
     times: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(WARM_UPS):
+    for _ in range(settings.warm_ups):
         for engine in engines.values():
             engine.run(array)
-    deadline = time.perf_counter() + seconds
-    for _ in range(rounds):
+    deadline = time.perf_counter() + settings.seconds
+    for _ in range(settings.rounds):
         for name, engine in engines.items():
             start = time.perf_counter()
             engine.run(array)

@@ -1,9 +1,9 @@
-"""How much of the difference between a file and its student is in the network itself.
+"""Measures how much of the difference between a file and its student comes from the network itself.
 
-A value that lies between two steps of a grid is rounded up by one order of summation and down by another. In a deep
-network each such tie disturbs the values behind it, some of which then round differently, too; where the network does
-not damp that, two exact computations of the same student end as far apart as two students. So the student in float64
-beside the student in float32 says what to expect of any runtime.
+A value halfway between two steps of a grid is rounded up by one order of summation and down by another. In a deep
+network each such tie disturbs the values after it, some of which then round differently, too. Where the network does
+not damp that, two exact computations of the same student end as far apart as two students. The agreement of the student
+in float64 with the student in float32 therefore says what to expect of any runtime.
 """
 
 import copy
@@ -13,23 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfq.export.validation.settings import RoundingTieSettings
 from dfq.system.progress import Progress
 from dfq.teacher.answers import boundary_of, same_answers
-
-MAX_IMAGES, BATCH_SIZE = 128, 16  # float64 is slow
 
 
 @torch.no_grad()
 def agreement_with_itself(
-    student: nn.Module, batches: Sequence[Tensor], logits: np.ndarray, progress: Progress
+    student: nn.Module,
+    batches: Sequence[Tensor],
+    logits: np.ndarray,
+    progress: Progress,
+    settings: RoundingTieSettings = RoundingTieSettings(),
 ) -> float:
-    """Top-1 agreement of `student` in float64 with `logits` (N, classes), its own on the same batches in float32.
+    """Returns the top-1 agreement of a student in float64 with itself in float32.
 
-    On the first `MAX_IMAGES` images.
+    Args:
+        student: The student.
+        batches: Normalised images, (N, C, H, W); the first ones are compared.
+        logits: Its logits on these images in float32, (N, classes).
+        progress: Where the comparison is reported.
+        settings: How many images are compared.
     """
     precise = copy.deepcopy(student).double()
     device = next(precise.parameters()).device
-    chosen = torch.cat(list(batches))[:MAX_IMAGES].split(BATCH_SIZE)
+    chosen = torch.cat(list(batches))[: settings.images].split(settings.batch_size)
     own: list[np.ndarray] = []
     with progress.task("Comparing the student with itself in float64", total=len(chosen)) as task:
         for images in chosen:

@@ -1,4 +1,4 @@
-"""`EngineAgreement`: what one engine makes of an exported file, beside the student that it came from."""
+"""`EngineAgreement`: how one engine that runs an exported file compares with the student that it came from."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from dfq.teacher.answers import answers, same_answers
 
-GRID = 255  # steps of an 8-bit grid
+GRID = 255  # number of steps of an 8-bit grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,14 +15,14 @@ class EngineAgreement:
     """One engine's row. Fractions are in [0, 1]; None where the inputs were not given or the engine does not tell.
 
     Attributes:
-        engine: key of `dfq.export.engines.table.ENGINES`.
-        skipped: why the engine did not run; then all else is empty.
-        images: {synthetic, labelled}: how many it was compared on.
+        engine: Key of `dfq.export.engines.table.ENGINES`.
+        skipped: Why the engine did not run; all else is then empty. None: it ran.
+        images: {synthetic, labelled}: number of images that it was compared on.
         agreement: {synthetic, labelled}: top-1 agreement with the student.
-        error_steps: {max, mean}: see `error_in_steps`; on the synthetic images.
-        accuracy: on the labelled images.
-        latency_ms: median at batch 1, measured in turns with the other engines, in one process.
-        float_nodes: [{name, op, reason}] that it computes in floating point.
+        error_steps: {max, mean}: error on the synthetic images (see `error_in_steps`).
+        accuracy: Accuracy on the labelled images.
+        latency_ms: Median time of one image in milliseconds, measured in turns with the other engines in one process.
+        float_nodes: [{name, op, reason}] of the nodes that it computes in floating point.
     """
 
     engine: str
@@ -49,10 +49,13 @@ def measure_engine_agreement(
     """Compares an engine with the student.
 
     Args:
-        logits: {synthetic, labelled} → network (the engine's name, 'student') → (N, classes); an engine may have
-            computed only the first few.
-        labels: of the labelled images.
-        boundary: where a single logit parts two classes (`dfq.teacher.answers`).
+        engine: Name of the engine.
+        logits: Logits (N, classes) by kind of image ("synthetic", "labelled") and by network (the engine's name,
+            "student"). An engine may have computed only the first few.
+        labels: Labels of the labelled images; None: there are none.
+        latency_ms: Median time of one image in milliseconds; None: it was not measured.
+        float_nodes: The nodes that the engine computes in floating point; None: it does not tell.
+        boundary: Value at which a single logit separates two classes (`dfq.teacher.answers`).
     """
     own = {kind: of_kind[engine] for kind, of_kind in logits.items() if engine in of_kind}
     student = {kind: logits[kind]["student"][: len(values)] for kind, values in own.items()}
@@ -70,7 +73,7 @@ def measure_engine_agreement(
 
 
 def error_in_steps(runtime: np.ndarray, student: np.ndarray) -> dict[str, float]:
-    """{max, mean} of |runtime − student| (N, classes) in steps of the 8-bit grid over the student's logits."""
+    """Returns max and mean of |runtime − student| (N, classes) in steps of the 8-bit grid over the student's logits."""
     step = max(float(student.max() - student.min()) / GRID, np.finfo(np.float32).tiny)
     difference = np.abs(runtime - student) / step
     return {"max": float(difference.max()), "mean": float(difference.mean())}

@@ -1,6 +1,6 @@
-"""`validate`: does the file in ONNX Runtime do what the student does, what does that cost, and do others agree?"""
+"""`validate` compares a file in ONNX Runtime with its student, says what it costs, and asks other engines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,23 +13,23 @@ from dfq.errors import DfqError
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
+from dfq.export.validation.compared import ComparedImages, ExportedFiles
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.rounding_ties import agreement_with_itself
 from dfq.export.validation.second_opinion import EngineAgreement, error_in_steps, measure_engine_agreement
+from dfq.export.validation.settings import LatencySettings, ValidationSettings
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import Labelled
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.progress import Progress, Silent
 from dfq.teacher.answers import answers, boundary_of, same_answers
 
-BATCH_SIZE = 64
-MIN_AGREEMENT = 0.998  # of a file with its student; below, the report says how far rounding ties explain it
 Network = Callable[[Tensor], np.ndarray]
 Logits = dict[str, np.ndarray]
 
 
 class Original(Protocol):
-    """What a student is compared with: a `dfq.teacher.Teacher`, or whatever stands for it."""
+    """What a student is compared with: a `dfq.teacher.Teacher`, or another object with these two attributes."""
 
     @property
     def model(self) -> nn.Module: ...
@@ -43,18 +43,18 @@ class Agreement:
     """What `validate` found. Fractions are in [0, 1]; None where the inputs for it were not given.
 
     Attributes:
-        images: number of (synthetic) images compared.
-        agreement: top-1 agreement {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: on
-            `images` and on the labelled images. `student_float64` (see `dfq.export.validation.rounding_ties`) where
-            `onnx_student` is below `MIN_AGREEMENT`, else None.
+        images: Number of synthetic images that were compared.
+        agreement: {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: top-1 agreement of two
+            networks on both kinds of images. `student_float64` (see `dfq.export.validation.rounding_ties`) is measured
+            where `onnx_student` is below `ValidationSettings.min_agreement`, and is None elsewhere.
         error_steps: {max, mean} of |runtime − student| over the logits, in steps of the 8-bit grid that spans the
             student's logits on these images: step = (largest − smallest logit) / 255. The logits themselves stay in
             floating point; the step is what an 8-bit output would resolve.
-        accuracy: {teacher, student, onnx} on the labelled images.
-        size_bytes: {float_onnx, onnx}.
-        latency_ms: {float_onnx, onnx}: medians at batch 1, measured in turns in one process.
+        accuracy: {teacher, student, onnx}: accuracy on the labelled images.
+        size_bytes: {float_onnx, onnx}: size of each file in bytes.
+        latency_ms: {float_onnx, onnx}: median time of one image in milliseconds, measured in turns in one process.
         nodes: {integer: {operator: count}, float: [{name, op, reason}]} (see `dfq.export.engines.kernel_report`).
-        engines: one row per engine that was asked (see `dfq.export.validation.second_opinion.EngineAgreement`).
+        engines: One row per engine that was asked (see `dfq.export.validation.second_opinion.EngineAgreement`).
     """
 
     images: int
@@ -72,52 +72,49 @@ class Agreement:
 
 @exact_float32()
 def validate(
-    path: str | Path,
+    files: ExportedFiles,
     student: nn.Module,
-    images: Tensor,
-    *,
+    images: ComparedImages,
     teacher: Original | None = None,
-    float_path: str | Path | None = None,
-    labelled: Labelled | None = None,
-    engines: Sequence[str] = (MAIN,),
-    threads: int = 2,
+    settings: ValidationSettings = ValidationSettings(),
     progress: Progress | None = None,
 ) -> Agreement:
     """Compares an exported file with its student, and with its float twin.
 
     Args:
-        path: the file of `export_onnx`.
-        images: normalised, (N, C, H, W); best some that training has not seen.
-        teacher: needed with `labelled` (its `input_spec` normalises), and for the student's agreement with it.
-        float_path: the file of `export_float_onnx`, for size and latency.
-        labelled: real images, only ever reported on.
-        engines: names of `dfq.export.engines.table.ENGINES` for second opinions; ONNX Runtime on the CPU always runs.
-            An engine that is absent is a row with the reason.
-        threads: of each engine.
+        files: The exported files.
+        student: The student that the file was written from.
+        images: The images that are compared on.
+        teacher: Needed with labelled images, because its `input_spec` normalises them, and for the student's agreement
+            with it.
+        settings: How they are compared.
+        progress: Where the comparison is reported.
 
     Raises:
-        DfqError: a missing or damaged file, or images of the wrong shape.
+        DfqError: A file is missing or damaged, or images have the wrong shape.
     """
-    opened = open_engines(path, engines, images, threads)
+    threads = settings.threads
+    opened = open_engines(files.onnx, settings.engines, images.synthetic, threads)
     networks: dict[str, Network] = {name: runner.run for name, runner in opened.runners.items()}
     networks["student"] = _logits_of(student)
     if teacher is not None:
         networks["teacher"] = _logits_of(teacher.model)
     tell = progress or Silent()
-    batches = {"synthetic": list(images.split(BATCH_SIZE))}
-    if labelled is not None:
-        batches["labelled"] = _normalized(labelled, teacher)
+    batches = {"synthetic": list(images.synthetic.split(settings.batch_size))}
+    if images.labelled is not None:
+        batches["labelled"] = _normalized(images.labelled, teacher, settings.batch_size)
     both: dict[str, Logits] = {"synthetic": {}, "labelled": {}}
     both |= {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
-    latency, nodes = _latencies(opened, float_path, images[:1], threads), count_nodes(path, threads)
+    latency = _latencies(opened, files.float_onnx, images.synthetic[:1], threads, settings.latency)
+    nodes = count_nodes(files.onnx, threads)
     boundary = boundary_of(student)
-    labels = None if labelled is None else np.asarray(labelled.labels)
+    labels = None if images.labelled is None else np.asarray(images.labelled.labels)
     return Agreement(
-        images=len(images),
-        agreement=_agreements(both, student, batches, tell),
+        images=len(images.synthetic),
+        agreement=_agreements(both, student, batches, settings, tell),
         error_steps=error_in_steps(both["synthetic"][MAIN], both["synthetic"]["student"]),
         accuracy=_accuracies(both["labelled"], labels, boundary),
-        size_bytes={"float_onnx": _size(float_path), "onnx": _size(path)},
+        size_bytes={"float_onnx": _size(files.float_onnx), "onnx": _size(files.onnx)},
         latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
         nodes=nodes,
         engines=_opinions(opened, both, labels, latency, nodes["float"], boundary),
@@ -135,7 +132,7 @@ def _logits_of(network: nn.Module) -> Network:
 
 
 def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: Progress) -> Logits:
-    """Logits (N, classes) by network; of slow engines only the first rows."""
+    """Returns the logits (N, classes) by network; a slow engine computes only the first rows."""
     logits: dict[str, list[np.ndarray]] = {name: [] for name in networks}
     with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
         for batch in batches:
@@ -149,10 +146,10 @@ def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: P
     return {name: np.concatenate(parts) for name, parts in logits.items()}
 
 
-def _normalized(labelled: Labelled, teacher: Original | None) -> list[Tensor]:
+def _normalized(labelled: Labelled, teacher: Original | None, batch_size: int) -> list[Tensor]:
     if teacher is None:
         raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
-    pixels = torch.from_numpy(labelled.images).split(BATCH_SIZE)
+    pixels = torch.from_numpy(labelled.images).split(batch_size)
     return [teacher.input_spec.normalize(part.permute(0, 3, 1, 2).float() / 255) for part in pixels]
 
 
@@ -164,7 +161,7 @@ def _opinions(
     float_nodes: list[dict],
     boundary: float,
 ) -> list[EngineAgreement]:
-    """One row per engine, in the order of the table; `float_nodes` are those of the main engine."""
+    """Returns one row per engine, in the order of the table; `float_nodes` are those of the main engine."""
     rows = {name: EngineAgreement(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
     for name, runner in opened.runners.items():
         found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
@@ -173,7 +170,11 @@ def _opinions(
 
 
 def _agreements(
-    logits: Mapping[str, Logits], student: nn.Module, batches: Mapping[str, list[Tensor]], progress: Progress
+    logits: Mapping[str, Logits],
+    student: nn.Module,
+    batches: Mapping[str, list[Tensor]],
+    settings: ValidationSettings,
+    progress: Progress,
 ) -> dict[str, dict[str, float | None]]:
     found: dict[str, dict[str, float | None]] = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
     boundary = boundary_of(student)
@@ -181,9 +182,11 @@ def _agreements(
         for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
             found[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if other in of_kind else None
         of_file = found["onnx_student"][kind]
-        is_doubtful = of_file is not None and of_file < MIN_AGREEMENT
+        is_doubtful = of_file is not None and of_file < settings.min_agreement
         found["student_float64"][kind] = (
-            agreement_with_itself(student, batches[kind], of_kind["student"], progress) if is_doubtful else None
+            agreement_with_itself(student, batches[kind], of_kind["student"], progress, settings.rounding_ties)
+            if is_doubtful
+            else None
         )
     return found
 
@@ -199,7 +202,9 @@ def _size(path: str | Path | None) -> int | None:
     return None if path is None else Path(path).stat().st_size
 
 
-def _latencies(opened: Opened, float_path: str | Path | None, images: Tensor, threads: int) -> dict[str, float]:
+def _latencies(
+    opened: Opened, float_path: str | Path | None, images: Tensor, threads: int, settings: LatencySettings
+) -> dict[str, float]:
     timed = {name: runner for name, runner in opened.runners.items() if ENGINES[name].is_timed}
     twin = {} if float_path is None else {"float_onnx": Engine(float_path, threads)}
-    return median_latencies({**timed, **twin}, images)
+    return median_latencies({**timed, **twin}, images, settings)

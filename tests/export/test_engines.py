@@ -11,7 +11,15 @@ from support.export_cases import NETWORKS, images, nearest_answers
 from support.small_nets import SPEC
 
 from dfq.errors import DfqError
-from dfq.export import ENGINES, export_onnx, processor_warnings, validate
+from dfq.export import (
+    ENGINES,
+    ComparedImages,
+    ExportedFiles,
+    ValidationSettings,
+    export_onnx,
+    processor_warnings,
+    validate,
+)
 from dfq.export.engines import onnxruntime_engine as engine
 from dfq.export.engines.reference_engine import ReferenceEngine, too_large
 from dfq.export.engines.table import MAIN, open_engines
@@ -110,7 +118,12 @@ def test_reference_evaluator_declines_large_networks(tmp_path, exported):
 
 def test_validate_has_a_row_per_engine(exported):
     student, path = exported("residual", 8)
-    found = validate(path, student, images(), engines=tuple(ENGINES), threads=1).to_dict()
+    found = validate(
+        ExportedFiles(path),
+        student,
+        ComparedImages(images()),
+        settings=ValidationSettings(engines=tuple(ENGINES), threads=1),
+    ).to_dict()
     assert json.loads(json.dumps(found)) == found
     rows = {row["engine"]: row for row in found["engines"]}
     assert list(rows) == list(ENGINES)

@@ -10,11 +10,13 @@ from support.small_nets import SPEC
 from dfq.errors import DfqError
 from dfq.export import export_onnx
 from dfq.export.validation.performance import measure_performance
+from dfq.export.validation.settings import PerformanceSettings
 
 
 def test_every_batch_and_thread_is_measured(exported):
     path = exported("residual", 8)[1]
-    found = measure_performance({"onnx": path}, batches=(1, 4), threads=(1, 2), seconds=0.01)["onnx"]
+    settings = PerformanceSettings(batches=(1, 4), threads=(1, 2), seconds=0.01)
+    found = measure_performance({"onnx": path}, settings)["onnx"]
     assert [(run["batch"], run["threads"]) for run in found["runs"]] == [(1, 1), (1, 2), (4, 1), (4, 2)]
     for run in found["runs"]:
         assert run["images_per_second"] == pytest.approx(1000 * run["batch"] / run["latency_ms"])
@@ -25,7 +27,7 @@ def test_every_batch_and_thread_is_measured(exported):
 
 def test_a_file_of_fixed_batch_is_measured_at_that(tmp_path):
     path = export_onnx(calibrated_student("residual", 8), tmp_path / "model.onnx", SPEC, batch_size=3)
-    runs = measure_performance({"onnx": path}, threads=(1,), seconds=0.01)["onnx"]["runs"]
+    runs = measure_performance({"onnx": path}, PerformanceSettings(threads=(1,), seconds=0.01))["onnx"]["runs"]
     assert [run["batch"] for run in runs] == [3]
 
 

@@ -11,12 +11,13 @@ from support.small_nets import SPEC, Residual, small_teacher
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
-from dfq.export import export_float_onnx, export_onnx, validate
+from dfq.export import ComparedImages, ExportedFiles, export_float_onnx, export_onnx, validate
 from dfq.export.engines.kernel_report import NO_KERNEL, NOT_QUANTIZED_INPUT, NOT_QUANTIZED_OUTPUT, count_nodes
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.rounding_ties import agreement_with_itself
 from dfq.export.validation.second_opinion import error_in_steps
+from dfq.export.validation.settings import LatencySettings
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
@@ -55,14 +56,8 @@ def labelled(count: int = 10) -> SimpleNamespace:
 
 
 def test_all_figures(files):
-    found = validate(
-        files.onnx,
-        files.student,
-        images(),
-        teacher=files.teacher,
-        float_path=files.float_onnx,
-        labelled=labelled(),
-    )
+    both = ExportedFiles(files.onnx, files.float_onnx)
+    found = validate(both, files.student, ComparedImages(images(), labelled()), files.teacher)
     assert found.images == 16
     assert found.agreement["onnx_student"] == {"synthetic": 1.0, "labelled": 1.0}
     assert 0 <= found.agreement["student_teacher"]["synthetic"] <= 1
@@ -78,13 +73,13 @@ def test_accuracy_of_labelled_images(files):
     data = labelled(100)
     normalised = SPEC.normalize(torch.from_numpy(data.images).permute(0, 3, 1, 2).float() / 255)
     data.labels = files.teacher(normalised).argmax(1).numpy()
-    found = validate(files.onnx, files.student, images(), teacher=files.teacher, labelled=data)
+    found = validate(ExportedFiles(files.onnx), files.student, ComparedImages(images(), data), files.teacher)
     assert found.accuracy["teacher"] == 1.0
     assert found.accuracy["student"] == found.agreement["student_teacher"]["labelled"]
 
 
 def test_what_is_not_given_is_none(files):
-    found = validate(files.onnx, files.student, images())
+    found = validate(ExportedFiles(files.onnx), files.student, ComparedImages(images()))
     assert found.agreement["student_teacher"] == {"synthetic": None, "labelled": None}
     assert found.agreement["onnx_student"]["labelled"] is None and set(found.accuracy.values()) == {None}
     assert found.size_bytes["float_onnx"] is None and found.latency_ms["float_onnx"] is None
@@ -92,7 +87,7 @@ def test_what_is_not_given_is_none(files):
 
 def test_labelled_images_need_a_teacher(files):
     with pytest.raises(DfqError, match="teacher"):
-        validate(files.onnx, files.student, images(), labelled=labelled())
+        validate(ExportedFiles(files.onnx), files.student, ComparedImages(images(), labelled()))
 
 
 def test_disagreement_shows(files):
@@ -100,13 +95,18 @@ def test_disagreement_shows(files):
     with torch.no_grad():
         other.head.weight.neg_()
         other.head.bias.neg_()
-    found = validate(files.onnx, other, images())
+    found = validate(ExportedFiles(files.onnx), other, ComparedImages(images()))
     assert found.agreement["onnx_student"]["synthetic"] < 0.9 and found.error_steps["max"] > 10
     assert found.agreement["student_float64"] == {"synthetic": 1.0, "labelled": None}, "rounding ties are not the cause"
 
 
 def test_rounding_ties_are_looked_for_where_file_and_student_differ_only(files):
-    assert validate(files.onnx, files.student, images()).agreement["student_float64"]["synthetic"] is None
+    assert (
+        validate(ExportedFiles(files.onnx), files.student, ComparedImages(images())).agreement["student_float64"][
+            "synthetic"
+        ]
+        is None
+    )
 
 
 @torch.no_grad()
@@ -137,7 +137,7 @@ def test_damaged_files(files, tmp_path, damage):
     if damage in contents:
         path.write_bytes(contents[damage])
     with pytest.raises(DfqError, match=r"model\.onnx") as caught:
-        validate(path, files.student, images())
+        validate(ExportedFiles(path), files.student, ComparedImages(images()))
     assert caught.value.needed
 
 
@@ -179,5 +179,5 @@ def test_error_in_steps():
 
 def test_latencies_of_several_engines(files):
     engines = {"a": Engine(files.onnx, threads=1), "b": Engine(files.float_onnx, threads=1)}
-    medians = median_latencies(engines, images(1), rounds=3)
+    medians = median_latencies(engines, images(1), LatencySettings(rounds=3))
     assert set(medians) == {"a", "b"} and min(medians.values()) > 0

@@ -1,5 +1,6 @@
 """Mixed precision: sensitivities are those of the definition, the choice is the best one, and its target is kept."""
 
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -17,17 +18,18 @@ from dfq.mixed_precision import (
     ChosenWidths,
     FileSize,
     Point,
-    allocation,
     choose_widths,
     mixed_precision_plot,
     monotone,
     pareto_front,
     weight_sensitivity,
 )
+from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSettings
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import Scheme, make_scheme
 from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
 from dfq.system.budget import Budget
+from dfq.system.stage import Stage
 from dfq.training.losses import knowledge_distillation
 
 WIDTHS = range(2, 9)
@@ -82,11 +84,10 @@ class TestAllocation:
         front = pareto_front(options)
         assert front.within(cheapest - 1) is None and front.within(cheapest) == 0
 
-    def test_a_thinned_front_keeps_limits_and_its_ends(self, monkeypatch):
+    def test_a_thinned_front_keeps_limits_and_its_ends(self):
         options = usual_options(6)
         exact = pareto_front(options)
-        monkeypatch.setattr(allocation, "LARGEST_FRONT", 25)
-        thinned = pareto_front(options)
+        thinned = pareto_front(options, WidthSearchSettings(largest_front=25))
         assert len(thinned) <= 26 < len(exact)
         assert (thinned.costs[0], thinned.losses[-1]) == (exact.costs[0], pytest.approx(exact.losses[-1]))
         interval = (exact.costs[-1] - exact.costs[0]) / 25
@@ -131,7 +132,9 @@ class TestSensitivity:
         model.head.weight.data *= 30  # large logits: divergences far above the rounding of float32
         teacher, scheme = small_teacher(model), make_scheme(scheme)
         layers = [name for name, module in teacher.model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        found, seen = weight_sensitivity(teacher, scheme, dict.fromkeys(layers, (2, 4)), images(), batch_size=8)
+        found, seen = weight_sensitivity(
+            teacher, scheme, dict.fromkeys(layers, (2, 4)), images(), SensitivitySettings(batch_size=8)
+        )
         assert seen == 20
         for layer in layers:
             wide, narrow = (by_definition(teacher, scheme, layer, bits, images()) for bits in (4, 2))
@@ -144,7 +147,9 @@ class TestSensitivity:
 
     def test_the_budget_ends_it_after_a_batch(self):
         teacher, spent = small_teacher(), Budget(1e-9)
-        found = weight_sensitivity(teacher, make_scheme(), {"conv1": (4,)}, images(), batch_size=8, budget=spent)
+        found = weight_sensitivity(
+            teacher, make_scheme(), {"conv1": (4,)}, images(), SensitivitySettings(batch_size=8), Stage(budget=spent)
+        )
         assert found[1] == 8
 
     def test_the_teacher_stays_as_it_was(self):
@@ -211,7 +216,7 @@ class TestChoice:
         teacher, scheme = small_teacher(), make_scheme()
         choice = choose_widths(teacher, scheme, AverageBits(teacher, scheme, 5.0), images(4))
         assert ChosenWidths.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
-        assert Scheme(**json.loads(json.dumps(choice.applied_to(scheme).to_dict()))).weight_overrides == {
+        assert Scheme.from_dict(json.loads(json.dumps(choice.applied_to(scheme).to_dict()))).weight_overrides == {
             layer: choice.widths[layer] for layer in ("conv1", "conv2")
         }
 
@@ -254,7 +259,7 @@ class TestFileSize:
 
 def test_weight_overrides_leave_activations_alone():
     scheme = make_scheme(bits=8, overrides={"conv2": 6})
-    changed = Scheme(**{**scheme.to_dict(), "weight_overrides": {"conv1": 3, "conv2": 5, "stem": 4}})
+    changed = replace(scheme, weight_overrides={"conv1": 3, "conv2": 5, "stem": 4})
     before, after = (make_student(small_teacher(), s) for s in (scheme, changed))
     assert {n: q.spec.bits for n, q in weight_quantizers(after).items()} == {
         "stem": 4, "conv1": 3, "conv2": 5, "head": 8
@@ -262,7 +267,7 @@ def test_weight_overrides_leave_activations_alone():
     bits = [[q.spec.bits for q in activation_quantizers(student).values()] for student in (before, after)]
     assert bits[0] == bits[1] and (scheme.lowest_bits, changed.lowest_bits) == (6, 3)
     with pytest.raises(DfqError, match="conv9"):
-        make_student(small_teacher(), Scheme(**{**scheme.to_dict(), "weight_overrides": {"conv9": 4}}))
+        make_student(small_teacher(), replace(scheme, weight_overrides={"conv9": 4}))
 
 
 @pytest.mark.parametrize("unit, factor", [("bits", 1), ("bytes", 10**4), ("bytes", 10**6)])
