@@ -1,4 +1,4 @@
-"""`python -m dfq`: the same as the command `dfq`."""
+"""`python -m dfq` does the same as the command `dfq`."""
 
 from dfq.cli import main
 

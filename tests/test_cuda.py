@@ -11,7 +11,7 @@ from support.small_nets import SPEC, lived_in
 
 import dfq
 from dfq.calibration import METHODS
-from dfq.export import export_onnx, validate
+from dfq.export import ComparedImages, ExportedFiles, export_onnx, validate
 from dfq.jobs.increment.strategies import STRATEGIES
 from dfq.post_training.reconstruction import FitSettings, reconstruct
 from dfq.post_training.rotation.rotate import rotate_linear_streams
@@ -93,7 +93,7 @@ def test_reconstruction_helps_and_the_file_does_what_the_student_does(name, tmp_
     assert all(block.after <= block.before or not block.kept for block in history.blocks)
     round_biases_to_kernel_grid(student)
     path = export_onnx(student, tmp_path / "student.onnx", SPEC)
-    assert validate(path, student, seen, teacher=teacher).error_steps["mean"] < 0.5
+    assert validate(ExportedFiles(path), student, ComparedImages(seen), teacher).error_steps["mean"] < 0.5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

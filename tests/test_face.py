@@ -11,7 +11,7 @@ from support.small_nets import small_teacher
 import dfq
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.increment.settings import IncrementSettings
-from dfq.jobs.keywords import DistillKeywords, IncrementKeywords, QuantizeKeywords
+from dfq.jobs.keywords import COMPARED, CompareKeywords, DistillKeywords, IncrementKeywords, QuantizeKeywords
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import SCHEMES
@@ -61,6 +61,12 @@ def test_keywords_that_editors_complete_are_the_fields_of_the_settings(keywords,
     hints, loading = get_type_hints(keywords), set(get_type_hints(LoadOptions))
     assert set(hints) - loading == {field.name for field in fields(settings)}
     assert loading <= set(hints)
+
+
+def test_keywords_of_compare_are_the_fields_of_both_jobs_but_for_what_is_each_runs_own():
+    found = set(get_type_hints(CompareKeywords)) - set(get_type_hints(LoadOptions)) - set(COMPARED)
+    wanted = {field.name for kind in (Settings, DistillSettings) for field in fields(kind)}
+    assert found == wanted - {"method", "seed", "bits", "average_bits", "target_size"}
 
 
 @pytest.mark.parametrize("name, table", [("scheme", SCHEMES), ("target", TARGETS), ("ranges", RANGES)])

@@ -1,4 +1,4 @@
-"""The command line: one file per command; `main` is the entry point of `dfq` and `python -m dfq`."""
+"""The command line, with a file for each command; `main` is the entry point of `dfq` and `python -m dfq`."""
 
 from dfq.cli.main import main
 

@@ -1,7 +1,5 @@
-"""`dfq compare`: methods side by side on one network."""
+"""`dfq compare` sets methods side by side on one network."""
 
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -12,8 +10,8 @@ from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
 from dfq.cli.option_types import Listed, Named
+from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
-from dfq.images.labelled import read_labelled
 from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
 from dfq.jobs.compare.table import (
     MEASURES,
@@ -38,8 +36,8 @@ from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 from dfq.system.terminal_progress import TerminalProgress
 
-MAX_COLUMNS = 3  # side by side in 80 characters
-OWN_OPTIONS = {  # those that the other job does not have
+MAX_COLUMNS = 3  # So many columns fit side by side into 80 characters.
+OWN_OPTIONS = {  # Options that the other job does not have.
     "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
     "distill": ("student",),
 }
@@ -57,9 +55,7 @@ OWN_OPTIONS = {  # those that the other job does not have
               help="With --job distill: architectures, as for `dfq distill`.  [default: none]")  # fmt: skip
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="N",
               help="Runs per method and width (or student).")  # fmt: skip
-@options.scheme_options
-@options.image_options
-@options.training_options
+@settings_options(Settings, *SCHEME_OPTIONS, "ranges", "images", "steps", "flip", "budget")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option
@@ -78,12 +74,12 @@ def compare(
     """Quantize or distill MODEL, a checkpoint, by several methods, with everything else the same, and set the results
     side by side.
 
-    One run per method, width (or student) and seed; --budget is the time limit of each. A killed comparison goes on
-    with the same command: finished runs are never repeated. Methods, widths and seeds can be added later in the same
-    way. A run that fails is reported at the end (exit code 1), and the others go on.
+    There is one run for each method, width (or student) and seed; --budget is the time limit of each. A killed
+    comparison goes on with the same command: finished runs are never repeated. Methods, widths and seeds can be added
+    later in the same way. A run that fails is reported at the end (exit code 1), and the others go on.
 
-    Without --data, the table shows agreement with the teacher on synthetic images that are the same for all methods;
-    that says little about real images.
+    Without --data, the table shows the agreement with the teacher on synthetic images that all methods share. It says
+    little about real images.
 
     \b
     Examples:
@@ -96,10 +92,7 @@ def compare(
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
     progress = TerminalProgress()
-    teacher = model_options.load(model)
-    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
-    for sentence in teacher.assumed:
-        progress.note(f"assumed {sentence}")
+    teacher, labelled = model_options.load_for_run(model, data, progress)
     comparison = compare_methods(teacher, folder.path, plan, labelled=labelled, progress=progress)
     _show(comparison.content, folder, model.name)
     if comparison.failed:
@@ -107,7 +100,7 @@ def compare(
 
 
 def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> ComparisonPlan:
-    """Raises `DfqError` for options of the other job, and for all that a plan refuses."""
+    """Returns the plan; raises `DfqError` for options of the other job, and for what a plan refuses."""
     others = [name for other, names in OWN_OPTIONS.items() if other != job for name in names]
     given = [n for n in others if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
     if given:
@@ -116,18 +109,8 @@ def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int
             f"{option} with --job {job}", "options of that job", f"leave out {option}, or choose another --job"
         )
     variants = {"quantize": values.pop("bits"), "distill": values.pop("student")}[job]
-    return ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=TAKES[job](values))
-
-
-def _take_distill_settings(values: dict) -> DistillSettings:
-    names = [field.name for field in fields(DistillSettings) if field.name in values]
-    return DistillSettings(**{name: values[name] for name in names})
-
-
-TAKES: dict[str, Callable[[dict], Settings | DistillSettings]] = {
-    "quantize": options.take_settings,
-    "distill": _take_distill_settings,
-}
+    settings: Settings | DistillSettings = take_settings(JOBS[job].settings_class, values)
+    return ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=JOBS[job], settings=settings)
 
 
 def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
@@ -167,7 +150,7 @@ def _table(content: dict, columns: list[str]) -> Table:
 
 
 def _cell(row: dict, content: dict) -> str:
-    """Up to four lines: the figure; difference and time; the predicted difference; what is missing."""
+    """Returns up to four lines: the figure, its difference and time, the predicted difference, and what is missing."""
     below = " ".join(part for part in (difference(row, content), seconds(row)) if part)
     lines = (value(row, content["measure"]), below, prediction(row, content), missing(row))
     return "\n".join(line for line in lines if line)

@@ -1,4 +1,7 @@
-"""What the terminal shows: progress, tables, errors. Results go to stdout; progress, notes and errors to stderr."""
+"""Writes tables, facts and errors to the terminal.
+
+Results go to standard output; progress, notes and errors go to standard error.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,28 +15,28 @@ from rich.text import Text
 from dfq.errors import DfqError
 from dfq.system.terminal_progress import stderr
 
-if TYPE_CHECKING:  # it would load torch, which an error message does not need
+if TYPE_CHECKING:  # The import would load torch, which an error message does not need.
     from dfq.results.verdict import Sentence
 
 stdout = Console(highlight=False)
 
 
 def show_error(error: DfqError) -> None:
-    """The three parts in a panel with a red title, on stderr."""
+    """Shows the three parts of an error on standard error, in a panel with a red title on a terminal."""
     parts = Table.grid(padding=(0, 1))
     parts.add_column(style="bold", no_wrap=True)
     parts.add_column(overflow="fold")
     for name, text in (("found", error.found), ("needed", error.needed), ("way out", error.way_out)):
         if text:
             parts.add_row(f"{name}:", Text(text))
-    if not stderr.is_terminal:  # logs and scripts: plain lines that can be searched
+    if not stderr.is_terminal:  # Logs and scripts get plain lines that can be searched.
         stderr.print(str(error), markup=False, soft_wrap=True)
         return
     stderr.print(Panel(parts, title="[bold red]dfq cannot go on[/]", title_align="left", border_style="red"))
 
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Table:
-    """A table of text that fits in 80 columns; the first `left` columns are aligned left, the rest right."""
+    """Returns a table of text; the first `left` columns are aligned to the left, the others to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         made.add_column(Text(name), justify="left" if index < left else "right", overflow="fold")
@@ -43,7 +46,10 @@ def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str
 
 
 def verdict(sentences: Sequence["Sentence"]) -> None:
-    """What a result begins with; loud sentences in red, the first one in bold, the others behind a hanging dot."""
+    """Prints the sentences that a result begins with.
+
+    Loud sentences are red, the first one is bold, and a dot stands in front of the others.
+    """
     for index, sentence in enumerate(sentences):
         style = "bold red" if sentence.is_loud else "bold" if index == 0 else ""
         grid = Table.grid(padding=(0, 1))
@@ -55,7 +61,7 @@ def verdict(sentences: Sequence["Sentence"]) -> None:
 
 
 def fact(name: str, text: str) -> None:
-    """One line "name  text"; long texts wrap behind the name."""
+    """Prints a name and a text in one line; a long text wraps behind the name."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True, width=16)
     grid.add_column(overflow="fold")
@@ -64,6 +70,6 @@ def fact(name: str, text: str) -> None:
 
 
 def facts(name: str, texts: Sequence[str]) -> None:
-    """One line for each text; the name stands before the first."""
+    """Prints a line for each text; the name stands in front of the first one."""
     for index, text in enumerate(texts):
         fact(name if index == 0 else "", text)

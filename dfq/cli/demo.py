@@ -1,11 +1,13 @@
-"""`dfq demo`: the whole job on a small net, in a minute."""
+"""`dfq demo` does the whole job on a small network, in a minute."""
 
 from pathlib import Path
 
 import click
 
 from dfq.cli import console, options
+from dfq.cli.settings_options import settings_options
 from dfq.jobs.demo import DemoRow, run_demo
+from dfq.jobs.settings import JobSettings
 from dfq.results.number_format import NOTHING, milliseconds, percent, points, ratio, seconds, size
 from dfq.system.output_paths import check_folder
 from dfq.system.terminal_progress import TerminalProgress
@@ -17,14 +19,14 @@ EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: b
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", default=Path("dfq-demo"), show_default=True,
               help="Folder to write.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the demo that --out holds.  [default: off]")
-@options.seed_option
+@settings_options(JobSettings, "seed")
 @click.option("--threads", type=int, default=1, metavar="N", show_default=True,
               help="CPU threads. Images of 8×8 pixels gain nothing from more.")  # fmt: skip
 def demo(out: Path, overwrite: bool, seed: int, threads: int) -> None:
     """Train a small network on handwritten digits, forget the digits, quantize it to 8 and to 4 bits, and report.
 
-    Needs no file and no network. The digits that ship with scikit-learn train the teacher; quantization sees the
-    teacher's checkpoint only; the held-out digits are opened at the end, to report.
+    It needs no file and no connection. The digits that ship with scikit-learn train the teacher. Quantization sees
+    nothing but the teacher's checkpoint. The held-out digits are opened at the end, to report.
 
     \b
     Examples:

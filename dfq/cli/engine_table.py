@@ -1,11 +1,15 @@
-"""What each engine makes of a file, as a table."""
+"""The table of what each engine makes of a file."""
 
 from dfq.cli import console
 from dfq.results.number_format import milliseconds, percent
 
 
 def show_engines(rows: list[dict]) -> None:
-    """One row per engine that ran, and a line with the reason for each that did not; `rows` are `EngineAgreement`s."""
+    """Prints a row for each engine that ran, and a line with the reason for each that did not.
+
+    Args:
+        rows: What each engine made of the file (`dfq.export.Agreement.to_dict()["engines"]`).
+    """
     ran = [row for row in rows if row["skipped"] is None]
     labelled = any(row["accuracy"] is not None for row in ran)
     columns = ("engine", "images", "top-1 = student", *(["accuracy"] if labelled else []), "latency", "in float")

@@ -1,4 +1,4 @@
-"""`dfq env`: versions and hardware, for a bug report."""
+"""`dfq env` prints versions and hardware, for a bug report."""
 
 import platform
 

@@ -1,4 +1,4 @@
-"""`dfq export`: a run's student as ONNX, once more."""
+"""`dfq export` writes the student of a run as ONNX once more."""
 
 from pathlib import Path
 
@@ -6,14 +6,9 @@ import click
 
 from dfq.cli import console, options
 from dfq.cli.option_types import Named
-from dfq.export import export_onnx
-from dfq.images.input_spec import InputSpec
-from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS
-from dfq.results.load_run import load_run
+from dfq.jobs.export import export_run
+from dfq.quantizers.targets import TARGETS
 from dfq.results.number_format import size
-from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import read_json
-from dfq.system.output_paths import check_file, make_folder
 from dfq.system.terminal_progress import TerminalProgress
 
 
@@ -21,7 +16,7 @@ from dfq.system.terminal_progress import TerminalProgress
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="ONNX file to write.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), metavar="N", help="Images per run of the file.  [default: any]"
+    "--batch-size", type=click.IntRange(min=1), metavar="N", help="Images that the file takes at once.  [default: any]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace --out if it exists.  [default: off]")
 @click.option(
@@ -39,12 +34,7 @@ def export(run: Path, out: Path, batch_size: int | None, overwrite: bool, target
       dfq export run/ --out model.onnx --target openvino
       dfq export run/ --out model.onnx --arch net.py:make_net    the run's network is a file of yours
     """
-    check_file(out, overwrite=overwrite)
-    student = load_run(run, arch=arch)
-    config = read_json(RunFolder(run).config)
-    input_spec, own = InputSpec.from_dict(config["input_spec"]), config["scheme"].get("target", DEFAULT_TARGET)
-    make_folder(out.parent)
     with TerminalProgress().task("Exporting ONNX", 1) as task:
-        export_onnx(student, out, input_spec, batch_size=batch_size, target=target or own)
+        export_run(run, out=out, batch_size=batch_size, target=target, arch=arch, overwrite=overwrite)
         task.advance()
     console.fact("File", f"{out}, {size(out.stat().st_size)}")

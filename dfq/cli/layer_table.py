@@ -1,4 +1,4 @@
-"""The layers of a network on the terminal: all that have weights, also those that stay in floating point."""
+"""The table of a network's layers with weights, including those that stay in floating point."""
 
 from collections.abc import Mapping
 from operator import attrgetter
@@ -15,10 +15,12 @@ COLUMNS = ("layer", "type", "weight", "parameters", "MACs", "W", "A")
 
 
 def layer_table(title: str, student: fx.GraphModule, coverage: Mapping) -> Table:
-    """A row for each layer; one in floating point has the reason in place of the bits that it reads.
+    """Returns a table with a row for each layer; a layer in floating point has a reason in place of its input bits.
 
     Args:
-        coverage: `dfq.student.coverage.Coverage.to_dict()` of the student.
+        title: The title of the table.
+        student: The fake-quantized network.
+        coverage: What runs on integers in it (`dfq.student.coverage.Coverage.to_dict`).
     """
     known = {row["name"]: row for row in layers(student)}
     total = max(sum(layer["macs"] for layer in coverage["layers"]), 1)
@@ -41,7 +43,7 @@ def _row(layer: Mapping, known: Mapping | None, student: fx.GraphModule, part: f
 
 
 def _shape(student: fx.GraphModule, name: str) -> list[int]:
-    """Of a stored weight; none of one that is computed."""
+    """Returns the shape of a stored weight, or an empty list for a weight that is computed."""
     try:
         found = attrgetter(name)(student)
     except AttributeError:
@@ -50,6 +52,6 @@ def _shape(student: fx.GraphModule, name: str) -> list[int]:
 
 
 def _parameters(student: fx.GraphModule, layer: str) -> int:
-    """Of weight and bias, BatchNorm folded into them."""
+    """Returns the number of parameters in weight and bias, into which BatchNorm is folded."""
     module = student.get_submodule(layer)
     return sum(parameter.numel() for parameter in module.parameters(recurse=False))

@@ -11,10 +11,10 @@ from click.shell_completion import CompletionItem
 from dfq.errors import DfqError
 from dfq.system.freed_memory import keep_freed_memory
 
-INTERRUPTED = 130  # what shells expect after Ctrl-C
+INTERRUPTED = 130  # The exit code that shells expect after Ctrl-C.
 
 
-# Name → what `dfq --help` says. Each command is the function of its name in the module of its name.
+# Maps a command to what `dfq --help` says about it. A command is the function of its name in the module of its name.
 COMMANDS = {
     "quantize": "The main job: checkpoint in, proved ONNX file out.",
     "distill": "A student of another architecture, without data.",
@@ -31,12 +31,12 @@ COMMANDS = {
 
 
 class ReportingGroup(click.Group):
-    """A group whose commands are imported when they are called, and end in one clear message, never in a traceback.
+    """A group whose commands are imported when they are called, and which end in one clear message, not a traceback.
 
     So `dfq --help`, `dfq --version` and completion answer without loading torch.
 
-    Exit codes: 0 success; 1 failure at work (disk, unsupported operator, a bug); 2 wrong usage or bad input;
-    130 Ctrl-C.
+    The exit code is 0 for success, 1 for a failure at work (disk, unsupported operator, a bug), 2 for wrong usage or
+    bad input, and 130 for Ctrl-C.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -55,7 +55,7 @@ class ReportingGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        from dfq.cli import console  # only a command that runs writes anything
+        from dfq.cli import console  # Only a command that runs writes anything.
 
         try:
             return super().invoke(ctx)
@@ -71,7 +71,7 @@ class ReportingGroup(click.Group):
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except Exception as error:  # the last line of defence: a person should never meet a traceback
+        except Exception as error:  # A user should never see a traceback.
             _show_bug(error)
             ctx.exit(1)
 

@@ -1,4 +1,4 @@
-"""`dfq methods`: the table of methods."""
+"""`dfq methods` prints the table of methods."""
 
 import click
 from rich.padding import Padding
@@ -10,14 +10,14 @@ from dfq.cli import console
 
 @click.command()
 def methods() -> None:
-    """List what --method takes: how images are made and the student is trained, and where that was published.
+    """List what --method takes: how each method makes images and trains the student, and where it was published.
 
     \b
     Example:
       dfq methods
     """
     console.stdout.print(AUTO, style="bold")
-    console.stdout.print(Padding("the default: picks a method by bits, budget and network, and says why", (0, 0, 0, 2)))
+    console.stdout.print(Padding("the default, which chooses by bits, budget and network, and says why", (0, 0, 0, 2)))
     for method in METHODS.values():
         console.stdout.print(method.name, style="bold")
         console.stdout.print(Padding(method.summary, (0, 0, 0, 2)))

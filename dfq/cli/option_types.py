@@ -1,4 +1,4 @@
-"""Texts of the command line turned into values; each failure says what was found, what is needed, and the way out."""
+"""Turns texts of the command line into values; each error says what was found, what is needed, and the way out."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 class Named(click.ParamType):
-    """A name out of a table; the error lists the table and the closest name."""
+    """A name of a table; the error lists all names and suggests the closest one."""
 
     name = "name"
 
@@ -36,20 +36,20 @@ class Named(click.ParamType):
 
 
 class Architecture(click.ParamType):
-    """The name of an architecture: completed library by library, and taken as it is."""
+    """The name of an architecture, which is completed library by library and taken as it is."""
 
     name = "name"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if "/" not in incomplete:
             return [CompletionItem(prefix) for prefix in LIBRARIES if prefix.startswith(incomplete)]
-        from dfq.models.registry import known_names  # knows timm's and torchvision's, which takes seconds
+        from dfq.models.registry import known_names  # The import loads timm and torchvision, which takes seconds.
 
         return [CompletionItem(name) for name in known_names() if name.startswith(incomplete)]
 
 
 class Parsed(click.ParamType):
-    """Text that `parse` turns into a value, or raises `DfqError`."""
+    """A text that `parse` turns into a value; `parse` raises `DfqError` where it cannot."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]):
         self.name, self.parse = name, parse
@@ -59,7 +59,7 @@ class Parsed(click.ParamType):
 
 
 class Listed(click.ParamType):
-    """Values of another type with commas between them: "zeroq,zeroq-kd" is a tuple of two names."""
+    """Values of another type with commas between them; "zeroq,zeroq-kd" becomes a tuple of two names."""
 
     def __init__(self, each: click.ParamType):
         self.each, self.name = each, f"list of {each.name}"
@@ -75,7 +75,7 @@ class Listed(click.ParamType):
 
 
 def parse_size(text: str) -> tuple[int, int, int]:
-    """(channels, height, width) of "3x32x32"."""
+    """Returns channels, height and width of a text such as "3x32x32"."""
     parts = re.split("[x×,]", text.strip().lower())
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise DfqError(
@@ -86,7 +86,7 @@ def parse_size(text: str) -> tuple[int, int, int]:
 
 
 def parse_numbers(text: str) -> float | tuple[float, ...]:
-    """The numbers of "0.5,0.5,0.5"; one alone, which stands for all channels, as it is."""
+    """Returns the numbers of a text such as "0.5,0.5,0.5"; a single number, for all channels, is no tuple."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -97,7 +97,7 @@ def parse_numbers(text: str) -> float | tuple[float, ...]:
 
 
 def parse_bits(text: str) -> int | str:
-    """4 of "4"; "mixed" stays."""
+    """Returns the number of a text such as "4"; "mixed" stays as it is."""
     word = text.strip().lower()
     if word == MIXED:
         return word
@@ -108,7 +108,7 @@ def parse_bits(text: str) -> int | str:
 
 
 def parse_bytes(text: str) -> int:
-    """1200000 of "1.2MB"; units are decimal: B, kB, MB, GB."""
+    """Returns the bytes of a text such as "1.2MB"; the units B, kB, MB and GB are decimal."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", text.lower())
     if not match or match[2] not in UNITS or float(match[1]) == 0:
         raise DfqError(
@@ -118,7 +118,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_layer_bits(text: str) -> tuple[str, int]:
-    """("conv1", 4) of "conv1=4"."""
+    """Returns the name and the number of a text such as "conv1=4"."""
     name, equals, bits = text.rpartition("=")
     if not equals or not name or not bits.strip().isdigit():
         raise DfqError(

@@ -1,4 +1,4 @@
-"""Options that several commands share: one spelling, one help text, one check each."""
+"""Options that several commands share, each with one spelling, one help text and one check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -8,24 +8,15 @@ from typing import Any
 import click
 import torch
 
-from dfq.calibration import METHODS
-from dfq.calibration.methods import AUTO
 from dfq.cli.option_types import (
     Architecture,
-    Named,
     Parsed,
-    parse_bits,
-    parse_bytes,
-    parse_layer_bits,
     parse_numbers,
     parse_size,
 )
 from dfq.errors import DfqError
-from dfq.jobs.quantize.settings import Settings
-from dfq.quantizers.range_rules import RANGES
-from dfq.quantizers.scheme import SCHEMES
-from dfq.quantizers.targets import DEFAULT_TARGET, TARGETS
-from dfq.system.budget import parse_duration
+from dfq.images.labelled import Labelled, read_labelled
+from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher
 
@@ -34,7 +25,7 @@ ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME, hf-hub:OWNER/N
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How to read a checkpoint, and where to compute; each field is the option of the same name."""
+    """How a checkpoint is read, and where the command computes; each field is the option of the same name."""
 
     arch: str | None
     input_size: tuple[int, int, int] | None
@@ -46,7 +37,7 @@ class ModelOptions:
     allow_pickle: bool
 
     def load(self, model: Path) -> Teacher:
-        """The teacher; sets the number of threads."""
+        """Sets the number of threads, and returns the teacher."""
         device = check_device(self.device)
         set_threads(self.threads)
         return load_teacher(
@@ -54,8 +45,17 @@ class ModelOptions:
             weights=self.weights, device=device, allow_pickle=self.allow_pickle,
         )  # fmt: skip
 
+    def load_for_run(self, model: Path, data: Path | None, progress: Progress) -> tuple[Teacher, Labelled | None]:
+        """Loads the network, says what was assumed, and reads the labelled images, if there are any."""
+        teacher = self.load(model)
+        labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
+        for sentence in teacher.assumed:
+            progress.note(f"assumed {sentence}")
+        return teacher, labelled
+
 
 def set_threads(threads: int | None) -> None:
+    """Sets the number of CPU threads; None changes nothing."""
     if threads is None:
         return
     if threads < 1:
@@ -64,7 +64,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def check_device(name: str) -> str:
-    """The name, if torch can compute there now."""
+    """Returns the name of the device if torch can compute there now; else raises `DfqError`."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -80,7 +80,7 @@ def check_device(name: str) -> str:
 
 
 def _stack(options: list[Callable]) -> Callable:
-    """One decorator out of several `click.option`s, shown in this order."""
+    """Makes one decorator of several `click.option`s, which `--help` shows in this order."""
 
     def decorate(function: Callable) -> Callable:
         for option in reversed(options):
@@ -96,13 +96,15 @@ arch_option = click.option(
 )
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), metavar="LABELLED",
-    help="Labelled images to report accuracy on, and for nothing else: a folder with one sub-folder per class, or an "
-    ".npz with 'images' (uint8, N×H×W×C) and 'labels'.  [default: none]",
+    help="Labelled images, only to report accuracy: a folder with one sub-folder per class, or an .npz file with "
+    "'images' (uint8, N×H×W×C) and 'labels'.  [default: none]",
 )  # fmt: skip
-seed_option = click.option(
-    "--seed", type=int, default=0, metavar="N", show_default=True, help="Seed of every random draw."
+resume_options = _stack(
+    [
+        click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]"),
+        click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.  [default: off]"),
+    ]
 )
-
 strict_option = click.option(
     "--strict", is_flag=True,
     help="Fail before any work where less than 90 % of the multiply–accumulates would be on integers, or a layer with "
@@ -119,8 +121,8 @@ model_options = _stack(
         click.option("--std", type=Parsed("numbers", parse_numbers), metavar="S,S,S",
                      help="Standard deviation per channel; one number stands for all.  [default: as --input-size]"),
         click.option("--weights", metavar="KEY",
-                     help="Which of several weights in the file: a key such as state_dict or model_ema, or the first "
-                     "part of the names inside.  [default: the averaged ones (EMA), else the only ones]"),
+                     help="Which of several weights in the file to take: a key such as state_dict or model_ema, or the "
+                     "first part of the names inside.  [default: the averaged ones (EMA), else the only ones]"),
         click.option("--device", default="cpu", metavar="NAME", show_default=True,
                      help="Where to compute: cpu, cuda, cuda:1."),
         threads_option,
@@ -130,92 +132,13 @@ model_options = _stack(
     ]
 )  # fmt: skip
 
-scheme_options = _stack(
-    [
-        click.option("--target", type=Named("target", TARGETS, "see --help"), default=DEFAULT_TARGET, metavar="NAME",
-                     help=f"Runtime that the ONNX file is for: {', '.join(TARGETS)}.", show_default=True),
-        click.option("--weight-bits", type=int, metavar="N", help="Bits of weights.  [default: --bits]"),
-        click.option("--activation-bits", type=int, metavar="N", help="Bits of activations.  [default: --bits]"),
-        click.option("--scheme", type=Named("scheme", SCHEMES, "see --help"), default="deploy", show_default=True,
-                     metavar="NAME", help="What is quantized: deploy (all that an integer runtime needs), or a "
-                     "protocol of the papers, paper-qat or paper-ptq."),
-        click.option("--layer-bits", type=Parsed("name=bits", parse_layer_bits), multiple=True, metavar="NAME=BITS",
-                     help="Other bits for one layer and the tensor it reads; repeatable.  [default: none]"),
-    ]
-)  # fmt: skip
-
-bits_options = _stack(
-    [
-        click.option("--bits", type=int, default=8, show_default=True, metavar="N",
-                     help="Bits of weights and activations, 2 to 8."),
-        scheme_options,
-    ]
-)  # fmt: skip
-
-mixed_bits_options = _stack(
-    [
-        click.option("--bits", type=Parsed("N or mixed", parse_bits), default=8, show_default=True, metavar="N",
-                     help="Bits of weights and activations, 2 to 8. Or mixed: each layer's weight gets the width that "
-                     "it needs, within --average-bits or --target-size, and activations have 8 bits unless "
-                     "--activation-bits says otherwise."),
-        click.option("--average-bits", type=float, metavar="N",
-                     help="With --bits mixed: bits per weight, on average over the network, at most.  [default: none]"),
-        click.option("--target-size", type=Parsed("size", parse_bytes), metavar="SIZE",
-                     help="With --bits mixed: size of the ONNX file, at most, for example 1.2MB or 900kB (decimal).  "
-                     "[default: none]"),
-        scheme_options,
-    ]
-)  # fmt: skip
-
-flip_option = click.option(
-    "--flip/--no-flip", default=True, show_default=True,
-    help="Mirrored images mean the same. Switch off for digits, letters, traffic signs.",
-)  # fmt: skip
-budget_option = click.option(
-    "--budget", type=Parsed("time", parse_duration), metavar="TIME",
-    help="Time limit, for example 90s, 5m, 1.5h.  [default: none]",
-)  # fmt: skip
-
-image_options = _stack(
-    [
-        flip_option,
-        click.option("--images", type=int, metavar="N",
-                     help="Synthetic images.  [default: instant 32, others 1024 (256 at 8 bits); above 64 pixels 128, "
-                          "reconstruct 512]"),
-        budget_option,
-    ]
-)  # fmt: skip
-
-synthesis_options = _stack(
-    [
-        click.option("--method", type=Named("method", (AUTO, *METHODS), "see `dfq methods`"), default=AUTO,
-                     show_default=True, metavar="NAME",
-                     help="How images are made and the student is trained: see `dfq methods`."),
-        image_options,
-        seed_option,
-    ]
-)  # fmt: skip
-
-training_options = _stack(
-    [
-        click.option("--ranges", type=Named("ranges", RANGES, "see --help"), metavar="NAME",
-                     help="How grids are fitted before training: mse, percentile or minmax.  "
-                     "[default: minmax for the methods whose papers have it, else mse]"),
-        click.option("--steps", type=int, metavar="N",
-                     help="Training steps.  [default: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; "
-                     "for reconstruct above 64 pixels 0]"),
-    ]
-)  # fmt: skip
-
 
 def take_model_options(values: dict[str, Any]) -> ModelOptions:
     """Moves the values of `model_options` out of a command's keywords."""
     return ModelOptions(**{field.name: values.pop(field.name) for field in fields(ModelOptions)})
 
 
-def take_settings(values: dict[str, Any]) -> Settings:
-    """Moves the values of the settings' options out of a command's keywords, and checks them together."""
-    given = {field.name: values.pop(field.name) for field in fields(Settings) if field.name in values}
-    if "layer_bits" in given:
-        given["layer_bits"] = dict(given["layer_bits"])
-    return Settings(**given)
+def check_resume(resume: bool, overwrite: bool) -> None:
+    """Raises a usage error where an earlier run is to be continued and replaced."""
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other.")

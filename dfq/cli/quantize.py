@@ -1,13 +1,14 @@
-"""`dfq quantize`: the main job."""
+"""`dfq quantize` does the main job."""
 
 from pathlib import Path
 
 import click
 
 from dfq.cli import options, run_summary
-from dfq.images.labelled import read_labelled
+from dfq.cli.settings_options import settings_options, take_settings
+from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.run import quantize_model
-from dfq.jobs.quantize.settings import MIXED
+from dfq.jobs.quantize.settings import MIXED, Settings
 from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
 from dfq.system.terminal_progress import TerminalProgress
@@ -15,15 +16,12 @@ from dfq.system.terminal_progress import TerminalProgress
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@options.mixed_bits_options
-@options.synthesis_options
-@options.training_options
+@settings_options(Settings)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
     help="Run folder to write.  [default: MODEL's name and the bits, such as ./resnet20-w4a4 or -mixed]",
 )  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
-@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.  [default: off]")
+@options.resume_options
 @options.strict_option
 @options.data_option
 @options.model_options
@@ -32,8 +30,8 @@ def quantize(
 ) -> None:
     """Quantize MODEL, a checkpoint, without data, and prove the result in ONNX Runtime.
 
-    Makes synthetic images from the network itself, trains a low-bit copy on them, writes it as ONNX for integer
-    kernels, compares that file with the copy, and reports.
+    The command makes synthetic images from the network itself, trains a low-bit copy on them, writes the copy as ONNX
+    for integer kernels, compares that file with the copy, and writes a report.
 
     \b
     Examples:
@@ -46,19 +44,17 @@ def quantize(
       dfq quantize model.pt --bits mixed --target-size 1.2MB   more bits where they count
       dfq quantize model.pt --bits 4 --out run/ --resume     after it was killed
     """
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other.")
-    model_options, settings = options.take_model_options(values), options.take_settings(values)
+    options.check_resume(resume, overwrite)
+    model_options, settings = options.take_model_options(values), take_settings(Settings, values)
     width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
     progress = TerminalProgress()
-    teacher = model_options.load(model)
-    labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
-    for sentence in teacher.assumed:
-        progress.note(f"assumed {sentence}")
+    teacher, labelled = model_options.load_for_run(model, data, progress)
     result = quantize_model(
-        teacher, folder, settings, labelled=labelled,
-        strict=strict, resume=resume, overwrite=overwrite, progress=progress,
-    )  # fmt: skip
+        teacher,
+        folder,
+        settings,
+        RunOptions(labelled=labelled, strict=strict, resume=resume, overwrite=overwrite, progress=progress),
+    )
     run_summary.show_run(result.report, folder, name=model.name)

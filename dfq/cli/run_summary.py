@@ -1,4 +1,4 @@
-"""The end of a run on the terminal, drawn from the content of `report.json` alone."""
+"""Shows the result of a run on the terminal, from the content of `report.json` alone."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ STAGES = ("synthesis", "widths", "training", "export", "validation")
 
 
 def show_run(report: dict, folder: Path, name: str) -> None:
-    """Everything that a person wants to know after `dfq quantize`."""
+    """Shows the result of `dfq quantize`."""
     settings = report["settings"]
     title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
     console.stdout.print()
@@ -31,7 +31,12 @@ def show_run(report: dict, folder: Path, name: str) -> None:
 
 
 def agreement_table(found: dict, title: str) -> Table:
-    """Teacher, student and ONNX file side by side; `found` is a report or an `Agreement` as a dictionary."""
+    """Returns a table with teacher, student and ONNX file side by side.
+
+    Args:
+        found: A report, or an `Agreement` as a dictionary.
+        title: The title of the table.
+    """
     rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"])]
     for name, measured, text in (
         ("file size", found["size_bytes"], size),
@@ -51,7 +56,7 @@ def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
 
 
 def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
-    """Top-1 agreement stands in the column of the network that is compared with the one to its left."""
+    """Returns the rows of top-1 agreement, each figure in the column of the network that is compared with another."""
     rows: list[tuple[str, ...]] = []
     for kind in ("labelled", "synthetic"):
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
@@ -66,7 +71,7 @@ def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
 
 
 def show_nodes(nodes: dict) -> None:
-    """Which operators the runtime computes in integers, and which stayed float and why."""
+    """Shows which operators the runtime computes on integers, which stay in floating point, and why."""
     integer = ", ".join(f"{op} {count}" for op, count in nodes["integer"].items())
     console.fact("Runs on integers", integer or "nothing")
     grouped = Counter((node["op"], node["reason"]) for node in nodes["float"])
@@ -79,7 +84,7 @@ def show_nodes(nodes: dict) -> None:
 
 
 def _show_expectation(report: dict) -> None:
-    """Where nobody measured the accuracy: what the evidence on synthetic images predicts."""
+    """Shows the accuracy that synthetic images predict, where nobody measured it."""
     expected = report["evidence"]["predicted_drop"]
     if report["accuracy"]["teacher"] is None and expected is not None:
         console.fact(
@@ -88,7 +93,7 @@ def _show_expectation(report: dict) -> None:
 
 
 def _show_widths(mixed: dict | None) -> None:
-    """Of mixed precision: how many layers have which width."""
+    """Shows how many layers have which width, where mixed precision chose them."""
     if mixed is not None:
         counts = Counter(mixed["widths"].values())
         layers = ", ".join(f"{count} × {bits} bits" for bits, count in sorted(counts.items()))
@@ -103,7 +108,7 @@ def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
 
 
 def _show_diversity(found: dict) -> None:
-    """How varied the images are in the teacher's eyes."""
+    """Shows how varied the images are, as the teacher sees them."""
     distance, balance = (number(found[key]) for key in ("same_class_distance", "class_balance"))
     entropy = number(found["entropy"], " nats")
     console.fact("Images", f"same-class distance {distance}, entropy {entropy}, balance {balance}")
@@ -125,7 +130,7 @@ def _show_files(run: RunFolder) -> None:
 
 
 def show_distilled(report: dict, folder: Path, name: str) -> None:
-    """Everything that a person wants to know after `dfq distill`."""
+    """Shows the result of `dfq distill`."""
     console.stdout.print()
     console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
     counts = report["parameters"]

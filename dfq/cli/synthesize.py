@@ -1,28 +1,28 @@
-"""`dfq synthesize`: only the images."""
+"""`dfq synthesize` makes the images alone."""
 
 from pathlib import Path
 
 import click
 
-from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS, StoredImages, with_answers, write_images
+from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS
 from dfq.cli import console, options
+from dfq.cli.settings_options import settings_options
+from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.synthesize import synthesize as make_images
-from dfq.results.plots import contact_sheet
-from dfq.results.run_folder import RunFolder
-from dfq.system.budget import Budget
 from dfq.system.output_paths import check_folder
 from dfq.system.terminal_progress import TerminalProgress
 
 WHAT = {
-    SAFETENSORS: "pixels, labels, normalisation: for dfq's adapters",
+    SAFETENSORS: "pixels, labels and normalisation, for dfq's adapters",
     NPZ: "pixels and labels as NumPy arrays",
-    CLASSES: "a folder of PNG files per class",
+    CLASSES: "a folder of PNG files for each class",
+    "samples.png": "a contact sheet",
 }
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@options.synthesis_options
+@settings_options(Settings, "method", "images", "flip", "budget", "seed")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
     help="Folder to write.  [default: MODEL's name and -images]",
@@ -32,25 +32,21 @@ WHAT = {
 def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None:
     """Make synthetic images from MODEL, a checkpoint, and nothing else: calibration data for any toolkit.
 
-    Writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N), images.npz (uint8 N×H×W×C), classes/ (a
-    sub-folder of PNG files per class) and samples.png, a contact sheet. Labels are the classes that the images were
-    made for, else MODEL's answers. Adapters for ONNX Runtime, torch, NNCF and OpenVINO read the folder.
-    There is no student here: methods that work against one (rgal) make their base images.
+    The command writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N), images.npz (uint8 N×H×W×C),
+    classes/ (a sub-folder of PNG files for each class) and samples.png, a contact sheet. Labels are the classes that
+    the images were made for, else MODEL's answers. Adapters for ONNX Runtime, torch, NNCF and OpenVINO read the folder.
+    There is no student: a method whose images react to one, such as rgal, makes the images that need none.
 
     \b
     Examples:
       dfq synthesize model.pt --images 256 --out calib/
       dfq synthesize digits.pt --no-flip --images 1000 --budget 2m
     """
-    model_options, settings = options.take_model_options(values), options.take_settings(values)
+    model_options = options.take_model_options(values)
     folder = out or Path(f"{model.stem}-images")
     check_folder(folder, overwrite=overwrite)
     teacher = model_options.load(model)
-    progress, run = TerminalProgress(), RunFolder(folder)
-    batch, notes = make_images(teacher, settings, budget=Budget(settings.budget), progress=progress)
-    stored = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
-    written = write_images(stored, folder, teacher.num_answers)
-    contact_sheet(batch, teacher.input_spec, run.samples)
-    console.facts("Notes", [*teacher.assumed, *notes])
-    console.fact("Images", f"{len(batch)} of {'x'.join(map(str, teacher.input_spec.size))}")
-    console.facts("Files", [f"{path}  {WHAT[path.name]}" for path in written] + [f"{run.samples}  a contact sheet"])
+    made = make_images(teacher, out=folder, overwrite=overwrite, progress=TerminalProgress(), **values)
+    console.facts("Notes", made.notes)
+    console.fact("Images", f"{len(made.images)} of {'x'.join(map(str, teacher.input_spec.size))}")
+    console.facts("Files", [f"{path}  {WHAT[path.name]}" for path in made.files])

@@ -1,1 +1,1 @@
-"""What one can ask for: a folder for each verb."""
+"""The jobs that one can ask for, each in a folder or a file of its own."""

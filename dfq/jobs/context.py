@@ -1,29 +1,57 @@
-"""`JobContext`: what every stage of one job works with, in one object instead of a train of arguments."""
+"""`RunOptions` and `JobContext`: how a job runs, and what all its stages work with."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
+from dfq.images.batch import Batch
+from dfq.images.labelled import Labelled
+from dfq.jobs.settings import JobSettings
 from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
 from dfq.system.progress import Progress, Silent
+from dfq.system.stage import Stage
 from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
 
-SettingsClass = TypeVar("SettingsClass")
+SettingsClass = TypeVar("SettingsClass", bound=JobSettings)
 Folder = TypeVar("Folder", bound=RunFolder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a job runs, as opposed to what it makes, which the settings say.
+
+    Attributes:
+        labelled: Real images with labels, which are used only after everything is decided, to report accuracy.
+        batch: Images that were made before, such as those of another run (`RunFolder.load_images`). None: the method
+            makes them.
+        strict: Whether a network of which too little is on integers is refused before any work
+            (`dfq.results.verdict.check_strict`).
+        resume: Whether a killed run of the same settings is continued.
+        overwrite: Whether the results of an earlier run may be replaced.
+        progress: Where the job reports what it does.
+    """
+
+    labelled: Labelled | None = None
+    batch: Batch | None = None
+    strict: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(frozen=True)
 class JobContext(Generic[SettingsClass, Folder]):
-    """A job that is running; `dataclasses.replace` gives a stage another part of the budget or other settings.
+    """A job that is running; `dataclasses.replace` makes a context with a part of the budget, or with other settings.
 
     Attributes:
-        teacher: the network that the job was given.
-        settings: what the caller chose.
-        folder: where files go.
-        budget: the time that is left for this stage and all later ones.
-        progress: where stages report.
-        clock: how long each stage took.
+        teacher: The network that the job was given.
+        settings: The settings of the job.
+        folder: The folder that the job writes.
+        budget: The time that is left for this stage and all later ones.
+        progress: Where stages report what they do.
+        clock: The clock that measures each stage.
     """
 
     teacher: Teacher
@@ -32,3 +60,14 @@ class JobContext(Generic[SettingsClass, Folder]):
     budget: Budget = field(default_factory=Budget)
     progress: Progress = field(default_factory=Silent)
     clock: Clock = field(default_factory=Clock)
+
+    def stage(self, budget: Budget | None = None, checkpoint: Path | None = None) -> Stage:
+        """Returns what a stage of this job works within.
+
+        Args:
+            budget: The time of the stage; None: all that is left.
+            checkpoint: The file in which the stage keeps what a killed run goes on from; None: it keeps nothing.
+        """
+        return Stage(
+            budget=budget or self.budget, progress=self.progress, seed=self.settings.seed, checkpoint=checkpoint
+        )

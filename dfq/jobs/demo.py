@@ -1,19 +1,21 @@
-"""`dfq demo`: the whole job in a minute, on scikit-learn's handwritten digits.
+"""`dfq demo` does the whole job in a minute, on scikit-learn's handwritten digits.
 
-A small teacher is trained on real digits and saved; from there on nothing but the checkpoint is used, by the very
-pipeline that `dfq quantize` runs. The held-out digits are opened once, at the end, to report.
+A small teacher is trained on real digits and saved. From then on the job that `dfq quantize` runs uses nothing but the
+checkpoint. The held-out digits are opened once, at the end, to report.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import nn
 
 from dfq.checkpoint import save_checkpoint
-from dfq.export import validate
+from dfq.export import ComparedImages, validate
 from dfq.images.augment import Augment
 from dfq.images.labelled import Labelled
 from dfq.jobs.quantize.run import quantize
@@ -25,10 +27,35 @@ from dfq.system.progress import Progress, Silent
 from dfq.teacher.load import load_teacher
 
 ARCH = "dfq/digits_cnn"
-HELD_OUT, SPLIT_SEED = 0.3, 2024  # one split for every seed: runs differ in training, not in what is asked
-EPOCHS, BATCH_SIZE, PEAK_RATE = 30, 64, 0.01
 WIDTHS = {"INT8": 8, "W4A4": 4}
-IMAGES, STEPS = {8: 256, 4: 512}, {8: 100, 4: 400}  # 8×8 pixels need less than the defaults
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """How the demo trains its teacher and quantizes it.
+
+    Attributes:
+        held_out: Share of the digits that is opened once, at the end, in [0, 1].
+        split_seed: Seed of the one split that all runs share, so that they differ in training and not in the questions.
+        epochs: Number of passes of the teacher's training over the other digits.
+        batch_size: Number of images in one training step of the teacher.
+        peak_rate: Largest learning rate of the one-cycle schedule.
+        shift: Largest shift of the digits while the teacher learns, in pixels.
+        images: Number of synthetic images, by bits; images of 8×8 pixels need fewer than the defaults.
+        steps: Number of training steps of the student, by bits.
+    """
+
+    held_out: float = 0.3
+    split_seed: int = 2024
+    epochs: int = 30
+    batch_size: int = 64
+    peak_rate: float = 0.01
+    shift: int = 1
+    images: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({8: 256, 4: 512}))
+    steps: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({8: 100, 4: 400}))
+
+
+SETTINGS = DemoSettings()
 
 
 @dataclass(frozen=True)
@@ -37,10 +64,11 @@ class DemoRow:
 
     Attributes:
         name: "teacher", or a key of `WIDTHS`.
-        accuracy: of the ONNX file in ONNX Runtime (teacher: of the float network), a fraction.
-        size_bytes, latency_ms: of its ONNX file; latency is the median at batch 1.
-        agreement: top-1 agreement of ONNX file and fake-quantized student; None for the teacher.
-        seconds: that its making took.
+        accuracy: Top-1 accuracy of the ONNX file in ONNX Runtime, or of the teacher in torch, in [0, 1].
+        size_bytes: Size of the ONNX file, in bytes.
+        latency_ms: Median latency of the ONNX file at batch 1, in milliseconds.
+        agreement: Top-1 agreement of the ONNX file with the fake-quantized student, in [0, 1]; None for the teacher.
+        seconds: Seconds that it took to make the network.
     """
 
     name: str
@@ -53,7 +81,12 @@ class DemoRow:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The teacher's row, then one for each of `WIDTHS`; `images` held-out digits were asked."""
+    """What the demo measured.
+
+    Attributes:
+        rows: The row of the teacher, and one for each of `WIDTHS`.
+        images: Number of held-out digits.
+    """
 
     rows: list[DemoRow]
     images: int
@@ -62,20 +95,28 @@ class DemoResult:
 def run_demo(
     folder: str | Path, *, seed: int = 0, overwrite: bool = False, progress: Progress | None = None
 ) -> DemoResult:
-    """Trains, forgets, quantizes twice, reports; writes `teacher.pt` and the run folders `int8/` and `w4a4/`.
+    """Trains a teacher, forgets the digits, quantizes the teacher twice, and measures all three networks.
+
+    Writes `teacher.pt` and the run folders `int8/` and `w4a4/`.
+
+    Args:
+        folder: The folder to write.
+        seed: Seed of every random draw.
+        overwrite: Whether the demo that the folder holds may be replaced.
+        progress: Where progress is reported; None: nowhere.
 
     Raises:
-        DfqError: the folder holds files already (unless `overwrite`), or cannot be written to.
+        DfqError: The folder holds files already and `overwrite` is False, or it cannot be written to.
     """
     folder, progress = Path(folder), progress or Silent()
     checkpoint = folder / "teacher.pt"
     check_folder(folder, overwrite=overwrite)
     make_folder(folder)
     start = time.monotonic()
-    save_teacher(checkpoint, seed, progress)  # returns nothing: the digits and the network are gone
+    save_teacher(checkpoint, seed, progress)  # It returns nothing, so the digits and the network are gone.
     seconds = {"teacher": time.monotonic() - start}
     for name, bits in WIDTHS.items():
-        images, steps = IMAGES[bits], STEPS[bits]
+        images, steps = SETTINGS.images[bits], SETTINGS.steps[bits]
         command = f"dfq quantize teacher.pt --bits {bits} --no-flip --images {images} --steps {steps} --seed {seed}"
         progress.note(f"{name}: {command}")
         result = quantize(
@@ -87,26 +128,30 @@ def run_demo(
 
 
 def digits(part: str) -> Labelled:
-    """The "training" or the "held-out" digits, (N, 8, 8, 1) uint8."""
-    from sklearn.datasets import load_digits  # takes seconds to import, and only the demo needs it
+    """Returns the "training" or the "held-out" digits, uint8 (N, 8, 8, 1)."""
+    from sklearn.datasets import load_digits  # The import takes seconds, and only the demo needs it.
     from sklearn.model_selection import train_test_split
 
     found = load_digits()
     pixels = np.round(found.images * (255 / 16)).astype(np.uint8)[..., None]
     parts = train_test_split(
-        pixels, found.target.astype(np.int64), test_size=HELD_OUT, random_state=SPLIT_SEED, stratify=found.target
+        pixels,
+        found.target.astype(np.int64),
+        test_size=SETTINGS.held_out,
+        random_state=SETTINGS.split_seed,
+        stratify=found.target,
     )
     which = ("training", "held-out").index(part)
     return Labelled(parts[which], parts[2 + which])
 
 
 def normalized(labelled: Labelled) -> torch.Tensor:
-    """Network input (N, 1, 8, 8)."""
+    """Returns the network's input, (N, 1, 8, 8)."""
     return DIGITS_INPUT.normalize(torch.from_numpy(labelled.images).permute(0, 3, 1, 2).float() / 255)
 
 
 def save_teacher(checkpoint: Path, seed: int, progress: Progress) -> None:
-    """Trains a teacher on the training digits and writes its checkpoint, the only thing that remains of them."""
+    """Trains a teacher on the training digits and writes its checkpoint, which is all that remains of them."""
     training = digits("training")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -116,14 +161,14 @@ def save_teacher(checkpoint: Path, seed: int, progress: Progress) -> None:
 
 
 def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seed: int, progress: Progress) -> None:
-    generator, shift = torch.Generator().manual_seed(seed), Augment(flip=False, shift=1)
-    steps = EPOCHS * (len(images) // BATCH_SIZE)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
+    generator, shift = torch.Generator().manual_seed(seed), Augment(flip=False, shift=SETTINGS.shift)
+    steps = SETTINGS.epochs * (len(images) // SETTINGS.batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS.peak_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS.peak_rate, total_steps=steps)
     model.train()
     with progress.task("Training the teacher", steps) as task:
         for _ in range(steps):
-            index = torch.randint(len(images), (BATCH_SIZE,), generator=generator)
+            index = torch.randint(len(images), (SETTINGS.batch_size,), generator=generator)
             loss = nn.functional.cross_entropy(model(shift(images[index], generator)), labels[index])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -134,15 +179,13 @@ def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seed: i
 
 
 def _report(folder: Path, checkpoint: Path, seconds: dict[str, float]) -> DemoResult:
-    """The held-out digits are opened here, and only here."""
+    """Measures all networks on the held-out digits, which are opened here and nowhere else."""
     held_out = digits("held-out")
     images, teacher = normalized(held_out), load_teacher(checkpoint)
     rows: list[DemoRow] = []
     for name in WIDTHS:
         run = RunFolder(folder / name.lower())
-        found = validate(
-            run.onnx, load_run(run.path), images, teacher=teacher, float_path=run.float_onnx, labelled=held_out
-        ).to_dict()  # fmt: skip
+        found = validate(run.files, load_run(run.path), ComparedImages(images, held_out), teacher).to_dict()
         if not rows:
             rows.append(_row("teacher", found, "float_onnx", seconds))
         rows.append(_row(name, found, "onnx", seconds))

@@ -1,9 +1,9 @@
-"""The keywords that jobs take in Python, typed, so that an editor completes and checks them.
+"""The keywords that jobs take in Python, with types, so that an editor completes and checks them.
 
-They are the fields of the settings classes, where each is described, and `LoadOptions`; the tests compare them.
+They are the fields of the settings classes, which describe them, and those of `LoadOptions`. Tests compare both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from dfq.calibration import Method
@@ -32,6 +32,27 @@ class QuantizeKeywords(LoadOptions, total=False):
     seed: int
 
 
+class InspectKeywords(LoadOptions, total=False):
+    """The fields of `dfq.jobs.quantize.settings.Settings` that say what is quantized, and to how many bits."""
+
+    bits: int
+    weight_bits: int | None
+    activation_bits: int | None
+    scheme: Literal["deploy", "paper-qat", "paper-ptq"]
+    target: Literal["ort-cpu", "ort-cuda", "tensorrt", "openvino", "onnx-generic"]
+    layer_bits: Mapping[str, int]
+
+
+class SynthesizeKeywords(LoadOptions, total=False):
+    """The fields of `dfq.jobs.quantize.settings.Settings` that say how images are made."""
+
+    method: str | Method
+    images: int | None
+    flip: bool
+    budget: float | None
+    seed: int
+
+
 class DistillKeywords(LoadOptions, total=False):
     """The fields of `dfq.jobs.distill.settings.DistillSettings`."""
 
@@ -43,6 +64,42 @@ class DistillKeywords(LoadOptions, total=False):
     seed: int
     start: Literal["teacher", "random"]
     bits: int | None
+
+
+COMPARED = ("methods", "job", "bits", "students", "seeds")
+
+
+class CompareKeywords(LoadOptions, total=False):
+    """What a comparison compares, and the settings that all its runs share.
+
+    Attributes:
+        methods: Names of methods, as `dfq.methods` has them. This key is required.
+        job: Whether the methods "quantize" to each of `bits`, which is the default, or "distill" into each of
+            `students`.
+        bits: Bits of weights and activations, each 2 to 8; the default is 4 alone.
+        students: Architectures of students, as `dfq.distill` takes them.
+        seeds: Number of runs for each method and width (or student); the default is 3.
+
+    The other keys are the fields of `dfq.jobs.quantize.settings.Settings` and
+    `dfq.jobs.distill.settings.DistillSettings`, except `method` and `seed`, which differ from run to run.
+    """
+
+    methods: Sequence[str]
+    job: Literal["quantize", "distill"]
+    bits: Sequence[int]
+    students: Sequence[str]
+    seeds: int
+    weight_bits: int | None
+    activation_bits: int | None
+    scheme: Literal["deploy", "paper-qat", "paper-ptq"]
+    target: Literal["ort-cpu", "ort-cuda", "tensorrt", "openvino", "onnx-generic"]
+    layer_bits: Mapping[str, int]
+    ranges: Ranges | None
+    flip: bool
+    images: int | None
+    steps: int | None
+    budget: float | None
+    start: Literal["teacher", "random"]
 
 
 class IncrementKeywords(LoadOptions, total=False):

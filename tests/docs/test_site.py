@@ -20,7 +20,7 @@ from dfq.quantizers.targets import TARGETS
 from dfq.results.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("mkdocs", "material", "mkdocstrings")
+NEEDED = ("mkdocs", "material", "mkdocstrings", "nbconvert")
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +81,14 @@ def test_results_say_where_they_come_from(site):
         if not path.name.startswith("zoo"):
             assert f"benchmarks/results/{path.name}" in text, path
     assert "zoo_2.json" in text_of(site, "census")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_pages_with_pictures(site, path):
+    text = text_of(site, f"{path.parent.relative_to(ROOT / 'docs')}/{path.stem}")
+    found = re.findall(rf'<img alt="([^"]+)" src="\.\./({path.stem}_files/[^"]+)"', text)
+    assert len(found) == path.read_text().count('"image/png": "') > 0
+    assert [name for _, name in found if not (site / path.parent.relative_to(ROOT / "docs") / name).is_file()] == []
 
 
 def test_the_code_of_the_pages_is_not_published(site):

@@ -61,7 +61,7 @@ def test_the_demo_keeps_its_promise(tmp_path, monkeypatch):
     teacher, int8, w4a4 = result.rows
     assert teacher.accuracy > 0.97
     assert int8.accuracy >= teacher.accuracy - 0.003
-    assert w4a4.accuracy >= teacher.accuracy - 0.015  # one seed; the mean of three is in benchmarks/digits.py
+    assert w4a4.accuracy >= teacher.accuracy - 0.015  # one seed; the mean of three is in benchmarks/demo/
     assert int8.agreement >= 0.998 and w4a4.agreement >= 0.998
     assert w4a4.size_bytes < int8.size_bytes < teacher.size_bytes
     for name in ("int8", "w4a4"):

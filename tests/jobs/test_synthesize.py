@@ -5,7 +5,7 @@ from support.small_nets import small_teacher
 
 from dfq.calibration import METHODS
 from dfq.jobs.quantize.settings import Settings
-from dfq.jobs.synthesize import SYNTHESIZES_BY_DEFAULT, synthesize
+from dfq.jobs.synthesize import SYNTHESIZES_BY_DEFAULT, make_images
 
 
 @pytest.mark.parametrize("method, expected", [("auto", SYNTHESIZES_BY_DEFAULT), ("instant", "instant")])
@@ -17,7 +17,7 @@ def test_auto_makes_whole_images_and_not_the_sketches_of_instant(method, expecte
         return NoImages()
 
     monkeypatch.setattr(Settings, "make_synthesizer", spy)
-    synthesize(small_teacher(), Settings(method=method))
+    make_images(small_teacher(), Settings(method=method))
     assert taken == [METHODS[expected]] and NoImages.asked == (METHODS[expected].images or 256)
 
 

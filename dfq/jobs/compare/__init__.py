@@ -1,4 +1,4 @@
-"""Methods side by side, over variants and seeds, with the same teacher, settings and budget: `dfq compare`."""
+"""`dfq compare`: methods side by side, over variants and seeds, with the same teacher, settings and budget."""
 
 from dfq.jobs.compare.compared_jobs import JOBS, Job
 from dfq.jobs.compare.folder import ComparisonFolder

@@ -1,4 +1,4 @@
-"""The jobs whose methods can be compared: one row each."""
+"""The table of jobs whose methods can be compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from dfq.errors import DfqError
+from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillFolder, DistillSettings, distill_model
 from dfq.jobs.distill.student import build_student
 from dfq.jobs.quantize.run import quantize_model
@@ -20,12 +21,13 @@ from dfq.teacher import Teacher
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonLabels:
-    """What the tables and plots of a comparison call things.
+    """The words that the tables and plots of a comparison use.
 
     Attributes:
-        column, axis: what stands over the columns of a table, and below the horizontal axis.
-        command: whose run folders the cells are.
-        conditions: of the settings that all cells share.
+        column: Word for what the columns of a table are.
+        axis: Label of the horizontal axis.
+        command: Command whose run folders the cells are.
+        conditions: Describes the settings that all cells share, in a few words.
     """
 
     column: str
@@ -35,15 +37,15 @@ class ComparisonLabels:
 
 
 class Job(Protocol):
-    """What is done in each cell.
+    """What is done in each cell of a comparison.
 
-    A comparison's columns are the job's variants: numbers of bits, or architectures of students.
+    The columns of a comparison are the variants of the job: numbers of bits, or architectures of students.
 
     Attributes:
-        name: what `--job` takes.
-        labels: what tables and plots call its variants.
-        example: of the option that names the variants.
-        settings_class: its fields `method`, `bits` and `seed` are a cell's own.
+        name: What `--job` takes.
+        labels: The words for its variants in tables and plots.
+        example: Example of the option that names the variants.
+        settings_class: Class of its settings; the fields `method`, `bits` and `seed` differ from cell to cell.
     """
 
     name: str
@@ -52,22 +54,22 @@ class Job(Protocol):
     settings_class: type
 
     def settle(self, shared: Any, variant: Any) -> Any:
-        """The settings of a column."""
+        """Returns the settings of a column."""
 
     def column(self, settings: Any, variant: Any) -> str:
-        """Its name in tables."""
+        """Returns the name of a column in tables."""
 
     def in_order(self, variants: list) -> list:
-        """Along the horizontal axis; the first one's images are shown."""
+        """Returns the variants as they stand along the horizontal axis; the images of the first one are shown."""
 
     def check(self, teacher: Teacher, settings: Any, variant: Any) -> None:
-        """Raises `DfqError` for what would fail every cell of a column."""
+        """Raises `DfqError` where every cell of a column would fail."""
 
-    def run(self, teacher: Teacher, out: Path, settings: Any, variant: Any, **options) -> dict:
-        """Runs a cell; the content of its `report.json`."""
+    def run(self, teacher: Teacher, out: Path, settings: Any, variant: Any, options: RunOptions) -> dict:
+        """Runs a cell and returns the content of its `report.json`."""
 
     def student(self, teacher: Teacher, run: RunFolder, variant: Any) -> nn.Module:
-        """Of a finished cell, in evaluation mode."""
+        """Returns the student of a finished cell, in evaluation mode."""
 
 
 def _distillation_conditions(shared: dict) -> str:
@@ -75,9 +77,9 @@ def _distillation_conditions(shared: dict) -> str:
 
 
 class QuantizeJob:
-    """A low-bit copy of the teacher; variants are bits of weights and activations, each 2 to 8.
+    """Makes a low-bit copy of the teacher; the variants are bits of weights and activations, each 2 to 8.
 
-    `Settings.weight_bits` or `.activation_bits` replaces one half.
+    `Settings.weight_bits` or `Settings.activation_bits` replaces one of the two.
     """
 
     name, example = "quantize", "--bits 4"
@@ -93,7 +95,7 @@ class QuantizeJob:
         return replace(shared, bits=variant)
 
     def column(self, settings, variant):
-        """ "W4A4"."""
+        """Returns a name such as "W4A4"."""
         scheme = settings.make_scheme()
         return f"W{scheme.weight_bits}A{scheme.activation_bits}"
 
@@ -103,15 +105,15 @@ class QuantizeJob:
     def check(self, teacher, settings, variant):
         make_student(teacher, settings.make_scheme())
 
-    def run(self, teacher, out, settings, variant, **options):
-        return quantize_model(teacher, out, settings, **options).report
+    def run(self, teacher, out, settings, variant, options):
+        return quantize_model(teacher, out, settings, options).report
 
     def student(self, teacher, run, variant):
         return load_run(run.path, model=teacher.model)
 
 
 class DistillJob:
-    """A network of another architecture, in floating point; variants are names of architectures."""
+    """Makes a network of another architecture, in floating point; the variants are names of architectures."""
 
     name, example = "distill", "--student dfq/resnet20"
     labels = ComparisonLabels(
@@ -126,7 +128,7 @@ class DistillJob:
         return shared
 
     def column(self, settings, variant):
-        """ "dfq/resnet20", "net.py:make_student"."""
+        """Returns a name such as "dfq/resnet20" or "net.py:make_student"."""
         return Path(variant).name if ".py:" in variant else variant
 
     def in_order(self, variants):
@@ -135,8 +137,8 @@ class DistillJob:
     def check(self, teacher, settings, variant):
         build_student(variant, teacher, settings.seed)
 
-    def run(self, teacher, out, settings, variant, **options):
-        return distill_model(teacher, variant, out, settings, **options).report
+    def run(self, teacher, out, settings, variant, options):
+        return distill_model(teacher, variant, out, settings, options).report
 
     def student(self, teacher, run, variant):
         student = build_student(variant, teacher, seed=0)
@@ -148,7 +150,11 @@ JOBS: dict[str, Job] = {job.name: job for job in (QuantizeJob(), DistillJob())}
 
 
 def find_job(name: str) -> Job:
-    """Raises `DfqError` for a name that is no row."""
+    """Returns the job of that name.
+
+    Raises:
+        DfqError: There is no such job.
+    """
     if name not in JOBS:
         raise DfqError(f"job {name!r}", f"one of {', '.join(JOBS)}")
     return JOBS[name]

@@ -1,4 +1,4 @@
-"""The folder of a comparison: `compare.json`, `.md`, `.png`, `diversity.png`, and a run folder per cell, made once."""
+"""The folder of a comparison: `compare.json`, `.md` and `.png`, `diversity.png`, and a run folder for each cell."""
 
 from pathlib import Path
 
@@ -19,12 +19,15 @@ from dfq.teacher import Teacher
 
 
 class ComparisonFolder:
-    """Names of its files, and the way in and out of each.
+    """Knows the names of the files of a comparison, and reads and writes them.
 
     Attributes:
-        path: the folder.
-        content, table, chart: `compare.json`, `compare.md`, `compare.png`.
-        diversity: `diversity.png`, the images of all methods in the first column of the axis, first seed.
+        path: The folder.
+        content: `compare.json`, every figure, setting and version.
+        table: `compare.md`, the tables.
+        chart: `compare.png`, the figures by column and by time.
+        diversity: `diversity.png`, how varied the images of each method are, for the first seed and the first column of
+            the axis.
     """
 
     def __init__(self, path: str | Path):
@@ -33,15 +36,16 @@ class ComparisonFolder:
         self.diversity = self.path / "diversity.png"
 
     def run(self, cell: Cell) -> RunFolder:
+        """Returns the run folder of a cell."""
         return RunFolder(self.path / "cells" / cell.name)
 
     def report(self, cell: Cell) -> dict | None:
-        """The content of a finished cell's `report.json`, which a run writes last; None: not finished."""
+        """Returns the content of a cell's `report.json`, which a run writes last; None where it has not finished."""
         path = self.run(cell).report
         return read_json(path) if path.exists() else None
 
     def check(self) -> None:
-        """Raises `DfqError` if results cannot go there, or something other than a comparison lies there."""
+        """Raises `DfqError` if results cannot be written there, or if the folder holds something else."""
         if self.path.exists() and not self.path.is_dir():
             raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
         check_writable(self.path)
@@ -53,7 +57,7 @@ class ComparisonFolder:
             )
 
     def check_same(self, conditions: dict) -> None:
-        """Raises `DfqError` if the cells that lie there were made under other conditions (`make_conditions`)."""
+        """Raises `DfqError` if the cells in the folder were made under other conditions (`make_conditions`)."""
         if not self.content.exists():
             return
         before = read_json(self.content).get("conditions", {})
@@ -66,7 +70,7 @@ class ComparisonFolder:
             )
 
     def write(self, content: dict) -> None:
-        """Replaces the files; each is whole at any time. Without a cell to show there is no `diversity.png`."""
+        """Replaces the files; each is whole at any time. Without a finished cell there is no `diversity.png`."""
         write_json(self.content, content)
         with replacing(self.table) as temporary:
             temporary.write_text(markdown(content))
@@ -75,7 +79,7 @@ class ComparisonFolder:
             diversity_plot(measured, self.diversity)
 
     def _diversities(self, content: dict) -> dict[str, Diversity]:
-        """Method → its images, of the finished cells in the first column of the axis and of the first seed."""
+        """Returns for each method how varied its images are, in the first column of the axis, with the first seed."""
         place = content["axis"][0], content["seeds"][0]
         rows = [r for r in content["cells"] if (r["column"], r["seed"]) == place and r["state"] == "finished"]
         reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
@@ -83,7 +87,7 @@ class ComparisonFolder:
 
 
 def make_conditions(teacher: Teacher, plan: ComparisonPlan, labelled: Labelled | None) -> dict:
-    """What must be the same for all cells of a folder; networks and images as SHA-256."""
+    """Returns what must be the same for all cells of a folder; networks and images are given as SHA-256."""
     data = None if labelled is None else digest({"images": labelled.images, "labels": labelled.labels})
     return {
         "job": plan.job.name,
@@ -95,14 +99,14 @@ def make_conditions(teacher: Teacher, plan: ComparisonPlan, labelled: Labelled |
 
 
 def _differences(before: dict, now: dict) -> list[str]:
-    """In words: "another teacher", "steps 600 (now 2)"."""
+    """Returns the differences in words, such as "another teacher" or "steps 600 (now 2)"."""
     names = {
         "job": "another --job",
         "teacher": "another teacher",
         "input_spec": "another input size, mean or std",
         "data": "other --data",
     }
-    before = {"job": "quantize"} | before  # older folders name neither job nor target
+    before = {"job": "quantize"} | before  # Older folders name neither job nor target.
     found = [text for key, text in names.items() if before.get(key) != now[key]]
     if before["job"] != now["job"]:
         return found

@@ -1,4 +1,4 @@
-"""What is compared: every method × variant × seed, with all other settings the same."""
+"""The plan of a comparison: every method × variant × seed, with all other settings the same."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,9 @@ class Cell:
     """One run of a comparison.
 
     Attributes:
-        job: what is done.
-        settings: those that `dfq quantize` or `dfq distill` would take.
-        variant: bits, or the architecture of the student.
+        job: What is done.
+        settings: The settings that `dfq quantize` or `dfq distill` would take.
+        variant: Number of bits, or architecture of the student.
     """
 
     job: Job
@@ -31,34 +31,36 @@ class Cell:
 
     @property
     def column(self) -> str:
-        """ "W4A4", "dfq/resnet20"."""
+        """The name of its column, such as "W4A4" or "dfq/resnet20"."""
         return self.job.column(self.settings, self.variant)
 
     @property
     def name(self) -> str:
-        """ "zeroq-w4a4-seed0", "rgal-dfq-resnet20-seed0", its sub-folder."""
+        """The name of its sub-folder, such as "zeroq-w4a4-seed0" or "rgal-dfq-resnet20-seed0"."""
         column = self.column.lower().replace("/", "-").replace(".py:", "-")
         return f"{self.method}-{column}-seed{self.settings.seed}"
 
     @property
     def title(self) -> str:
-        """ "zeroq W4A4 seed 0"."""
+        """The name that a reader sees, such as "zeroq W4A4 seed 0"."""
         return f"{self.method} {self.column} seed {self.settings.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """A comparison, checked as a whole.
+    """A comparison, which is checked as a whole.
 
     Attributes:
-        methods: rows of `METHODS`.
-        variants: of the job: bits, or architectures of students (`dfq.jobs.compare.compared_jobs`).
-        seeds: how many; they are 0, 1, …
-        job: a row of `JOBS`.
-        settings: of every cell, of the job's class; method, bits and seed are not used. The budget is that of one cell.
+        methods: Names of rows of `METHODS`.
+        variants: Variants of the job: numbers of bits, or architectures of students
+            (`dfq.jobs.compare.compared_jobs`).
+        seeds: Number of seeds, which are 0, 1, …
+        job: A row of `JOBS`.
+        settings: Settings of every cell, of the job's class. Method, bits and seed are not used, and the budget is that
+            of one cell.
 
     Raises:
-        DfqError: an empty list, a repetition, or a value that the settings refuse.
+        DfqError: A list is empty, a run would be done twice, or the settings refuse a value.
     """
 
     methods: tuple[str, ...]
@@ -83,7 +85,7 @@ class ComparisonPlan:
 
     @property
     def cells(self) -> list[Cell]:
-        """Seed by seed, so that a comparison that is stopped early has something of everything."""
+        """All cells, seed by seed, so that a comparison that is stopped early has some runs of every method."""
         return [
             Cell(self.job, replace(self.job.settle(self.settings, variant), method=method, seed=seed), variant)
             for seed in range(self.seeds)
@@ -92,15 +94,15 @@ class ComparisonPlan:
         ]
 
     def columns(self, variants: list | None = None) -> list[str]:
-        """One per variant: "W4A4"."""
+        """Returns the name of each variant's column, such as "W4A4"."""
         return [
             self.job.column(self.job.settle(self.settings, variant), variant) for variant in variants or self.variants
         ]
 
     def axis(self) -> list[str]:
-        """The columns along the horizontal axis of a chart; the images of the first one are shown."""
+        """Returns the columns along the horizontal axis of a chart; the images of the first one are shown."""
         return self.columns(self.job.in_order(list(self.variants)))
 
     def shared(self) -> dict:
-        """The settings that all cells have in common."""
+        """Returns the settings that all cells have in common."""
         return {name: value for name, value in self.settings.to_dict().items() if name not in VARIED}

@@ -1,4 +1,4 @@
-"""The picture of a comparison: the measured figure against the variant, and against the time that it took."""
+"""The chart of a comparison: the measured figure by variant, and by the time that it took."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from dfq.jobs.compare.table import labels_of
 from dfq.results.plots import BLUE, DPI, INK, ORANGE, dress, save
 
 COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
-MARKERS = ("o", "s", "^")  # methods beyond the colours repeat them with another marker
-DODGE = 0.07  # columns between two methods
-LOGARITHMIC_FROM = 3.0  # largest ÷ smallest time
+MARKERS = ("o", "s", "^")  # If there are more methods than colours, colours are repeated with another marker.
+DODGE = 0.07  # Horizontal distance between two methods, in columns.
+LOGARITHMIC_FROM = 3.0  # The time axis is logarithmic where the largest time ÷ the smallest one is above this.
 LABELS = {
     "accuracy": "top-1 accuracy, %",
     "common_agreement": "top-1 agreement with the teacher, %\n(held-out synthetic images, the same for all)",
@@ -21,10 +21,12 @@ LABELS = {
 
 
 def comparison_chart(content: dict, path: str | Path) -> None:
-    """Writes two panels as one PNG from the content of `compare.json`; error bars are deviations over the seeds.
+    """Draws two panels from the content of `compare.json` and writes them as one PNG file.
+
+    Error bars are standard deviations over the seeds.
 
     Raises:
-        DfqError: the file cannot be written.
+        DfqError: The file cannot be written.
     """
     figure = Figure(figsize=(9, 4), dpi=DPI, facecolor="white", layout="constrained")
     by_column, by_seconds = figure.subplots(1, 2, sharey=True)
@@ -66,7 +68,7 @@ def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) ->
 
 
 def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
-    """(means, standard deviations), 0 where there is one seed."""
+    """Returns the means and the standard deviations in percent; a deviation is 0 where there is one seed."""
     return [100 * row[measure]["mean"] for row in rows], [100 * (row[measure]["std"] or 0.0) for row in rows]
 
 

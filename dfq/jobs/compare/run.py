@@ -1,9 +1,8 @@
-"""`dfq compare`: the same teacher, settings and budget for every method, variant and seed."""
+"""The job of `dfq compare`: it runs every method, variant and seed with the same teacher, settings and budget."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
@@ -16,6 +15,8 @@ from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
 from dfq.jobs.compare.table import failed_cells
+from dfq.jobs.context import RunOptions
+from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.system.progress import Progress, Silent
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -24,7 +25,12 @@ from dfq.teacher.load import load_teacher, split_options
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison gives back: its folder, and the content of `compare.json`."""
+    """What `dfq.compare` returns.
+
+    Attributes:
+        folder: The folder of the comparison.
+        content: The content of its `compare.json`.
+    """
 
     folder: Path
     content: dict
@@ -39,37 +45,35 @@ def compare(
     model: str | Path | nn.Module | Teacher,
     *,
     out: str | Path,
-    methods: Sequence[str],
-    job: str = "quantize",
-    bits: Sequence[int] = (4,),
-    students: Sequence[str] = (),
-    seeds: int = 3,
     data: LabelledData = None,
     progress: Progress | bool | None = None,
-    **options: Any,
+    **options: Unpack[CompareKeywords],
 ) -> Comparison:
-    """Compares methods on one network: what the command `dfq compare` does.
+    """Compares methods on one network, as the command `dfq compare` does.
 
     Args:
-        model: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
-        out: the folder to write, or to go on with.
-        job: "quantize", to each of `bits`, or "distill", into each of `students`.
-        methods, seeds: as in `ComparisonPlan`.
-        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
-            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
-        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
-            a notebook (`dfq.system.terminal_progress.chosen_progress`).
-        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
-            `dfq.jobs.quantize.settings.Settings` (`DistillSettings`) for all cells: `steps`, `images`, `budget`, …
+        model: The network, as `dfq.quantize` takes it.
+        out: The folder to write, or to go on with.
+        data: Labelled images, which are used for nothing but the report, as `dfq.quantize` takes them.
+        progress: Where progress is shown, as `dfq.quantize` takes it.
+        options: The keys of `CompareKeywords`: `methods` and the others that say what is compared, those of
+            `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …), and for all cells the fields of
+            `dfq.jobs.quantize.settings.Settings` or `DistillSettings`: `steps`, `images`, `budget`, …
 
     Raises:
-        DfqError: anything that does not fit, before the first cell runs. A cell that fails later is in `.failed`.
+        DfqError: An argument cannot be used; this is raised before the first cell runs. A cell that fails later is in
+            `Comparison.failed`.
     """
-    chosen = find_job(job)
-    variants: tuple = {"quantize": tuple(bits), "distill": tuple(students)}[chosen.name]
-    settings_class: type[Any] = chosen.settings_class
-    loading, settings = split_options(options, settings_class)
-    plan = ComparisonPlan(methods=tuple(methods), variants=variants, seeds=seeds, job=chosen, settings=settings)
+    common = {name: value for name, value in options.items() if name not in COMPARED}
+    job = find_job(options.get("job", "quantize"))
+    variants: tuple = {
+        "quantize": tuple(options.get("bits", (4,))),
+        "distill": tuple(options.get("students", ())),
+    }[job.name]
+    settings_class: type[Any] = job.settings_class
+    loading, settings = split_options(common, settings_class)
+    methods, seeds = tuple(options.get("methods", ())), options.get("seeds", ComparisonPlan.seeds)
+    plan = ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=job, settings=settings)
     ComparisonFolder(out).check()
     teacher = load_teacher(model, **loading)
     labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
@@ -86,22 +90,26 @@ def compare_methods(
 ) -> Comparison:
     """Runs every cell of `plan` that the folder `out` does not hold yet, and writes the folder's files.
 
-    A finished cell is never run again. One that was killed starts afresh, so that its seconds and its budget are those
-    of a whole run. One that failed is tried again. Methods, variants and seeds may be added to a folder later; whatever
-    else changes needs another folder.
+    A finished cell is never run again. A killed cell starts afresh, so that its seconds and its budget are those of a
+    whole run. A failed cell is tried again. Methods, variants and seeds may be added to a folder later. Any other
+    change needs another folder.
 
     Args:
-        labelled: as in `dfq.jobs.quantize.run.quantize_model`.
+        teacher: The network that all cells share.
+        out: The folder to write, or to go on with.
+        plan: What is compared.
+        labelled: Labelled images, which are used for nothing but the report; None: there are none.
+        progress: Where progress is reported; None: nowhere.
 
     Raises:
-        DfqError: the folder holds something else, or a network that the job cannot take.
+        DfqError: The folder holds something else, or the job cannot work with the network.
     """
     progress, folder = progress or Silent(), ComparisonFolder(out)
     conditions = make_conditions(teacher, plan, labelled)
     header = {"arch": teacher.arch, "conditions": conditions}
     folder.check()
     folder.check_same(conditions)
-    for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # of each variant
+    for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # One cell of each variant.
         plan.job.check(teacher, cell.settings, cell.variant)
     rows = {cell.name: _row_so_far(folder, cell) for cell in plan.cells}
     folder.write(make_content(header, plan, rows))
@@ -132,11 +140,11 @@ def _run(
     labelled: Labelled | None,
     progress: Progress,
 ) -> dict:
-    """The row of a cell that was run just now."""
+    """Runs a cell and returns its row."""
     try:
         report = cell.job.run(
             teacher, folder.run(cell).path, cell.settings, cell.variant,
-            labelled=labelled, overwrite=True, progress=progress,
+            RunOptions(labelled=labelled, overwrite=True, progress=progress),
         )  # fmt: skip
     except DfqError as error:
         progress.note(f"{cell.title} failed: {error.found}")
@@ -147,7 +155,7 @@ def _run(
 def _measure_common(
     teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, rows: dict[str, dict], progress: Progress
 ) -> int | None:
-    """Fills in `common_agreement` of the finished rows; returns the number of images, None where there are none."""
+    """Fills in `common_agreement` of the finished rows; returns the number of images, or None where there are none."""
     finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]
     runs: dict[str, list] = {}
     for cell in finished:

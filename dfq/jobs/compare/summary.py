@@ -1,4 +1,4 @@
-"""The content of `compare.json`: one row per cell, and mean and standard deviation over the seeds."""
+"""The content of `compare.json`: a row for each cell, and mean and standard deviation over the seeds."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
@@ -7,13 +7,13 @@ from dfq.errors import DfqError
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
 
 FORMAT = 2
-VARIETY = ("same_class_distance", "entropy", "class_balance")  # of `dfq.evaluation.diversity.Diversity`
+VARIETY = ("same_class_distance", "entropy", "class_balance")  # Fields of `dfq.evaluation.diversity.Diversity`.
 MEASURED = ("accuracy", "predicted_drop", "agreement", "common_agreement", "seconds", *VARIETY)
 COPIED = ("settings", "versions", "hardware", "warnings")
 
 
 def waiting_row(cell: Cell) -> dict:
-    """A cell that has not run."""
+    """Returns the row of a cell that has not run."""
     return {
         "method": cell.method,
         "variant": cell.variant,
@@ -28,17 +28,18 @@ def waiting_row(cell: Cell) -> dict:
 
 
 def finished_row(cell: Cell, report: dict) -> dict:
-    """The figures of a cell's `report.json`.
+    """Returns the row of a finished cell, with the figures of its `report.json`.
 
-    accuracy: top-1 of the ONNX file on `--data`, a fraction, or None; teacher_accuracy: the teacher's.
-    predicted_drop: share of the teacher's accuracy lost, told from synthetic images alone
-        (`dfq.evaluation.drop_estimate`); None where the report has none: images unlike the training data, or a
-        distillation.
-    choice: what `auto` chose and why, in one line; None for other methods.
-    agreement: top-1 of student and teacher on the cell's own held-out synthetic images, a fraction.
-    common_agreement: the same on images that all cells share; None until all have run.
-    same_class_distance, entropy, class_balance: how varied the cell's images are, as in
-        `dfq.evaluation.diversity.Diversity`.
+    - `accuracy` and `teacher_accuracy` are the top-1 accuracies of the ONNX file and of the teacher on `--data`, in
+      [0, 1]; None without `--data`.
+    - `predicted_drop` is the share of the teacher's accuracy that is probably lost, estimated from synthetic images
+      alone (`dfq.evaluation.drop_estimate`). It is None where the report has none: the images are unlike the training
+      data, or the job is a distillation.
+    - `choice` says in one line what `auto` chose and why; None for other methods.
+    - `agreement` is the top-1 agreement of student and teacher on the cell's own held-out synthetic images, in [0, 1].
+    - `common_agreement` is the agreement on images that all cells share; None until all have run.
+    - `same_class_distance`, `entropy` and `class_balance` say how varied the cell's images are, as in
+      `dfq.evaluation.diversity.Diversity`.
     """
     return {
         **waiting_row(cell),
@@ -55,6 +56,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
 
 
 def failed_row(cell: Cell, error: DfqError) -> dict:
+    """Returns the row of a cell that ended in an error."""
     parts = {"found": error.found, "needed": error.needed, "way_out": error.way_out}
     return {**waiting_row(cell), "state": "failed", "error": parts}
 
@@ -62,12 +64,13 @@ def failed_row(cell: Cell, error: DfqError) -> dict:
 def make_content(
     header: dict, plan: ComparisonPlan, rows: Mapping[str, dict], common_images: int | None = None
 ) -> dict:
-    """Everything that table, chart and Markdown are drawn from.
+    """Returns everything that the table, the chart and the Markdown file are made from.
 
     Args:
-        header: facts that stand as they are: arch, conditions, …
-        rows: cell name → row.
-        common_images: how many images `common_agreement` was measured on; None: not measured.
+        header: Facts that are taken over as they are: the architecture and the conditions.
+        plan: What is compared.
+        rows: The row of each cell, by the name of the cell.
+        common_images: Number of images that `common_agreement` was measured on; None: it was not measured.
     """
     cells = [rows[cell.name] for cell in plan.cells]
     teacher = [row["teacher_accuracy"] for row in cells if row["state"] == "finished"]
@@ -88,14 +91,14 @@ def make_content(
 
 
 def _measure(is_labelled: bool, common_images: int | None) -> str:
-    """Which figure table and chart show."""
+    """Returns the name of the figure that table and chart show."""
     if is_labelled:
         return "accuracy"
     return "agreement" if common_images is None else "common_agreement"
 
 
 def _summary(plan: ComparisonPlan, cells: Sequence[dict]) -> list[dict]:
-    """One row per method and column."""
+    """Returns a row for each method and column."""
     rows = []
     for method in plan.methods:
         for column in plan.columns():
@@ -107,7 +110,10 @@ def _summary(plan: ComparisonPlan, cells: Sequence[dict]) -> list[dict]:
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> dict[str, float | None]:
-    """{mean, std} of the values that were measured; std with n − 1, None for fewer than two."""
+    """Returns the mean and the standard deviation (with n − 1) of the values that were measured.
+
+    The mean is None where there is no value, and the deviation where there are fewer than two.
+    """
     measured = [value for value in values if value is not None]
     return {
         "mean": mean(measured) if measured else None,

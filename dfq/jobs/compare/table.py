@@ -1,4 +1,4 @@
-"""The texts of a comparison: what was measured, a cell's figures, and the tables for a paper."""
+"""The texts of a comparison: what was measured, the figures of a cell, and the tables for a paper."""
 
 from dfq.jobs.compare.compared_jobs import ComparisonLabels, find_job
 
@@ -16,39 +16,41 @@ MEASURES = {
 CAVEATS = {
     "accuracy": "",
     "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of the methods that "
-    "make enough, none trained on. They bound nothing on real images; --data measures accuracy.",
+    "make enough; none of them was used for training. They bound nothing on real images; --data measures accuracy.",
     "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
     "every cell has run; --data measures accuracy.",
 }
 
 
 def labels_of(content: dict) -> ComparisonLabels:
+    """Returns the words for the job's variants."""
     return find_job(content["conditions"]["job"]).labels
 
 
 def caveat(content: dict) -> str:
-    """What the figures do not say; empty for accuracies."""
+    """Returns a warning on what the figures do not say; empty for accuracies."""
     return CAVEATS[content["measure"]].format(images=content["common_images"])
 
 
 def explained(content: dict) -> str:
-    """How to read a cell of the table."""
+    """Returns a sentence on how to read a cell of the table."""
     seeds = len(content["seeds"])
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     below = "; in brackets the difference from the teacher in points" if content["measure"] == "accuracy" else ""
     predicted = any(row["predicted_drop"]["mean"] is not None for row in content["summary"])
     of_what = "that difference" if _reference(content) is not None else "the change of accuracy, in % of the teacher's,"
-    told = f"; predicted: {of_what} as synthetic images alone tell it" if predicted else ""
+    told = f"; predicted: {of_what} as estimated from synthetic images alone" if predicted else ""
     return f"{spread}{below}{told}; seconds are means."
 
 
 def teacher_value(content: dict) -> str:
+    """Returns the teacher's accuracy in percent, or an en dash where it was not measured."""
     accuracy = content["teacher"]["accuracy"]
     return NOTHING if accuracy is None else f"{100 * accuracy:.2f}"
 
 
 def value(row: dict, measure: str) -> str:
-    """ "91.02 ± 1.08" of a summary row; "failed" or an en dash where nothing was measured."""
+    """Returns the figure of a summary row, such as "91.02 ± 1.08"; "failed" or an en dash where there is none."""
     mean, deviation = row[measure]["mean"], row[measure]["std"]
     if mean is None:
         return "failed" if row["failed"] else NOTHING
@@ -56,13 +58,17 @@ def value(row: dict, measure: str) -> str:
 
 
 def difference(row: dict, content: dict) -> str:
-    """ "(-0.52)", points from the teacher; empty where it is unknown or not an accuracy."""
+    """Returns the difference from the teacher in points, such as "(-0.52)"; empty without accuracies of both."""
     mean, reference = row["accuracy"]["mean"], _reference(content)
     return "" if mean is None or reference is None else f"({100 * (mean - reference):+.2f})"
 
 
 def prediction(row: dict, content: dict) -> str:
-    """ "predicted -0.40", points from the teacher, or "-0.40 %" of its unknown accuracy; empty where nothing is."""
+    """Returns the predicted difference from the teacher; empty where nothing is predicted.
+
+    It is in points ("predicted -0.40"), or in percent of the teacher's accuracy where that is unknown
+    ("predicted -0.40 %").
+    """
     mean, reference = row["predicted_drop"]["mean"], _reference(content)
     if mean is None:
         return ""
@@ -70,11 +76,12 @@ def prediction(row: dict, content: dict) -> str:
 
 
 def _reference(content: dict) -> float | None:
-    """The teacher's accuracy, where accuracies are compared."""
+    """Returns the teacher's accuracy where accuracies are compared, else None."""
     return content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
 
 
 def seconds(row: dict) -> str:
+    """Returns the mean time of a summary row, such as "9.3 s"; empty where there is none."""
     mean = row["seconds"]["mean"]
     if mean is None:
         return ""
@@ -82,23 +89,27 @@ def seconds(row: dict) -> str:
 
 
 def missing(row: dict) -> str:
-    """ "1 failed", "2 to run"; empty where the cell is complete, or nothing of it exists."""
+    """Returns what is missing, such as "1 failed" or "2 to run"; empty where nothing or everything is missing."""
     parts = [f"{row['failed']} failed"] * (row["failed"] > 0) + [f"{row['waiting']} to run"] * (row["waiting"] > 0)
     return ", ".join(parts) if row["finished"] else ""
 
 
 def variety_title(content: dict) -> str:
+    """Returns the title of the table of diversities."""
     return f"How varied the synthetic images are in the teacher's eyes, at {content['axis'][0]}"
 
 
 def variety_rows(content: dict) -> list[tuple[str, ...]]:
-    """(method, figures in the order of `VARIETY_COLUMNS`), at the first column of the axis."""
+    """Returns for each method its name and its figures in the order of `VARIETY_COLUMNS`.
+
+    They are those of the first column of the axis.
+    """
     rows = [summary_row(content, method, content["axis"][0]) for method in content["methods"]]
     return [(row["method"], *(_spread(**row[name]) for name in VARIETY_COLUMNS)) for row in rows]
 
 
 def _spread(mean: float | None, std: float | None) -> str:
-    """ "0.61 ± 0.02", "4.2e-05"."""
+    """Returns a text such as "0.61 ± 0.02" or "4.2e-05"."""
     if mean is None:
         return NOTHING
     return _number(mean) + (f" ± {_number(std)}" if std is not None else "")
@@ -109,11 +120,12 @@ def _number(figure: float) -> str:
 
 
 def summary_row(content: dict, method: str, column: str) -> dict:
+    """Returns the summary row of a method and a column."""
     return next(row for row in content["summary"] if (row["method"], row["column"]) == (method, column))
 
 
 def markdown(content: dict) -> str:
-    """The tables for a paper, with captions that say what was measured and how."""
+    """Returns the tables for a paper, with captions that say what was measured and how."""
     shared = content["conditions"]["settings"]
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     captions = [
@@ -134,16 +146,17 @@ def markdown(content: dict) -> str:
 
 
 def choices(content: dict) -> list[str]:
-    """ "W4A4: auto chose reconstruct: …", each once."""
+    """Returns what `auto` chose, such as "W4A4: auto chose reconstruct: …", each sentence once."""
     return list(dict.fromkeys(f"{row['column']}: {row['choice']}" for row in content["cells"] if row["choice"]))
 
 
 def failed_cells(content: dict) -> list[dict]:
+    """Returns the rows of the cells that ended in an error."""
     return [row for row in content["cells"] if row["state"] == "failed"]
 
 
 def title_of(row: dict) -> str:
-    """ "zeroq W4A4 seed 0" of a cell's row."""
+    """Returns the title of a cell's row, such as "zeroq W4A4 seed 0"."""
     return f"{row['method']} {row['column']} seed {row['seed']}"
 
 

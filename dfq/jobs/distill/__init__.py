@@ -1,4 +1,4 @@
-"""A student of any architecture, trained without data from its teacher's answers: what `dfq distill` does."""
+"""`dfq distill`: a student of any architecture learns without data from the answers of its teacher."""
 
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.run import Distilled, distill, distill_model

@@ -1,4 +1,4 @@
-"""The run folder of a distillation: that of `dfq quantize`, with a checkpoint in place of a quantized student."""
+"""The run folder of a distillation, which holds a checkpoint in place of a quantized student."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from dfq.results.run_folder import RunFolder
 
 
 class DistillFolder(RunFolder):
-    """Names of the files of one distillation.
+    """The folder of one distillation, which knows the names of its files.
 
-    `student.pt` is an ordinary checkpoint, which `dfq quantize` and every other command take; `model.onnx` is the
-    student in floating point, `float.onnx` the teacher, with which size and speed are compared.
+    `student.pt` is an ordinary checkpoint, which `dfq quantize` and every other command take. `model.onnx` is the
+    student in floating point, and `float.onnx` is the teacher, with which size and speed are compared.
     """
 
     def __init__(self, path: str | Path):
@@ -20,19 +20,20 @@ class DistillFolder(RunFolder):
         self.checkpoint = self.path / "student.pt"
 
     def quantized(self, bits: int) -> Path:
-        """The run folder of the distilled student at that width."""
+        """Returns the run folder of the distilled student that is quantized to that many bits."""
         return self.path / f"w{bits}a{bits}"
 
     @property
     def is_finished(self) -> bool:
-        """Whether the distillation is over; the report is written last."""
+        """Whether the distillation has finished; the report is written last."""
         return self.report.exists() and self.checkpoint.exists()
 
     def save(self, student: FloatStudent, input_spec: InputSpec) -> None:
+        """Writes the student as a checkpoint."""
         save_checkpoint(self.checkpoint, student.model, student.arch, input_spec)
 
     def restore(self, student: FloatStudent) -> None:
-        """Takes the weights of a finished distillation over."""
+        """Loads the weights of a finished distillation into `student`."""
         loaded = load_checkpoint(self.checkpoint, arch=student.arch)
         student.model.load_state_dict(loaded.model.state_dict())
         student.model.eval()

@@ -1,9 +1,9 @@
-"""What a student takes over from its teacher before it learns: the layers that stand at corresponding places.
+"""Copies layers of a teacher into its student before the student learns.
 
-A shallower network of the teacher's family has the same stages with fewer blocks. Blocks of a stage pass on small
-changes of one stream (Veit et al., NeurIPS 2016, arXiv 1605.06431), so those that are left, taken evenly from first to
-last, are a far better start than random weights: what has to be learned is what the missing ones did. DistilBERT (Sanh
-et al. 2019, arXiv 1910.01108) starts likewise, from every other layer.
+A shallower network of the teacher's family has the same stages with fewer blocks. Each block of a stage makes a small
+change to one stream (Veit et al., NeurIPS 2016, arXiv 1605.06431). So blocks that are taken evenly, from the first to
+the last, are a far better start than random weights: the student only has to learn what the missing blocks did.
+DistilBERT (Sanh et al. 2019, arXiv 1910.01108) starts from every other layer in the same way.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-MIN_SHARE = 0.9  # of the student's parameter tensors, large or small: one layer at random spoils the others
+from dfq.jobs.distill.defaults import DEFAULTS
 
 
 @torch.no_grad()
 def inherit(student: nn.Module, teacher: nn.Module) -> bool:
-    """Copies what fits, by name and shape, where that is nearly all of the student; else leaves it as it is.
+    """Copies what fits by name and shape, if that is nearly all of the student; else leaves the student as it is.
 
-    Children are paired by name, blocks of a sequence by place: in order, as many as fit, spread evenly. Single layers
-    in a row (VGG) are not: a convolution would get another one's BatchNorm, and no residual stream joins what is left.
+    Children are paired by name. The blocks of a sequence are paired in order, as many as fit, spread evenly. Single
+    layers in a row (VGG) are not paired in this way: a convolution would get the BatchNorm of another one, and no
+    residual stream joins the layers that are left.
 
     Returns:
         Whether anything was copied.
     """
     pairs = corresponding(student, teacher)
     learned = {id(parameter) for parameter in student.parameters()}
-    if sum(id(own) in learned for own, _ in pairs) < MIN_SHARE * len(learned):
+    if sum(id(own) in learned for own, _ in pairs) < DEFAULTS.inherited_share * len(learned):
         return False
     for own, other in pairs:
         own.copy_(other)
@@ -34,7 +35,7 @@ def inherit(student: nn.Module, teacher: nn.Module) -> bool:
 
 
 def corresponding(student: nn.Module, teacher: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Parameters and buffers of both that stand at the same place and have the same shape."""
+    """Returns the pairs of parameters and buffers that stand at the same place and have the same shape."""
     theirs = _own_tensors(teacher)
     pairs = [
         (tensor, theirs[name])
@@ -64,7 +65,10 @@ def _is_row_of_blocks(module: nn.Module) -> bool:
 
 
 def _fit(own: Sequence[nn.Module], theirs: Sequence[nn.Module]) -> list[list[float]]:
-    """For each pair the share of the first one's values for which the second has some of the same name and shape."""
+    """Returns, for each pair of modules, the share of the first one's values that the second one can replace.
+
+    A tensor can be replaced by one of the same name and shape.
+    """
     shapes = [{name: tensor.shape for name, tensor in module.state_dict().items()} for module in theirs]
     fits = []
     for module in own:
@@ -80,7 +84,10 @@ def _fit(own: Sequence[nn.Module], theirs: Sequence[nn.Module]) -> list[list[flo
 
 
 def aligned(fits: list[list[float]]) -> list[tuple[int, int]]:
-    """Pairs (i, j), both rising, with the largest sum of `fits[i][j]`; of equal sums the most evenly spread ones."""
+    """Returns pairs (i, j), in which both numbers rise, with the largest sum of `fits[i][j]`.
+
+    Of several choices with the same sum, it returns the most evenly spread one.
+    """
     rows, columns = len(fits), len(fits[0]) if fits else 0
     best: list[list[tuple[float, list[tuple[int, int]]]]] = [[(0.0, [])] * (columns + 1) for _ in range(rows + 1)]
     for i in range(rows):

@@ -1,4 +1,6 @@
-"""`report.json` of a distillation: the keys of `dfq quantize`, where they apply, and the two networks."""
+"""The `report.json` of a distillation: the keys of `dfq quantize` where they apply, and the two networks."""
+
+from dataclasses import dataclass
 
 from torch import zeros
 
@@ -10,6 +12,25 @@ from dfq.results import report
 from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
 
+SCHEMA_VERSION = 1  # It rises when a key of `dfq/results/distillation.schema.json` changes its meaning or goes.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationReport(report.JobReport):
+    """The content of `report.json` of a distillation; each field is the key of the same name.
+
+    The JSON Schema describes the keys. In `agreement`, `accuracy`, `size_bytes` and `latency_ms`, `student` and `onnx`
+    are the distilled network in floating point, and `float_onnx` is the teacher.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: str = "distilled"
+    student: str
+    start: str
+    parameters: dict[str, int]
+    stages: dict[str, int]
+    training: dict
+
 
 def make_report(
     teacher: Teacher,
@@ -18,35 +39,38 @@ def make_report(
     trained: Trained,
     measured: dict,
     clock: Clock,
-) -> dict:
-    """Everything that the run measured, assumed and used. In `agreement`, `accuracy`, `size_bytes` and `latency_ms`,
-    `student` and `onnx` are the distilled network in floating point, `float_onnx` is the teacher.
+) -> DistillationReport:
+    """Brings together everything that a distillation measured, assumed and used.
 
     Args:
-        measured: of the exported files (`dfq.export.Agreement`), with the evidence.
+        teacher: The teacher.
+        student: The student after training.
+        settings: The settings of the job.
+        trained: What training left besides the student.
+        measured: What was measured of the exported files (`dfq.export.Agreement.to_dict`), with the evidence.
+        clock: The clock that measured each stage.
     """
-    return {
-        "kind": "distilled",
-        "arch": teacher.arch,
-        "student": student.arch,
-        "start": "teacher" if student.inherited else "random",
-        "parameters": {"teacher": count_parameters(teacher.model), "student": student.parameter_count},
-        "stages": _stages(teacher, student),
-        "input_spec": teacher.input_spec.to_dict(),
+    return DistillationReport(
+        arch=teacher.arch,
+        student=student.arch,
+        start="teacher" if student.inherited else "random",
+        parameters={"teacher": count_parameters(teacher.model), "student": student.parameter_count},
+        stages=_stages(teacher, student),
+        input_spec=teacher.input_spec.to_dict(),
         **measured,
-        "seconds": clock.to_dict(),
-        "settings": {**settings.to_dict(), "images": trained.images},
-        "diversity": trained.diversity.to_dict(),
-        "training": trained.history.to_dict(),
-        "seed": settings.seed,
-        "versions": report.versions(),
-        "hardware": report.hardware(teacher.device),
-        "warnings": [*(f"assumed {sentence}" for sentence in teacher.assumed), *trained.notes, *trained.history.notes],
-    }
+        seconds=clock.to_dict(),
+        settings={**settings.to_dict(), "images": trained.images},
+        diversity=trained.diversity.to_dict(),
+        training=trained.history.to_dict(),
+        seed=settings.seed,
+        versions=report.versions(),
+        hardware=report.hardware(teacher.device),
+        warnings=[*(f"assumed {sentence}" for sentence in teacher.assumed), *trained.notes, *trained.history.notes],
+    )
 
 
 def _stages(teacher: Teacher, student: FloatStudent) -> dict[str, int]:
-    """How many feature maps the student has, and how many of them a method that matches features can compare."""
+    """Counts the student's feature maps, and those that can be compared with one of the teacher's."""
     images = zeros(2, *teacher.input_spec.size, device=teacher.device)
     found = features_of(student.graph.eval())(images)
     return {"student": len(found.stages), "comparable": len(found.stages_alike(teacher.features(images)))}

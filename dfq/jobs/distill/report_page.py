@@ -1,4 +1,4 @@
-"""`report.html` of a distillation: two networks side by side, the images, how training went."""
+"""The `report.html` of a distillation: both networks side by side, the images, and the course of training."""
 
 from dfq.results.number_format import milliseconds, percent, size
 from dfq.results.report_page import Page, Section, file_tiles, made_from, made_with, subtitle, write_page
@@ -9,7 +9,7 @@ def write_distilled_page(report: dict, run: RunFolder) -> None:
     """Writes the page of a finished run of `dfq distill`.
 
     Raises:
-        DfqError: it cannot be written.
+        DfqError: The page cannot be written.
     """
     title = f"{report['arch'] or 'A network'} → {report['student']}"
     sections = [_networks(report), *made_from(report, run), made_with(report)]

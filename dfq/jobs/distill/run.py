@@ -1,18 +1,19 @@
-"""The job of `dfq distill`: teacher in, a student of another architecture and its report out."""
+"""The job of `dfq distill`: it makes a student of another architecture and a report from a teacher."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
 from torch import nn
 
 from dfq.evaluation.drop_estimate import measure_evidence
-from dfq.export import export_float_onnx, validate
+from dfq.export import ComparedImages, export_float_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData, take_labelled
-from dfq.jobs.context import JobContext
+from dfq.jobs.context import JobContext, RunOptions
+from dfq.jobs.distill.defaults import DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.report import make_report
 from dfq.jobs.distill.report_page import write_distilled_page
@@ -24,23 +25,22 @@ from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest_of
-from dfq.system.progress import Progress, Silent
+from dfq.system.progress import Progress
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
-MIN_SECONDS = 1.0  # of a budget that is used up: the quantization still runs, with ranges and a step or two
-
 
 @dataclass(frozen=True)
 class Distilled:
-    """What a distillation gives back.
+    """What `dfq.distill` returns.
 
     Attributes:
-        student: the distilled network in floating point, evaluation mode.
-        folder: the run folder.
-        report: the content of its `report.json`.
-        quantized: of the quantization that followed; None without `bits`.
+        student: The distilled network in floating point, in evaluation mode.
+        teacher: The network that it learned from.
+        folder: The run folder.
+        report: The content of its `report.json`.
+        quantized: The result of the quantization that followed; None without `bits`.
     """
 
     student: nn.Module
@@ -50,7 +50,7 @@ class Distilled:
     quantized: Result | None
 
 
-def distill(
+def distill(  # noqa: PLR0913 (keywords of the public face)
     model: str | Path | nn.Module | Teacher,
     *,
     student: str,
@@ -61,29 +61,29 @@ def distill(
     progress: Progress | bool | None = None,
     **options: Unpack[DistillKeywords],
 ) -> Distilled:
-    """Distils a network into one of another architecture without data: what the command `dfq distill` does.
+    """Distils a network into one of another architecture without data, as the command `dfq distill` does.
 
     Args:
-        model: the teacher: a checkpoint file, or a network in memory (then `input_size`, `mean`, `std` are needed).
-        student: its architecture: `dfq/NAME`, `torchvision/NAME`, `timm/NAME` or `path/to/net.py:factory`.
-        out: the run folder to write.
-        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
-            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
-        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
-            a notebook (`dfq.system.terminal_progress.chosen_progress`).
-        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+        model: The teacher, as `dfq.quantize` takes it.
+        student: Architecture of the student: `dfq/NAME`, `torchvision/NAME`, `timm/NAME` or `path/to/net.py:factory`.
+        out: The run folder to write.
+        data: Labelled images, which are used for nothing but the report, as `dfq.quantize` takes them.
+        resume: Whether a killed run of the same settings is continued.
+        overwrite: Whether the run that `out` holds may be replaced.
+        progress: Where progress is shown, as `dfq.quantize` takes it.
+        options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `DistillSettings`: `method`, `steps`, `images`, `budget`, `seed`, `bits`, …
 
     Raises:
-        DfqError: one error for anything that does not fit; nothing half-written is left.
+        DfqError: An argument cannot be used; nothing half-written is left.
     """
     loading, chosen = split_options(options, DistillSettings)
     teacher = load_teacher(model, **loading)
     labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
-    return distill_model(
-        teacher, student, out, chosen, labelled=labelled,
-        resume=resume, overwrite=overwrite, progress=chosen_progress(progress),
-    )  # fmt: skip
+    options_of_run = RunOptions(
+        labelled=labelled, resume=resume, overwrite=overwrite, progress=chosen_progress(progress)
+    )
+    return distill_model(teacher, student, out, chosen, options_of_run)
 
 
 def distill_model(
@@ -91,56 +91,56 @@ def distill_model(
     student: str,
     out: str | Path,
     settings: DistillSettings,
+    options: RunOptions | None = None,
     *,
-    labelled: Labelled | None = None,
-    batch: Batch | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: Progress | None = None,
     accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Distilled:
     """Trains a network of the architecture `student`, and writes the run folder `out`.
 
     Args:
-        labelled, batch, overwrite: as in `dfq.jobs.quantize.run.quantize_model`.
-        resume: go on with a killed run of the same settings; where only the quantization is missing, or other `bits`
-            are asked for, nothing is distilled again.
-        accuracy: measures the student from time to time, for `training` in the report; nothing is chosen by it.
+        teacher: The network that the student learns from.
+        student: Architecture of the student.
+        out: The run folder to write.
+        settings: What is made, and how.
+        options: How the job runs; None: with the defaults of `RunOptions`. With `resume`, a finished distillation is
+            not repeated, also where it is to be quantized to other `bits`.
+        accuracy: Measures the student from time to time, for `training` in the report; nothing is chosen by it.
 
     Raises:
-        DfqError: see the stages.
+        DfqError: One of the stages cannot do its work.
     """
-    progress, budget, run = progress or Silent(), Budget(settings.budget), DistillFolder(out)
+    options = options or RunOptions()
+    progress, budget, run = options.progress, Budget(settings.budget), DistillFolder(out)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
-    run.prepare(_config(teacher, student, settings), resume=resume, overwrite=overwrite)
-    if resume and run.is_finished:
-        progress.note("the distillation had finished: taken over as it is")
+    run.prepare(_config(teacher, student, settings), resume=options.resume, overwrite=options.overwrite)
+    if options.resume and run.is_finished:
+        progress.note("the distillation had finished, so it is taken over as it is")
         run.restore(network)
         content = read_json(run.report)
     else:
         context = JobContext(teacher, settings, run, budget, progress)
-        trained = train(network, context, batch, accuracy)
-        measured = _measure(network, context, trained.held_out, labelled)
-        content = make_report(teacher, network, settings, trained, measured, context.clock)
+        trained = train(network, context, options.batch, accuracy)
+        measured = _measure(network, context, trained.held_out, options.labelled)
+        content = make_report(teacher, network, settings, trained, measured, context.clock).to_dict()
         write_distilled_page(content, run)
-        write_json(run.report, content)  # last: it says that the run is finished
+        write_json(run.report, content)  # It comes last, because it says that the run is finished.
         run.remove_scratch()
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
     quantized = None
     if settings.bits is not None:
-        images = batch or run.load_images(teacher.input_spec, teacher.device)
-        limit = None if settings.budget is None else max(budget.remaining(), MIN_SECONDS)
+        images = options.batch or run.load_images(teacher.input_spec, teacher.device)
+        limit = None if settings.budget is None else max(budget.remaining(), DEFAULTS.least_seconds)
+        quantization = settings.quantization(len(images), limit)
         quantized = quantize_model(
-            distilled, run.quantized(settings.bits), settings.quantization(len(images), limit),
-            labelled=labelled, batch=images, resume=resume, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
+            distilled, run.quantized(settings.bits), quantization, replace(options, batch=images)
+        )
     return Distilled(network.model, teacher, run.path, content, quantized)
 
 
 def _config(teacher: Teacher, student: str, settings: DistillSettings) -> dict:
-    """What a resumed run must have in common; not the bits, which may be asked for later."""
+    """Returns what a resumed run must have in common; the bits are left out, because they may be asked for later."""
     return {
         "format": 1,
         "kind": "distilled",
@@ -159,7 +159,7 @@ def _measure(
     held_out: Batch,
     labelled: Labelled | None,
 ) -> dict:
-    """Exports the student, and the teacher to compare with; what the files do in ONNX Runtime."""
+    """Exports the student, and the teacher to compare with; returns what the files do in ONNX Runtime."""
     teacher, run, clock, progress = context.teacher, context.folder, context.clock, context.progress
     spec = teacher.input_spec
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
@@ -169,8 +169,6 @@ def _measure(
         task.advance()
     with clock.stage("validation"):
         evidence = measure_evidence(network.model, teacher, held_out.images, seed=context.settings.seed)
-        agreement = validate(
-            run.onnx, network.model, held_out.images, teacher=teacher, float_path=run.float_onnx, labelled=labelled,
-            progress=progress,
-        )  # fmt: skip
+        compared = ComparedImages(held_out.images, labelled)
+        agreement = validate(run.files, network.model, compared, teacher, progress=progress)
     return {**agreement.to_dict(), "evidence": evidence.to_dict()}

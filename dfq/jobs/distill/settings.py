@@ -1,4 +1,4 @@
-"""`DistillSettings`: everything that a person may choose about a distillation, validated together."""
+"""`DistillSettings`: everything that a user may choose about a distillation, validated together."""
 
 from dataclasses import dataclass, replace
 
@@ -6,53 +6,48 @@ from dfq.calibration.methods import DISTILLS_BY_DEFAULT, METHODS, Distillation, 
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
+from dfq.jobs.distill.defaults import DEFAULTS
 from dfq.jobs.quantize.settings import Settings
-from dfq.training.trainer import TrainSettings
+from dfq.jobs.settings import JobSettings
+from dfq.training.settings import TrainSettings
 
-IMAGES, IMAGES_LARGE = 2048, 512  # up to 64×64 pixels, and beyond
-STEPS = 2000  # published: 80,000 (RGAL), for a student that starts from nothing
-BATCH, BATCH_LARGE = 128, 32
-LEARNING_RATE, WEIGHT_DECAY = 0.1, 1e-4  # SGD as RGAL, AdaDFKD and Retain publish it, for batches of `BATCH`
-INHERITED_LEARNING_RATE = 0.02  # for a student that has its teacher's layers (decision record 0025)
 STARTS = ("teacher", "random")
-CLIP_NORM = 5.0  # a guard; no paper has one
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings:
-    """What `dfq distill` takes; each field is the option of the same name.
+class DistillSettings(JobSettings):
+    """The settings of `dfq distill`; each field is the option of the same name.
 
-    Such a student is trained otherwise than a quantized copy: by SGD with Nesterov's momentum 0.9, at 0.1 (0.02 where
-    it starts from the teacher's layers) falling to 0 by a cosine, with weight decay 1e-4, and for more steps.
+    The student is not trained as a quantized copy is: SGD with Nesterov momentum 0.9 starts at a learning rate of 0.1
+    (0.02 where the student starts from the teacher's layers), which falls to 0 by a cosine. The weight decay is 1e-4,
+    and there are more steps.
 
     Attributes:
-        method: name of a row of `METHODS`, or a row of your own.
-        flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
-        images: number of synthetic images; None: 2048 up to 64×64 pixels, else 512. Methods whose generator gives
-            fresh images at every step make that many to show and to hold out.
-        steps: training steps; None: 2000.
-        budget: seconds for everything together; None: no limit.
-        seed: of every random draw, the student's first weights included.
-        start: "teacher": from the teacher's layers, where nearly all of the student's have a counterpart there (a
-            shallower network of the same family); else, and with "random", from random weights, as papers do.
-        bits: quantize the distilled student to that many, 2 to 8; None: it stays in floating point.
+        method: Method that makes the images and trains the student: a row of `dfq methods`.
+        images: Number of synthetic images. None: 2048, and 512 above 64 pixels a side. A method whose generator gives
+            fresh images at every step makes that many to show and to hold out.
+        steps: Number of training steps. None: 2000.
+        start: What the student starts from. With teacher, it starts from the teacher's layers if nearly all of its own
+            have a counterpart there, as in a shallower network of the same family, else from random weights. With
+            random, it starts from random weights in any case, as papers do.
+        bits: Bits to which the distilled student is quantized, 2 to 8, on the same images. None: it stays in floating
+            point.
+        seed: Seed of every random draw, the student's first weights included.
     """
 
     method: str | Method = DISTILLS_BY_DEFAULT
-    flip: bool = True
     images: int | None = None
     steps: int | None = None
-    budget: float | None = None
-    seed: int = 0
     start: str = STARTS[0]
     bits: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.start not in STARTS:
             raise DfqError(f"start {self.start!r}", f"one of {', '.join(STARTS)}", "see `dfq distill --help`")
         if isinstance(self.method, str) and self.method not in METHODS:
             raise DfqError(f"method {self.method!r}", f"one of {', '.join(METHODS)}", "see `dfq methods`")
-        method = self._as_settings(self.images).chosen_method  # checks what both jobs have
+        method = self._as_settings(self.images).chosen_method  # This checks what both jobs have in common.
         if method.distillation is None and method.objective is None:
             raise DfqError(
                 f"method {method.name!r}, which trains nothing",
@@ -66,7 +61,10 @@ class DistillSettings:
 
     @property
     def distillation(self) -> Distillation:
-        """The row's own; else its objective, and of its training how images are varied: steps are another job's."""
+        """What the method does for a student of another architecture.
+
+        Where its row does not say so, the row's own objective is used, and of its training only how images are varied.
+        """
         method = self.chosen_method
         if method.distillation is not None:
             return method.distillation
@@ -75,32 +73,39 @@ class DistillSettings:
         return Distillation(objective=method.objective, training=varied)
 
     def image_settings(self, input_spec: InputSpec) -> Settings:
-        """What the images are made by (`dfq.jobs.quantize.synthesis.find_images`)."""
-        usual = IMAGES_LARGE if is_large(input_spec.size) else IMAGES
+        """Returns the settings that the images are made by (`dfq.jobs.quantize.synthesis.find_images`)."""
+        usual = DEFAULTS.images_large if is_large(input_spec.size) else DEFAULTS.images
         return self._as_settings(self.images or self.chosen_method.images or usual)
 
     def training(self, input_spec: InputSpec, *, inherited: bool = False) -> TrainSettings:
-        """The trainer's settings; the step size goes with the batch.
+        """Returns the trainer's settings; the learning rate is proportional to the size of a batch.
 
         Args:
-            inherited: the student starts from the teacher's layers.
+            input_spec: Size and normalisation of the images.
+            inherited: Whether the student starts from the teacher's layers.
         """
-        batch_size = BATCH_LARGE if is_large(input_spec.size) else BATCH
-        learning_rate = INHERITED_LEARNING_RATE if inherited else LEARNING_RATE
+        batch_size = DEFAULTS.batch_large if is_large(input_spec.size) else DEFAULTS.batch
+        learning_rate = DEFAULTS.inherited_learning_rate if inherited else DEFAULTS.learning_rate
         usual = TrainSettings(
-            steps=STEPS if self.steps is None else self.steps,
+            steps=DEFAULTS.steps if self.steps is None else self.steps,
             batch_size=batch_size,
-            learning_rate=learning_rate * batch_size / BATCH,
-            clip_norm=CLIP_NORM,
+            learning_rate=learning_rate * batch_size / DEFAULTS.batch,
+            clip_norm=DEFAULTS.clip_norm,
             optimizer="sgd",
-            weight_decay=WEIGHT_DECAY,
-            augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
-            seed=self.seed,
+            weight_decay=DEFAULTS.weight_decay,
+            augment=Augment(
+                flip=self.flip, shift=max(input_spec.size[1] // DEFAULTS.shift, 1), zoom=self.chosen_method.zoom
+            ),
         )
         return replace(usual, **self.distillation.training)
 
     def quantization(self, images: int, budget: float | None) -> Settings:
-        """How the distilled student is quantized: by `dfq quantize`'s default, on the images that are there."""
+        """Returns the settings by which the distilled student is quantized on images that exist already.
+
+        Args:
+            images: Number of these images.
+            budget: Seconds that are left for the quantization; None: there is no limit.
+        """
         return Settings(bits=self.bits or 8, images=images, flip=self.flip, budget=budget, seed=self.seed)
 
     def to_dict(self) -> dict:

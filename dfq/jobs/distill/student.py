@@ -1,4 +1,4 @@
-"""The student of a distillation: a network of any architecture, with the weights that it starts from."""
+"""The student of a distillation: a network of any architecture with the weights that it starts from."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ WAY_OUT = "choose another --student: any name that --arch takes, or a factory of
 
 @dataclass(frozen=True)
 class FloatStudent:
-    """One network, seen in two ways.
+    """One network in two forms, which share every layer.
 
     Attributes:
-        arch: name that it can be built by.
-        model: the network.
-        graph: its trace, which shares every layer: what objectives read features from and the trainer moves.
-        inherited: it starts from layers of the teacher.
+        arch: Name by which the network can be built.
+        model: The network.
+        graph: Its captured graph, from which objectives read features, and which the trainer trains.
+        inherited: Whether the network starts from layers of the teacher.
     """
 
     arch: str
@@ -36,14 +36,17 @@ class FloatStudent:
 
 
 def build_student(arch: str, teacher: Teacher, seed: int, *, from_teacher: bool = False) -> FloatStudent:
-    """The network `arch` for the teacher's images and classes, on the teacher's device.
+    """Builds the network `arch` for the teacher's images and classes, on the teacher's device.
 
     Args:
-        seed: of its random weights.
-        from_teacher: where the teacher has its layers, start from these (`dfq.jobs.distill.inherit`).
+        arch: Architecture of the student.
+        teacher: The teacher.
+        seed: Seed of the random weights.
+        from_teacher: Whether the network starts from layers of the teacher where these fit
+            (`dfq.jobs.distill.inherit`).
 
     Raises:
-        DfqError: an unknown architecture, or one that does not take the teacher's images or give its classes.
+        DfqError: The architecture is unknown, or it does not take the teacher's images or give the teacher's classes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -62,7 +65,10 @@ def count_parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _answers(model: nn.Module, teacher: Teacher, arch: str) -> Tensor:
-    """Logits of two blank images: asked before tracing, whose messages are about the teacher's input size."""
+    """Returns the logits of two blank images.
+
+    They are asked for before the network is captured, because a message of the capture would blame the input size.
+    """
     images = torch.zeros(2, *teacher.input_spec.size, device=teacher.device)
     try:
         return model.eval()(images)

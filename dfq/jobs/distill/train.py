@@ -1,4 +1,4 @@
-"""The first half of a distillation: images, and a student that learns on them."""
+"""The first half of a distillation: it makes images and trains the student on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,28 +8,27 @@ from torch import nn
 from dfq.evaluation.diversity import Diversity, measure_diversity
 from dfq.images.batch import Batch
 from dfq.jobs.context import JobContext
+from dfq.jobs.distill.defaults import DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
-from dfq.jobs.quantize.fit_student import MIN_SHARE, RESERVE_SECONDS
+from dfq.jobs.quantize.defaults import DEFAULTS as QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
 from dfq.training.trainer import History, Trainer
 
-SHARE = 0.75  # of the budget, where the student is quantized afterwards
-
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves beside the student.
+    """What training leaves besides the student.
 
     Attributes:
-        held_out: images that the student has not seen.
-        images: how many there are, these included.
-        history: of training.
-        diversity: of all images.
-        notes: on the images, for the report.
+        held_out: Images that the student has not seen.
+        images: Number of images, the held-out ones included.
+        history: The history of training.
+        diversity: How varied all images are.
+        notes: Notes on the images, for the report.
     """
 
     held_out: Batch
@@ -45,34 +44,35 @@ def train(
     batch: Batch | None = None,
     accuracy: Callable[[nn.Module], float] | None = None,
 ) -> Trained:
-    """Trains `student` in place as the settings' method says; stores it, the images and the pictures.
+    """Trains `student` in place as the settings' method says, and stores it, the images and the plots.
 
     Args:
-        batch: images made before; None: the method makes them.
-        accuracy: as in `dfq.training.trainer.Trainer`.
+        student: The network to train.
+        context: The job.
+        batch: Images that were made before; None: the method makes them.
+        accuracy: Measures the student from time to time, as in `dfq.training.trainer.Trainer`.
     """
     teacher, settings, run, clock = context.teacher, context.settings, context.folder, context.clock
     method, spec = settings.chosen_method, teacher.input_spec
-    share = context.budget if settings.bits is None else context.budget.part(SHARE)
+    share = context.budget if settings.bits is None else context.budget.part(DEFAULTS.distilling_share)
     making = JobContext(teacher, settings.image_settings(spec), run, share, context.progress, clock)
     with clock.stage("synthesis"):
         images = find_images(making, batch)
-    limit = share.keeping(RESERVE_SECONDS, MIN_SHARE)
+    limit = QUANTIZE_DEFAULTS.learning_part(share)
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,
     )  # fmt: skip
-    trainer = Trainer(
-        teacher, student.graph, settings.distillation.objective, settings.training(spec, inherited=student.inherited),
-        budget=limit, progress=context.progress, checkpoint=run.training, accuracy=accuracy,
-    )  # fmt: skip
+    training = settings.training(spec, inherited=student.inherited)
+    stage = context.stage(limit, run.training)
+    trainer = Trainer(teacher, student.graph, settings.distillation.objective, training, stage, accuracy=accuracy)
     with clock.stage("training"):
         history = trainer.fit(source, images.held_out)
     clock.move("training", "synthesis", source.seconds)
     student.model.eval()
     run.save(student, spec)
     seen = source.images_at_the_end().joined(images.held_out)
-    if run.images.exists():  # images that were handed in are not ours to store
+    if run.images.exists():  # Images that were handed in are not stored.
         run.save_images(seen, spec)
     diversity = measure_diversity(teacher, seen)
     plots.contact_sheet(seen, spec, run.samples)

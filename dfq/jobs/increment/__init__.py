@@ -1,4 +1,4 @@
-"""A trained network learns new classes from images of these alone, and keeps the old ones: `dfq increment`."""
+"""`dfq increment`: a trained network learns new classes from images of these alone, and keeps the old ones."""
 
 from dfq.jobs.increment.metrics import average_accuracy, forgetting
 from dfq.jobs.increment.run import Incremented, increment, increment_model

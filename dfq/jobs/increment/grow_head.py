@@ -1,4 +1,4 @@
-"""A network with a larger head, and the view of it that still has the old classes alone."""
+"""Gives a network a larger head, and a second view that still has the old classes alone."""
 
 import copy
 import operator
@@ -15,14 +15,14 @@ from dfq.teacher import Teacher
 
 @dataclass(frozen=True)
 class Grown:
-    """One network, seen in three ways; all share every layer.
+    """One network in three forms, which share every layer.
 
     Attributes:
-        model: logits (N, old + new classes).
-        graph: its graph of layers, from which features are read.
-        old: the graph of its first logits (N, old classes): what stands beside the teacher.
-        head: the classifier.
-        old_classes: how many there were.
+        model: The network, with logits of shape (N, old + new classes).
+        graph: Its captured graph, from which features are read.
+        old: The graph of its first logits, of shape (N, old classes), which is compared with the teacher.
+        head: The classifier.
+        old_classes: Number of old classes.
     """
 
     model: nn.Module
@@ -33,12 +33,12 @@ class Grown:
 
 
 def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
-    """A copy of the teacher with `new_classes` more logits behind the old ones.
+    """Returns a copy of the teacher with `new_classes` more logits behind the old ones.
 
-    Old logits stay as they are, up to rounding; new rows of the head start as random as those of a new layer.
+    Old logits stay as they are, up to rounding. New rows of the head are initialised as those of a new layer.
 
     Raises:
-        DfqError: the last layer is no `nn.Linear` of the teacher's classes, or the network cannot be captured.
+        DfqError: The last layer is no `nn.Linear` of the teacher's classes, or the network cannot be captured.
     """
     model = copy.deepcopy(teacher.original).requires_grad_(True)
     heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
@@ -60,7 +60,7 @@ def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
 
 
 def _first_logits(network: fx.GraphModule, count: int) -> fx.GraphModule:
-    """The same layers; the result is the first `count` logits."""
+    """Returns a graph of the same layers that gives the first `count` logits alone."""
     graph = fx.Graph()
     logits = graph.graph_copy(network.graph, {})
     graph.output(graph.call_function(operator.getitem, (logits, (slice(None), slice(count)))))

@@ -1,4 +1,4 @@
-"""The job of `dfq increment`: a checkpoint and images of new classes in, a checkpoint of all classes out."""
+"""The job of `dfq increment`: it makes a checkpoint of all classes from one of the old classes and new images."""
 
 import time
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from dfq.checkpoint import save_checkpoint
 from dfq.errors import DfqError
+from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled, read_labelled
 from dfq.jobs.increment.grow_head import grow
+from dfq.jobs.increment.report import IncrementReport
 from dfq.jobs.increment.settings import IncrementSettings
 from dfq.jobs.increment.state import LearningState
 from dfq.jobs.increment.train import learn
@@ -23,6 +25,7 @@ from dfq.system.budget import Budget
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file
 from dfq.system.progress import Progress, Silent
+from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -30,11 +33,12 @@ from dfq.teacher.load import load_teacher, split_options
 
 @dataclass(frozen=True)
 class Incremented:
-    """What an increment gives back.
+    """What `dfq.increment` returns.
 
     Attributes:
-        model: evaluation mode, logits (N, old + new classes); the old classes keep their numbers.
-        report: settings, figures, versions.
+        model: The network in evaluation mode, with logits of shape (N, old + new classes). The old classes keep their
+            numbers.
+        report: The content of the report beside the checkpoint (`dfq.jobs.increment.report.IncrementReport`).
     """
 
     model: nn.Module
@@ -51,21 +55,22 @@ def increment(
     progress: Progress | bool | None = None,
     **options: Unpack[IncrementKeywords],
 ) -> Incremented:
-    """Teaches a checkpoint new classes from images of these alone: what the command `dfq increment` does.
+    """Teaches a checkpoint new classes from images of these alone, as the command `dfq increment` does.
 
     Args:
-        data: images of the new classes: a folder with a sub-folder for each (in sorted order they get the numbers after
-            the old classes), or an `.npz` whose 'labels' count the new classes from 0.
-        out: the checkpoint to write; a report of the same name is written beside it, as `.json`, and while it runs,
-            `.part`.
-        resume: go on with a killed run of the same model, images and settings, from its `.part`.
-        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
-            a notebook (`dfq.system.terminal_progress.chosen_progress`).
-        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+        model: A checkpoint, published weights by name, or a `Teacher` whose architecture has a name.
+        data: Images of the new classes: a folder with one sub-folder per class, which get the numbers after the old
+            classes in sorted order, or an `.npz` file whose 'labels' count the new classes from 0.
+        out: The checkpoint to write. A report is written beside it, as `.json`, and the state of a run that is not
+            finished, as `.part`.
+        resume: Whether a killed run of the same model, images and settings is continued from its `.part`.
+        overwrite: Whether a checkpoint that exists may be replaced.
+        progress: Where progress is shown, as `dfq.quantize` takes it.
+        options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
     Raises:
-        DfqError: one error for anything that does not fit; nothing half-written is left.
+        DfqError: An argument cannot be used; nothing half-written is left.
     """
     loading, chosen = split_options(options, IncrementSettings)
     file = Path(out)
@@ -80,8 +85,7 @@ def increment(
     result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
     save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
     part.unlink(missing_ok=True)
-    result.report["warnings"] = [*(f"assumed {sentence}" for sentence in teacher.assumed), *result.report["warnings"]]
-    write_json(file.with_suffix(".json"), {"arch": teacher.arch, **result.report})
+    write_json(file.with_suffix(".json"), result.report)
     return result
 
 
@@ -93,35 +97,42 @@ def increment_model(
     part: Path | None = None,
     progress: Progress | None = None,
 ) -> Incremented:
-    """The teacher's copy that has learned the classes of `new_images`, numbered from 0 there and after its own here.
+    """Returns a copy of the teacher that has learned the classes of `new_images`.
 
     Args:
-        part: where a run that is killed leaves what it has, and where a killed one's is taken over; None: nowhere.
+        teacher: The network that knows the old classes.
+        new_images: Images whose labels count the new classes from 0; in the copy, these classes follow the old ones.
+        settings: How the copy learns.
+        part: The file in which a run keeps its state, and from which a killed run is continued; None: no state is kept.
+        progress: Where progress is reported; None: nowhere.
 
     Raises:
-        DfqError: a head that cannot grow, a network that does not trace, or a part of a run under other conditions.
+        DfqError: The head cannot grow, the network cannot be captured, or `part` belongs to a run under other
+            conditions.
     """
-    start, budget = time.monotonic(), Budget(settings.budget)
+    start = time.monotonic()
+    stage = Stage(budget=Budget(settings.budget), progress=progress or Silent(), seed=settings.seed)
     new_classes = int(new_images.labels.max()) + 1
     _check_classes(new_images, new_classes)
     grown = grow(teacher, new_classes, settings.seed)
     images = as_input(teacher, new_images)
     labels = torch.from_numpy(new_images.labels).to(teacher.device) + teacher.num_classes
     state = LearningState(part, _conditions(teacher, new_images, settings))
-    learned = learn(teacher, grown, images, labels, settings, budget, progress or Silent(), state)
+    learned = learn(teacher, grown, Batch(images, labels), settings, stage, state)
     model = grown.model.eval().requires_grad_(False)
-    content = {
-        "classes": {"old": teacher.num_classes, "new": new_classes},
-        "images": {"new": len(images), "synthetic": learned.images},
-        "accuracy_on_new_training_images": _accuracy(model, images, labels),
-        "steps": learned.steps,
-        "seconds": time.monotonic() - start,
-        "settings": dict(vars(settings)),
-        "versions": report.versions(),
-        "hardware": report.hardware(teacher.device),
-        "warnings": learned.notes,
-    }
-    return Incremented(model, content)
+    content = IncrementReport(
+        arch=teacher.arch,
+        classes={"old": teacher.num_classes, "new": new_classes},
+        images={"new": len(images), "synthetic": learned.images},
+        accuracy_on_new_training_images=_accuracy(model, images, labels),
+        steps=learned.steps,
+        seconds=time.monotonic() - start,
+        settings=dict(vars(settings)),
+        versions=report.versions(),
+        hardware=report.hardware(teacher.device),
+        warnings=[*(f"assumed {sentence}" for sentence in teacher.assumed), *learned.notes],
+    )
+    return Incremented(model, content.to_dict())
 
 
 def _check_classes(new_images: Labelled, count: int) -> None:
@@ -143,9 +154,12 @@ def _conditions(teacher: Teacher, new_images: Labelled, settings: IncrementSetti
 
 
 def count_classes(path: str | Path) -> int:
-    """How many classes labelled images have: sub-folders, or the largest label of an `.npz` plus one.
+    """Returns the number of classes of labelled images: of sub-folders, or the largest label of an `.npz` plus one.
 
-    What is damaged or missing counts as one class here; `read_labelled` then says what is wrong with it.
+    A damaged or missing file counts as one class here; `read_labelled` then says what is wrong with it.
+
+    Raises:
+        DfqError: The folder has no sub-folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -161,7 +175,7 @@ def count_classes(path: str | Path) -> int:
 
 
 def as_input(teacher: Teacher, labelled: Labelled) -> Tensor:
-    """Normalised images (N, C, H, W), on the teacher's device."""
+    """Returns the images normalised, (N, C, H, W), on the teacher's device."""
     pixels = torch.from_numpy(labelled.images).permute(0, 3, 1, 2).float() / 255
     return teacher.input_spec.normalize(pixels.to(teacher.device))
 

@@ -1,4 +1,4 @@
-"""Several increments in a row, and the figures of the field: the protocol of class-incremental learning."""
+"""The protocol of class-incremental learning: several increments in a row, and the usual figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +17,13 @@ from dfq.teacher import Teacher
 
 @dataclass(frozen=True)
 class Sessions:
-    """What a row of increments leaves.
+    """The result of several increments in a row.
 
     Attributes:
-        model: after the last one.
-        by_group: `by_group[t][g]`: accuracy on the held-out images of group g after session t, all classes so far in
-            question; session 0 is the network as it was. Empty without held-out images.
-        seen: after each session, the accuracy on the held-out images of all groups so far together.
+        model: The network after the last session.
+        by_group: `by_group[t][g]` is the accuracy on the held-out images of group g after session t, where all classes
+            so far can be answered. Session 0 is the network as it was. The list is empty without held-out images.
+        seen: Accuracy after each session, on the held-out images of all groups so far together.
     """
 
     model: nn.Module
@@ -31,7 +31,7 @@ class Sessions:
     seen: list[float] = field(default_factory=list)
 
     def to_dict(self) -> dict:
-        """The figures, with average incremental accuracy and forgetting (`dfq.jobs.increment.metrics`)."""
+        """Returns the figures, with average incremental accuracy and forgetting (`dfq.jobs.increment.metrics`)."""
         figures = {"by_group": self.by_group, "seen": self.seen}
         if not self.seen:
             return figures
@@ -46,16 +46,18 @@ def increment_sessions(
     held_out: Sequence[Labelled] = (),
     progress: Progress | None = None,
 ) -> Sessions:
-    """Teaches one group of classes after another; what a session leaves is all that the next one gets.
+    """Teaches one group of classes after another; each session starts from the network of the one before alone.
 
     Args:
-        sessions: images of each group of new classes, numbered from 0 within the group.
-        settings: of each session; a budget is that of each.
-        held_out: to report on and nothing else: of the teacher's own classes, then of each session's; numbered from 0
-            within each. Empty: nothing is measured.
+        teacher: The network that knows the first classes.
+        sessions: Images of each group of new classes; labels count from 0 within a group.
+        settings: Settings of every session; a budget is the limit of each session.
+        held_out: Images for the report and nothing else: those of the teacher's own classes, then those of each
+            session; labels count from 0 within a group. Empty: nothing is measured.
+        progress: Where progress is reported; None: nowhere.
 
     Raises:
-        DfqError: held-out images of too many or too few groups, and what `increment_model` raises.
+        DfqError: There are held-out images of too many or too few groups, or `increment_model` raises an error.
     """
     if held_out and len(held_out) != len(sessions) + 1:
         raise DfqError(
@@ -77,10 +79,13 @@ def increment_sessions(
 
 
 def _measure(network: Teacher, groups: Sequence[Labelled], starts: Sequence[int], found: Sessions) -> None:
-    """Adds a session's accuracies.
+    """Adds the accuracies of a session to `found`.
 
     Args:
-        starts: number of each group's first class.
+        network: The network after the session.
+        groups: Held-out images of each group so far.
+        starts: Number of the first class of each group.
+        found: What has been measured so far.
     """
     if not groups:
         return

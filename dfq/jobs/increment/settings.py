@@ -1,44 +1,60 @@
-"""`IncrementSettings`: what a person may choose about an increment."""
+"""`IncrementSettings`: what a user may choose about an increment."""
 
 from dataclasses import dataclass
 
 from dfq.errors import DfqError
 from dfq.jobs.increment.strategies import STRATEGIES, Strategy
+from dfq.jobs.settings import JobSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class IncrementSettings:
-    """What `dfq increment` takes; each field is the option of the same name.
+class IncrementSettings(JobSettings):
+    """The settings of `dfq increment`; each field is the option of the same name.
 
     Attributes:
-        strategy: name of a row of `STRATEGIES`.
-        flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
-        images: synthetic images of the old classes.
-        steps: training steps.
-        budget: seconds for everything; None: no limit.
-        learning_rate: of Adam, falling to 0 by a cosine. Small: the network knows something already.
-        batch_size: new images per step; as many are replayed.
-        seed: of every random draw.
+        strategy: How the old classes are kept: one of the `STRATEGIES`.
+        images: Number of synthetic images of the old classes.
+        steps: Number of training steps.
+        learning_rate: First learning rate of Adam, which falls to 0 by a cosine. It is small because the network has
+            been trained already.
+        batch_size: Number of new images in one training step; as many synthetic images are replayed.
     """
 
     strategy: str = "rgal"
-    flip: bool = True
     images: int = 512
     steps: int = 400
-    budget: float | None = None
     learning_rate: float = 1e-3
     batch_size: int = 64
-    seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         if self.strategy not in STRATEGIES:
             raise DfqError(f"strategy {self.strategy!r}", f"one of {', '.join(STRATEGIES)}", "see dfq increment --help")
         for name, least in (("images", 2), ("steps", 1), ("batch_size", 1)):
             if getattr(self, name) < least:
-                raise DfqError(f"{getattr(self, name)} {name}", f"at least {least}", f"for example --{name} 400")
-        if self.budget is not None and self.budget <= 0:
-            raise DfqError(f"a budget of {self.budget} seconds", "a positive time", "for example --budget 5m")
+                raise DfqError(
+                    f"{getattr(self, name)} {name}", f"at least {least}", f"for example --{name.replace('_', '-')} 400"
+                )
 
     @property
     def chosen_strategy(self) -> Strategy:
+        """The strategy in use."""
         return STRATEGIES[self.strategy]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncrementDefaults:
+    """The values of an increment that no option sets.
+
+    Attributes:
+        synthesis_share: Share of a budget in which images of the old classes are made, in [0, 1].
+        clip_norm: Largest L2 norm of the gradient.
+        shift: Images are shifted by up to height ÷ this, in pixels.
+    """
+
+    synthesis_share: float = 0.4
+    clip_norm: float = 1.0
+    shift: int = 10
+
+
+DEFAULTS = IncrementDefaults()

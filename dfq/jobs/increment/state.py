@@ -1,4 +1,4 @@
-"""`LearningState`: what an increment that was killed goes on from."""
+"""`LearningState`: the state from which a killed increment goes on."""
 
 import pickle
 import time
@@ -8,25 +8,27 @@ import torch
 
 from dfq.errors import DfqError
 from dfq.system.atomic_files import replacing
-from dfq.training.training_state import SAVE_EVERY_SECONDS
+from dfq.training.settings import TrainSettings
+
+SAVE_EVERY_SECONDS = TrainSettings().save_every_seconds
 
 
 class LearningState:
-    """A file beside the checkpoint that is to be written; there only until that is.
+    """A file beside the checkpoint that is to be written, which exists only until the checkpoint does.
 
     Args:
-        path: of the file; None: nothing is kept.
-        conditions: what a run that goes on must have in common with the one that was killed; plain values.
+        path: Path of the file; None: nothing is kept.
+        conditions: What a run that goes on must have in common with the killed one, as plain values.
     """
 
     def __init__(self, path: Path | None = None, conditions: dict | None = None):
         self.path, self.conditions, self.saved = path, conditions or {}, time.monotonic()
 
     def read(self, device: torch.device) -> dict:
-        """What the killed run had saved; empty where there is nothing.
+        """Returns what the killed run had saved; an empty dictionary where there is nothing.
 
         Raises:
-            DfqError: the file is damaged, or of a run under other conditions.
+            DfqError: The file is damaged, or it belongs to a run under other conditions.
         """
         if self.path is None or not self.path.exists():
             return {}
@@ -42,17 +44,18 @@ class LearningState:
         changed = [name for name in self.conditions if before.get(name) != self.conditions[name]]
         if changed:
             raise DfqError(
-                f"'{self.path}' is of a run with other {', '.join(changed)}",
+                f"'{self.path}' belongs to a run with other {', '.join(changed)}",
                 "the same network, images and settings to go on with",
                 "repeat the first command's options with --resume, or leave it out to start afresh",
             )
         return state
 
     def is_due(self) -> bool:
+        """Returns whether it is time to save again."""
         return self.path is not None and time.monotonic() - self.saved >= SAVE_EVERY_SECONDS
 
     def save(self, **parts) -> None:
-        """Replaces the file by these parts: tensors, numbers, and dictionaries of them."""
+        """Replaces the file by these parts, which are tensors, numbers, and dictionaries of them."""
         if self.path is not None:
             with replacing(self.path) as temporary:
                 torch.save({"conditions": self.conditions, **parts}, temporary)

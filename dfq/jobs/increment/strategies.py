@@ -1,4 +1,4 @@
-"""How the old classes are kept while new ones are learned: one row per strategy, one class per loss term."""
+"""How old classes are kept while new ones are learned: a row for each strategy and a class for each loss term."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,13 +18,14 @@ from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets, tri
 
 @dataclass(frozen=True)
 class IncrementStep:
-    """One step as the terms see it: new images in front, replayed ones behind them.
+    """One training step as the loss terms see it; the new images come first, and the replayed ones follow.
 
     Attributes:
-        student, teacher: features of all images (N, …); the teacher's logits are of the old classes alone.
-        labels: true ones of new images, the teacher's answers for replayed ones, (N,).
-        new: how many images are new.
-        head: the student's classifier.
+        student: The student's features of all images, (N, …).
+        teacher: The teacher's features of all images, (N, …); its logits are those of the old classes alone.
+        labels: The true labels of new images and the teacher's answers for replayed ones, (N,).
+        new: Number of new images.
+        head: The student's classifier.
     """
 
     student: Features
@@ -43,7 +44,7 @@ Term = Callable[[IncrementStep], Tensor]
 
 @dataclass(frozen=True)
 class AllClasses:
-    """CE over all classes, on the new images: plain fine-tuning."""
+    """Cross-entropy of the new images over all classes, which is plain fine-tuning."""
 
     def __call__(self, step: IncrementStep) -> Tensor:
         return cross_entropy(step.student.logits[: step.new], step.labels[: step.new])
@@ -51,10 +52,10 @@ class AllClasses:
 
 @dataclass(frozen=True)
 class NewAmongThemselves:
-    """CE of the new images over the new classes alone.
+    """Cross-entropy of the new images over the new classes alone.
 
-    Over all classes, features would learn to tell real images (which are new) from synthetic ones (which are old);
-    Smith et al., "Always be dreaming", ICCV 2021.
+    Over all classes, the features would learn to tell real images, which are new, from synthetic ones, which are old
+    (Smith et al., "Always be dreaming", ICCV 2021).
     """
 
     def __call__(self, step: IncrementStep) -> Tensor:
@@ -64,14 +65,14 @@ class NewAmongThemselves:
 
 @dataclass(frozen=True)
 class HeadOverAll:
-    """CE over all classes and all images that moves the head alone: the features are cut off from its gradient.
+    """Cross-entropy over all classes and all images, which trains the head alone: no gradient reaches the features.
 
-    New and replayed images weigh as much as the classes that they are of: one new class beside nine old ones would
-    otherwise have half of the loss. A class that is new all alone has nothing among itself to learn from: then part of
-    the gradient reaches the features after all (decision record 0026).
+    New and replayed images weigh as much as their classes; otherwise, one new class beside nine old ones would have
+    half of the loss. A single new class has no other new class to be told from, so in this case a part of the gradient
+    does reach the features (decision record 0026).
 
     Attributes:
-        alone: that part.
+        alone: That part, in [0, 1].
     """
 
     alone: float = 0.5
@@ -89,7 +90,12 @@ class HeadOverAll:
 
 @dataclass(frozen=True)
 class OldAnswers:
-    """τ²·KL of the logits of the old classes, on new images (Li & Hoiem, LwF, ECCV 2016) and replayed ones."""
+    """τ²·KL of the logits of the old classes, on new images (Li & Hoiem, LwF, ECCV 2016) and on replayed ones.
+
+    Attributes:
+        weight: Weight of the term.
+        temperature: Temperature τ.
+    """
 
     weight: float = 1.0
     temperature: float = 2.0
@@ -101,11 +107,14 @@ class OldAnswers:
 
 @dataclass(frozen=True)
 class Relations:
-    """RGAL's student phase: same labels together, different ones apart, among new images and among replayed ones.
+    """RGAL's student phase: features of equal labels attract and those of different labels repel each other.
 
-    Not between the two: all new images are real and all replayed ones synthetic, and triplets across that border teach
-    the border itself: new classes profit, and real images of old classes are taken for new ones
-    (decision record 0026).
+    This holds among new images and among replayed ones, not between the two: all new images are real and all replayed
+    ones are synthetic. Triplets of both would teach the student to tell real from synthetic images. New classes would
+    gain from that, and real images of old classes would be taken for new classes (decision record 0026).
+
+    Attributes:
+        weight: Weight of the term.
     """
 
     weight: float = 10.0
@@ -121,7 +130,11 @@ class Relations:
 
 @dataclass(frozen=True)
 class OldFeatures:
-    """Mean squared difference of the penultimate features, relative to their mean square in the teacher."""
+    """Mean squared difference of the penultimate features, relative to their mean square in the teacher.
+
+    Attributes:
+        weight: Weight of the term.
+    """
 
     weight: float = 1.0
 
@@ -133,16 +146,17 @@ class OldFeatures:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One row.
+    """One row of the table of strategies.
 
     Attributes:
-        name: what `--strategy` takes.
-        summary: one line.
-        terms: their sum is minimised.
-        images: how images of the old classes are made; None: there are none.
-        source: how they reach the student (`dfq.training.image_sources`).
-        first_share: of these images, made before the new classes are learned.
-        head_rate: learning rate of the classifier, in multiples of that of the features: it starts from nothing.
+        name: What `--strategy` takes.
+        summary: What the strategy does, in one line.
+        terms: Loss terms, whose sum is minimised.
+        images: How images of the old classes are made; None: there are none.
+        source: How these images reach the student (`dfq.training.image_sources`).
+        first_share: Share of these images, in (0, 1], that is made before the new classes are learned.
+        head_rate: Learning rate of the classifier, in multiples of that of the features. It may be higher because the
+            new rows of the classifier start from random weights.
     """
 
     name: str
@@ -162,7 +176,7 @@ STRATEGIES: dict[str, Strategy] = {
     for row in (
         Strategy(
             name="rgal",
-            summary="old classes are synthesized against the student as it learns, with RGAL's relations; replayed",
+            summary="images of old classes are made while the student learns, with RGAL's relations, and replayed",
             terms=(*KEEPING, Relations()),
             images=RELATED_IMAGES,
             source=GrowingImages,
@@ -171,14 +185,14 @@ STRATEGIES: dict[str, Strategy] = {
         ),
         Strategy(
             name="inversion",
-            summary="old classes are synthesized before, without relations; replayed",
+            summary="images of old classes are made before the student learns, without relations, and replayed",
             terms=KEEPING,
             images=GENERATED,
             head_rate=3.0,
         ),
         Strategy(
             name="lwf",
-            summary="learning without forgetting: old answers are kept on the new images (Li & Hoiem, ECCV 2016)",
+            summary="the old answers on new images are kept, as in learning without forgetting (Li & Hoiem, ECCV 2016)",
             terms=(AllClasses(), OldAnswers()),
         ),
         Strategy(name="fine-tuning", summary="nothing is done for the old classes", terms=(AllClasses(),)),

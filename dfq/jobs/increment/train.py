@@ -1,7 +1,7 @@
-"""The training of an increment: new images, replayed images of old classes, and what a strategy makes of them."""
+"""The training of an increment, on new images and on replayed images of old classes."""
 
 from dataclasses import dataclass, field
-from math import ceil, cos, isfinite, pi
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -11,21 +11,24 @@ from dfq.graph.features import features_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
 from dfq.jobs.increment.grow_head import Grown
-from dfq.jobs.increment.settings import IncrementSettings
+from dfq.jobs.increment.settings import DEFAULTS, IncrementSettings
 from dfq.jobs.increment.state import LearningState
 from dfq.jobs.increment.strategies import IncrementStep, total
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
-
-SYNTHESIS_SHARE = 0.4  # of the budget, before the new classes are learned
-CLIP_NORM = 1.0
+from dfq.training.optimizer_steps import set_learning_rates, step_if_finite
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning tells for the report: steps taken, synthetic images made, notes."""
+    """What the report says about learning.
+
+    Attributes:
+        steps: Number of training steps that were done.
+        images: Number of synthetic images that were made.
+        notes: Notes for the report.
+    """
 
     steps: int
     images: int
@@ -37,9 +40,9 @@ class OldImages:
     """Images of the old classes.
 
     Attributes:
-        first: those that were made before the new classes are learned; None where the strategy has none.
-        source: gives each step its batch.
-        notes: for the report.
+        first: Images that were made before the new classes are learned; None where the strategy has none.
+        source: The source that gives each step its batch; None where the strategy has none.
+        notes: Notes for the report.
     """
 
     first: Batch | None = None
@@ -50,26 +53,32 @@ class OldImages:
 def learn(
     teacher: Teacher,
     grown: Grown,
-    images: Tensor,
-    labels: Tensor,
+    new: Batch,
     settings: IncrementSettings,
-    budget: Budget,
-    progress: Progress,
+    stage: Stage,
     state: LearningState,
 ) -> Learned:
-    """Moves `grown` in place. The statistics of its BatchNorm layers stay those of the old classes: new and synthetic
-    images would move them, and the old classes have no images to move them back.
+    """Trains `grown` in place.
+
+    The statistics of its BatchNorm layers stay those of the old classes: new and synthetic images would change them,
+    and there are no real images of the old classes to change them back.
 
     Args:
-        images: of the new classes, normalised, (N, C, H, W).
-        labels: their classes, numbered after the old ones, int64 (N,).
-        state: where a killed run left off, and where this one leaves its own.
+        teacher: The network that knows the old classes.
+        grown: Its copy with a larger head.
+        new: Images of the new classes with their labels, which are numbered after the old ones.
+        settings: The settings of the job.
+        stage: Budget, progress and seed.
+        state: The state of a killed run, from which this one goes on, and the place where it keeps its own.
     """
+    images, labels = new.images, new.labels
+    assert labels is not None
     earlier = state.read(teacher.device)
-    old = _old_images(teacher, settings, earlier, budget, progress)
-    limit, generator = budget.part(1.0), torch.Generator().manual_seed(settings.seed)
+    old = _old_images(teacher, settings, earlier, stage)
+    limit, generator = stage.budget.part(1.0), torch.Generator().manual_seed(stage.seed)
     augment = _augment(teacher, settings)
     optimizer = _optimizer(grown, settings)
+    first_rates = [group["lr"] for group in optimizer.param_groups]
     steps = _take_over(earlier, grown, optimizer, generator, old)
 
     def save() -> None:
@@ -81,12 +90,11 @@ def learn(
         )  # fmt: skip
 
     save()
-    with progress.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
+    with stage.progress.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
         task.advance(steps)
         while (done := limit.done(steps, settings.steps)) < 1:
-            torch.manual_seed(settings.seed + steps)  # for the draws of triplets
-            for group in optimizer.param_groups:
-                group["lr"] = group["start"] * 0.5 * (1 + cos(pi * done))
+            torch.manual_seed(stage.seed + steps)  # Triplets are drawn from torch's own generator.
+            set_learning_rates(optimizer, first_rates, done)
             index = torch.randint(len(images), (settings.batch_size,), generator=generator)
             seen, classes = images[index], labels[index]
             if old.source is not None:
@@ -94,10 +102,7 @@ def learn(
                 seen = torch.cat([seen, replayed.images])
             step = _increment_step(teacher, grown, augment(seen, generator), classes)
             loss = total(settings.chosen_strategy.terms, step)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if isfinite(torch.nn.utils.clip_grad_norm_(grown.model.parameters(), CLIP_NORM)):
-                optimizer.step()
+            step_if_finite(optimizer, loss, grown.model.parameters(), max_norm=DEFAULTS.clip_norm)
             steps += 1
             task.advance(1, loss=loss.item())
             if state.is_due():
@@ -112,11 +117,11 @@ def _optimizer(grown: Grown, settings: IncrementSettings) -> torch.optim.Adam:
     features = [parameter for parameter in grown.model.parameters() if id(parameter) not in head]
     rates = settings.learning_rate, settings.learning_rate * settings.chosen_strategy.head_rate
     groups = zip((features, [*grown.head.parameters()]), rates, strict=True)
-    return torch.optim.Adam([{"params": parameters, "lr": rate, "start": rate} for parameters, rate in groups])
+    return torch.optim.Adam([{"params": parameters, "lr": rate} for parameters, rate in groups])
 
 
 def _take_over(earlier: dict, grown: Grown, optimizer, generator: torch.Generator, old: OldImages) -> int:
-    """Puts everything where a killed run left it; returns its steps, 0 where there was none."""
+    """Restores the state of a killed run; returns the number of its steps, 0 where there was no such run."""
     if not earlier:
         return 0
     grown.model.load_state_dict(earlier["model"])
@@ -135,24 +140,20 @@ def _increment_step(teacher: Teacher, grown: Grown, images: Tensor, classes: Ten
     return IncrementStep(features_of(grown.graph)(images), target, labels, len(classes), grown.head)
 
 
-def _old_images(
-    teacher: Teacher, settings: IncrementSettings, earlier: dict, budget: Budget, progress: Progress
-) -> OldImages:
+def _old_images(teacher: Teacher, settings: IncrementSettings, earlier: dict, stage: Stage) -> OldImages:
     strategy = settings.chosen_strategy
     if strategy.images is None:
         return OldImages()
-    synthesizer = Inversion(
-        strategy.images, teacher, augment=_augment(teacher, settings), seed=settings.seed,
-        budget=budget.part(SYNTHESIS_SHARE), progress=progress,
-    )  # fmt: skip
+    augment = _augment(teacher, settings)
+    synthesizer = Inversion(strategy.images, teacher, stage.part(DEFAULTS.synthesis_share), augment=augment)
     if earlier:
         first = Batch(**earlier["first"])
         synthesizer.notes[:] = earlier["notes"]
     else:
         first = synthesizer.sample(max(ceil(settings.images * strategy.first_share), 2))
-    source = strategy.source(teacher, first, synthesizer, settings.images, paired=True, budget=budget.part(1.0))
+    source = strategy.source(teacher, first, synthesizer, settings.images, paired=True, budget=stage.budget.part(1.0))
     return OldImages(first, source, synthesizer.notes)
 
 
 def _augment(teacher: Teacher, settings: IncrementSettings) -> Augment:
-    return Augment(flip=settings.flip, shift=max(teacher.input_spec.size[1] // 10, 1))
+    return Augment(flip=settings.flip, shift=max(teacher.input_spec.size[1] // DEFAULTS.shift, 1))

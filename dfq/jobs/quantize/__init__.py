@@ -1,1 +1,1 @@
-"""The main job: a checkpoint comes in, a proved low-bit file and a report go out."""
+"""The main job: it makes a proved low-bit file and a report from a checkpoint."""

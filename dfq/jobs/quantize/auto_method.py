@@ -1,34 +1,30 @@
-"""`auto`: which method is best for this network, these bits and this time, and why."""
+"""`auto` chooses the method for a network, its bits and the time, and says why."""
 
 from dataclasses import dataclass, replace
 
 from dfq.calibration.methods import AUTO
 from dfq.images.input_spec import is_large
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.scheme import KERNEL_BITS
 from dfq.teacher import Teacher
 
-TOO_SHORT = 30.0  # seconds: below, there is no time for images worth learning from
-# With fewer large images than this, block reconstruction overfits, and 6 bits and more do better without it
-# (decision record 0017).
-MIN_LARGE, WIDE = 128, 6
-
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method and the reason for it, in one line."""
+    """A method, and the reason for it in one line."""
 
     method: str
     reason: str
 
 
 def choose(teacher: Teacher, settings: Settings) -> MethodChoice:
-    """The first rule that applies; each is backed by a table of the benchmarks (`benchmarks/README.md`)."""
+    """Returns the choice of the first rule that applies; each rule rests on a benchmark (`benchmarks/README.md`)."""
     lowest = settings.make_scheme().lowest_bits
-    if settings.budget is not None and settings.budget < TOO_SHORT:
+    if settings.budget is not None and settings.budget < DEFAULTS.too_short:
         return MethodChoice("instant", f"{settings.budget:.0f} s are too short to learn anything")
     if settings.steps == 0:
-        return MethodChoice("instant", "no training steps were wanted")
+        return MethodChoice("instant", "no training steps were asked for")
     if not teacher.has_batch_norm:
         return MethodChoice("reconstruct", "without BatchNorm, ranges must be learned on images")
     if lowest == KERNEL_BITS and not settings.is_mixed:
@@ -38,7 +34,10 @@ def choose(teacher: Teacher, settings: Settings) -> MethodChoice:
 
 
 def resolve(teacher: Teacher, settings: Settings) -> tuple[Settings, str | None]:
-    """(the same settings with a method of the table, what was chosen and why); None where a person chose it."""
+    """Returns the settings with a method of the table instead of `auto`, and a sentence on what was chosen and why.
+
+    The sentence is None where the user chose the method.
+    """
     if settings.method != AUTO:
         return settings, None
     choice = choose(teacher, settings)
@@ -46,15 +45,17 @@ def resolve(teacher: Teacher, settings: Settings) -> tuple[Settings, str | None]
 
 
 def reconsider(teacher: Teacher, settings: Settings, reason: str | None, images: int) -> tuple[Settings, str | None]:
-    """What `resolve` gave, or another choice where a budget allowed too few images; to be asked once they are made.
+    """Returns what `resolve` gave, or another choice where a budget allowed too few images to be made.
 
     Args:
-        reason: of `resolve`; None: a person chose, and that stays.
-        images: how many there are.
+        teacher: The network that is quantized.
+        settings: The settings that `resolve` gave.
+        reason: The sentence that `resolve` gave; None: the user chose the method, which stays.
+        images: Number of images that were made.
     """
     is_learned = reason is not None and settings.method == "reconstruct" and teacher.has_batch_norm
-    is_wide = settings.make_scheme().lowest_bits >= WIDE and not settings.is_mixed
-    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < MIN_LARGE):
+    is_wide = settings.make_scheme().lowest_bits >= DEFAULTS.wide and not settings.is_mixed
+    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < DEFAULTS.few_large):
         return settings, reason
     method, bits = "instant", settings.make_scheme().lowest_bits
     said = f"auto took {method} after all: {images} large images are too few to learn {bits} bits from"

@@ -1,8 +1,8 @@
-"""Never below its own fallback: what a long method ends with is compared with what `instant` has in seconds.
+"""Compares the student of a long method with the student that `instant` makes in seconds, and takes the better one.
 
-Reconstruction and training are judged block by block, and by images of the recipe that they are fitted to. Where that
+Reconstruction and training are judged block by block, and on images of the kind that they are fitted to. Where that
 misleads (one block that is the whole network, too few images, too little time), a student can end far below the one
-that costs seconds. So `auto` makes that one first, holds it, and takes the better of the two in the end.
+that costs seconds. So `auto` makes the student of `instant` first, keeps it, and takes the better one at the end.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress, Silent
+from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 FALLBACK = "instant"
@@ -30,10 +30,10 @@ class FallbackChoice:
     """Which of two students is taken.
 
     Attributes:
-        student: the better one.
-        evidence: on it.
-        section: of the report: the evidence on both, and the name of the method that was taken.
-        note: a sentence for the report and the terminal where it is the fallback; else None.
+        student: The better student.
+        evidence: The evidence on that student.
+        section: Section for the report, with the evidence on both and the name of the method that was taken.
+        note: A sentence for the report and the terminal where the fallback was taken; else None.
     """
 
     student: fx.GraphModule
@@ -43,13 +43,14 @@ class FallbackChoice:
 
 
 class Fallback:
-    """`instant`'s student of the same teacher and scheme, and the evidence on held-out synthetic images.
+    """The student that `instant` makes of the same teacher and scheme, and the evidence on it.
 
     Args:
-        teacher: as it was handed in, before any method rewrote it.
-        scheme: of both students; mixed widths, too.
-        images: synthetic, normalised, (N, C, H, W), for what BatchNorm does not tell.
-        held_out: synthetic images that no student is fitted to.
+        teacher: The network as it was handed in, before any method rewrote it.
+        settings: The settings of the run; its ranges and its seed are used.
+        scheme: The scheme of both students, with mixed widths where they were chosen.
+        images: Synthetic images, normalised, (N, C, H, W), for what BatchNorm does not tell.
+        held_out: Synthetic images that no student is fitted to, normalised, (N, C, H, W).
     """
 
     def __init__(self, teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor, held_out: Tensor):
@@ -58,7 +59,13 @@ class Fallback:
         self.evidence = self.held_out_evidence.measure(self.student)
 
     def against(self, student: fx.GraphModule, method: str, progress: Progress) -> FallbackChoice:
-        """The better one of this student and `method`'s, which is in evaluation mode; says so where it is this one."""
+        """Returns the better one of this student and another, and reports it where the fallback is better.
+
+        Args:
+            student: The student of `method`, in evaluation mode.
+            method: Name of the other method.
+            progress: Where the note goes if the fallback is taken.
+        """
         evidence = self.held_out_evidence.measure(student)
         falls_back = is_better(self.evidence, evidence)
         chosen = FALLBACK if falls_back else method
@@ -76,7 +83,7 @@ def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, image
     student = make_student(teacher, scheme)
     prepared, _ = prepare(student, teacher, images, method.preparations)
     calibrate(student, images, ranges=settings.ranges or method.ranges, seed=settings.seed)
-    context = StepContext(student.eval(), prepared, images, Budget(), Silent(), settings.seed, None, trained_next=False)
+    context = StepContext(student.eval(), prepared, images, Stage(seed=settings.seed), trained_next=False)
     for step in method.post_training:
         step(context)
     round_biases_to_kernel_grid(student.eval())
@@ -84,14 +91,16 @@ def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, image
 
 
 def is_better(one: Evidence, other: Evidence) -> bool:
-    """Whether two of three say so: divergence on images, divergence on mixtures, agreement on images like nothing.
+    """Returns whether `one` is better by at least two of three measures.
 
-    The images are of the recipe that a long method is fitted to, and speak for it; mixtures and far images do not.
+    The measures are the divergence on held-out images, the divergence on mixtures of them, and the agreement on far
+    images, which look like nothing. The held-out images are of the kind that a long method is fitted to, so they
+    flatter it; mixtures and far images do not.
     """
     if not (isfinite(one.divergence) and isfinite(one.mixed_divergence)):
         return False
     votes = (
-        not one.divergence >= other.divergence,  # also where the other one's is not a number
+        not one.divergence >= other.divergence,  # This is also True where the other one's is not a number.
         not one.mixed_divergence >= other.mixed_divergence,
         not one.far_agreement <= other.far_agreement,
     )

@@ -1,4 +1,4 @@
-"""`tune`: what a method does to a student once there are images: ranges, post-training steps, training."""
+"""`tune` does what a method does to a student once there are images: ranges, post-training steps, training."""
 
 from dataclasses import dataclass, replace
 
@@ -6,6 +6,7 @@ from torch import fx
 
 from dfq.evaluation.drop_estimate import Evidence
 from dfq.jobs.context import JobContext
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.fallback import FALLBACK, Fallback, FallbackChoice
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
@@ -17,21 +18,19 @@ from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
 from dfq.training.image_sources import ImageSource
 from dfq.training.trainer import History, Trainer
 
-RESERVE_SECONDS, MIN_SHARE = 15.0, 0.3  # kept for export and validation; of what synthesis left
-
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning leaves.
+    """The result of tuning.
 
     Attributes:
-        student: in evaluation mode; another one than was tuned where a fallback was better.
-        source: holds the images that were added while the student learned.
-        history: of training; None where the method does not train, or its student was not taken.
-        sections: of the report, by name.
-        notes: for the report.
-        method: name of the one whose student it is.
-        evidence: on the student, where it was compared with a fallback.
+        student: The student in evaluation mode. It is the fallback's where that one was better.
+        source: The source that holds the images that were added while the student learned.
+        history: The history of training; None where the method does not train, or its student was not taken.
+        sections: Sections for the report, by name.
+        notes: Notes for the report.
+        method: Name of the method that made the student.
+        evidence: The evidence on the student; None where it was not compared with a fallback.
     """
 
     student: fx.GraphModule
@@ -51,10 +50,14 @@ def tune(
     *,
     falls_back: bool = False,
 ) -> Tuned:
-    """Calibrates and tunes `student` in place as the settings' method says, and stores it.
+    """Calibrates and tunes `student` in place as the settings' method says, and stores the result.
 
     Args:
-        falls_back: `instant`'s student is made first, and taken where it is better in the end
+        student: The fake-quantized copy of the teacher, whose ranges are not set yet.
+        context: The job.
+        scheme: The scheme of the student.
+        images: The synthetic images.
+        falls_back: Whether the student of `instant` is made first, and taken where it is better in the end
             (`dfq.jobs.quantize.fallback`).
     """
     settings = context.settings
@@ -83,11 +86,13 @@ def _tune(
     settings, run, progress = context.settings, context.folder, context.progress
     method, first = settings.chosen_method, images.training.images
     teacher, notes = prepare(student, context.teacher, first, method.preparations, progress)
-    calibrate(student, first[:256], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress)
-    limit = context.budget.keeping(RESERVE_SECONDS, MIN_SHARE)
+    calibrate(
+        student, first[: DEFAULTS.calibrated], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress
+    )
+    limit = DEFAULTS.learning_part(context.budget)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
-    steps = StepContext(student.eval(), teacher, first, limit, progress, settings.seed, run.reconstruction, trains)
+    steps = StepContext(student.eval(), teacher, first, context.stage(limit, run.reconstruction), trains)
     sections: dict = {}
     for step in method.post_training:
         sections |= step(steps)
@@ -98,9 +103,7 @@ def _tune(
     )  # fmt: skip
     history = None
     if method.objective is not None and trains:
-        trainer = Trainer(
-            teacher, student, method.objective, training, budget=limit, progress=progress, checkpoint=run.training
-        )
+        trainer = Trainer(teacher, student, method.objective, training, context.stage(limit, run.training))
         history = trainer.fit(source, images.held_out)
     round_biases_to_kernel_grid(student.eval())
     return Tuned(student, source, history, sections, notes, method.name)

@@ -1,4 +1,4 @@
-"""`report.json` of a quantization: everything that the run measured, assumed and used."""
+"""The `report.json` of a quantization: everything that the run measured, assumed and used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,21 +15,51 @@ from dfq.results import report
 from dfq.results.verdict import verdict
 from dfq.teacher import Teacher
 
+SCHEMA_VERSION = 1  # It rises when a key of `dfq/results/report.schema.json` changes its meaning or goes.
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationReport(report.JobReport):
+    """The content of `report.json`; each field is the key of the same name, and the JSON Schema describes it.
+
+    Attributes:
+        sections: What the steps of the method report, by name; each becomes a key of its own.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    verdict: list[str]
+    coverage: dict
+    float_file: dict
+    training: dict | None
+    sections: dict[str, dict]
+    choice: str | None
+    mixed_precision: dict | None
+    layers: list[dict]
+
+    def to_dict(self) -> dict:
+        content = super().to_dict()
+        return content | content.pop("sections")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """What a run did and what was measured of it.
+    """What a run did, and what was measured of its result.
 
     Attributes:
-        settings: with the method that was resolved.
-        scheme: of the student; with mixed precision, with the chosen widths.
-        image_count: of training and held-out images, at the end.
-        widths: with mixed precision, what was chosen.
-        choice: what `auto` chose and why; None where a person chose.
-        coverage: `dfq.student.coverage.Coverage.to_dict()`.
-        agreement: `dfq.export.Agreement.to_dict()` of both files.
-        float_file: `dfq.export.compare_float_file`.
-        seconds: of each stage.
+        teacher: The network that was quantized.
+        settings: The settings of the run, with a method of the table instead of `auto`.
+        scheme: The scheme of the student, with the widths that mixed precision chose.
+        images: The synthetic images that the run started with.
+        image_count: Number of training and held-out images at the end.
+        widths: What mixed precision chose; None without mixed precision.
+        tuned: The student, and what was done to it.
+        choice: What `auto` chose and why; None where the user chose.
+        coverage: What runs on integers (`dfq.student.coverage.Coverage.to_dict`).
+        diversity: How varied the images are.
+        evidence: What held-out synthetic images say about the student.
+        agreement: What was measured of both files (`dfq.export.Agreement.to_dict`).
+        float_file: The result of `dfq.export.compare_float_file`.
+        seconds: Seconds of each stage, and of all as `total`.
     """
 
     teacher: Teacher
@@ -48,32 +78,32 @@ class FinishedRun:
     seconds: dict
 
 
-def make_report(run: FinishedRun) -> dict:
-    """The content of `report.json`."""
+def make_report(run: FinishedRun) -> QuantizationReport:
+    """Brings together everything that a run measured, assumed and used."""
     evidence, tuned = run.evidence, run.tuned
     drop = predicted_drop(evidence, run.diversity.batch_norm_deviation)
     settings = {"method": tuned.method, "scheme": run.scheme.to_dict(), "images": run.image_count}
-    return {
-        "verdict": [sentence.text for sentence in verdict(run.coverage, run.float_file)],
-        "coverage": run.coverage,
-        "float_file": run.float_file,
-        "arch": run.teacher.arch,
-        "input_spec": run.teacher.input_spec.to_dict(),
+    return QuantizationReport(
+        verdict=[sentence.text for sentence in verdict(run.coverage, run.float_file)],
+        coverage=run.coverage,
+        float_file=run.float_file,
+        arch=run.teacher.arch,
+        input_spec=run.teacher.input_spec.to_dict(),
         **run.agreement,
-        "evidence": {**evidence.to_dict(), "predicted_drop": drop},
-        "seconds": run.seconds,
-        "settings": {**run.settings.to_dict(), **settings},
-        "diversity": run.diversity.to_dict(),
-        "training": tuned.history.to_dict() if tuned.history else None,
-        **tuned.sections,
-        "choice": run.choice,
-        "mixed_precision": run.widths.to_dict() if run.widths else None,
-        "layers": report.layers(tuned.student),
-        "seed": run.settings.seed,
-        "versions": report.versions(),
-        "hardware": report.hardware(run.teacher.device),
-        "warnings": _warnings(run),
-    }
+        evidence={**evidence.to_dict(), "predicted_drop": drop},
+        seconds=run.seconds,
+        settings={**run.settings.to_dict(), **settings},
+        diversity=run.diversity.to_dict(),
+        training=tuned.history.to_dict() if tuned.history else None,
+        sections=tuned.sections,
+        choice=run.choice,
+        mixed_precision=run.widths.to_dict() if run.widths else None,
+        layers=report.layers(tuned.student),
+        seed=run.settings.seed,
+        versions=report.versions(),
+        hardware=report.hardware(run.teacher.device),
+        warnings=_warnings(run),
+    )
 
 
 def _warnings(run: FinishedRun) -> list[str]:
@@ -89,7 +119,7 @@ def _warnings(run: FinishedRun) -> list[str]:
 
 
 def _agreement_warnings(agreement: Mapping) -> list[str]:
-    """On a file that does not do what the student did."""
+    """Returns a warning for each kind of image on which the file does not do what the student does."""
     of_file, of_itself = (agreement[pair] for pair in ("onnx_student", "student_float64"))
     return [
         f"the ONNX file agrees with the student on only {of_file[kind]:.1%} of the {kind} images (expected ≥ 99.8 %); "

@@ -1,4 +1,4 @@
-"""`Result`: what `dfq.quantize` gives back."""
+"""`Result`: what `dfq.quantize` returns."""
 
 from dataclasses import dataclass
 from html import escape
@@ -19,11 +19,11 @@ class Result:
     """A finished quantization.
 
     Attributes:
-        student: the fake-quantized network, fitted; evaluation mode.
-        teacher: the network that it was made from.
-        folder: the run folder.
-        report: the content of `report.json`.
-        history: of training end to end; None where the method does not train.
+        student: The fitted, fake-quantized network, in evaluation mode.
+        teacher: The network that it was made from.
+        folder: The run folder.
+        report: The content of `report.json`.
+        history: The history of training end to end; None where the method does not train.
     """
 
     student: fx.GraphModule
@@ -39,7 +39,7 @@ class Result:
 
     @property
     def accuracy(self) -> dict[str, float] | None:
-        """Top-1 of teacher, student and ONNX file on the labelled images, in [0, 1]; None where there were none."""
+        """Top-1 accuracy of teacher, student and ONNX file on the labelled images, in [0, 1]; None without them."""
         found = self.report["accuracy"]
         return None if found["teacher"] is None else found
 
@@ -50,21 +50,21 @@ class Result:
 
     @property
     def expected_drop(self) -> float | None:
-        """The share of the teacher's accuracy that is likely lost, in [0, 1], told from synthetic images alone."""
+        """The share of the teacher's accuracy that is probably lost, in [0, 1]; None where it cannot be estimated."""
         return self.report["evidence"]["predicted_drop"]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of the file in floating point (`float_onnx`) and of the low-bit file (`onnx`)."""
+        """Sizes in bytes of the file in floating point (`float_onnx`) and of the low-bit file (`onnx`)."""
         return self.report["size_bytes"]
 
     @property
     def latency(self) -> dict[str, float]:
-        """Median milliseconds of both files at batch 1, measured in turns."""
+        """Median latencies of both files at batch 1, in milliseconds, measured in turns."""
         return self.report["latency_ms"]
 
     def plot(self) -> Figure:
-        """The learning curve as a matplotlib figure; where nothing was trained end to end, the synthetic images."""
+        """Returns the learning curve, or a sheet of the synthetic images where nothing was trained end to end."""
         if self.history is not None:
             return plots.learning_curve_figure(self.history.records, self.history.chosen_step)
         spec = self.teacher.input_spec

@@ -1,4 +1,4 @@
-"""The main job: teacher in, proved low-bit ONNX file and report out. Reads like the picture in the README."""
+"""The main job: `quantize` makes a proved low-bit ONNX file and a report from a teacher."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +8,12 @@ from torch import nn
 
 from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.drop_estimate import measure_evidence
-from dfq.export import compare_float_file, export_float_onnx, export_onnx, validate
-from dfq.images.batch import Batch
-from dfq.images.labelled import Labelled
+from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, validate
 from dfq.images.labelled_data import LabelledData, take_labelled
-from dfq.jobs.context import JobContext
+from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.quantize.auto_method import reconsider, resolve
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
@@ -32,16 +31,14 @@ from dfq.student.coverage import measure_coverage
 from dfq.system.budget import Budget
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.content_hash import digest_of
-from dfq.system.progress import Progress, Silent
+from dfq.system.progress import Progress
 from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
-CHOOSING_SHARE = 0.2  # of what synthesis left of the budget, for mixed precision
 
-
-def quantize(
+def quantize(  # noqa: PLR0913 (keywords of the public face)
     model: str | Path | nn.Module | Teacher,
     *,
     out: str | Path,
@@ -52,31 +49,33 @@ def quantize(
     progress: Progress | bool | None = None,
     **options: Unpack[QuantizeKeywords],
 ) -> Result:
-    """Quantizes a network without data: what the command `dfq quantize` does.
+    """Quantizes a network without data, as the command `dfq quantize` does.
 
     Args:
-        model: a checkpoint, published weights by name (`torchvision/resnet18`), a network in memory (then `input_size`,
-            `mean`, `std` are needed, unless its class is of torchvision or timm), or a `Teacher`.
-        out: the run folder to write.
-        data: labelled images, used for nothing but the report: a folder of classes, an `.npz`, (images, labels) as
-            arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
-        strict: raise `DfqError` before any work where less than 90 % of the multiply–accumulates would be on integers,
-            or a layer with weights was not recognised.
-        progress: True shows bars, False silences them, None shows them where somebody sees them: on a terminal or in
-            a notebook (`dfq.system.terminal_progress.chosen_progress`).
-        options: those of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
+        model: A checkpoint, published weights by name (`torchvision/resnet18`), a network in memory, or a `Teacher`. A
+            network in memory needs `input_size`, `mean` and `std`, unless its class is one of torchvision or timm.
+        out: The run folder to write.
+        data: Labelled images, which are used for nothing but the report: a folder of classes, an `.npz` file, images
+            and labels as a pair of arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
+        strict: Whether `DfqError` is raised before any work where less than 90 % of the multiply–accumulates would be
+            on integers, or where a layer with weights was not recognised.
+        resume: Whether a killed run of the same settings is continued.
+        overwrite: Whether the run that `out` holds may be replaced.
+        progress: True shows bars, False shows nothing, and None shows bars on a terminal and in a notebook
+            (`dfq.system.terminal_progress.chosen_progress`).
+        options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
 
     Raises:
-        DfqError: one error for anything that does not fit; nothing half-written is left.
+        DfqError: An argument cannot be used; nothing half-written is left.
     """
     loading, chosen = split_options(options, Settings)
     teacher = load_teacher(model, **loading)
     labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
-    return quantize_model(
-        teacher, out, chosen, labelled=labelled,
-        strict=strict, resume=resume, overwrite=overwrite, progress=chosen_progress(progress),
-    )  # fmt: skip
+    options_of_run = RunOptions(
+        labelled=labelled, strict=strict, resume=resume, overwrite=overwrite, progress=chosen_progress(progress)
+    )
+    return quantize_model(teacher, out, chosen, options_of_run)
 
 
 @exact_float32()
@@ -84,28 +83,21 @@ def quantize_model(
     teacher: Teacher,
     out: str | Path,
     settings: Settings,
-    *,
-    labelled: Labelled | None = None,
-    batch: Batch | None = None,
-    strict: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    progress: Progress | None = None,
+    options: RunOptions | None = None,
 ) -> Result:
     """Quantizes `teacher` without data and writes the run folder `out`.
 
     Args:
-        labelled: real images, opened only after everything is decided, to report accuracy.
-        batch: images made before, such as another run's (`RunFolder.load_images`); None: the method makes them.
-        strict: refuse, before any work, a network of which too little is on integers
-            (`dfq.results.verdict.check_strict`).
-        resume: go on with a killed run of the same settings.
-        overwrite: replace the results of an earlier run.
+        teacher: The network to quantize.
+        out: The run folder to write.
+        settings: What is made, and how.
+        options: How the job runs; None: with the defaults of `RunOptions`.
 
     Raises:
-        DfqError: see the stages.
+        DfqError: One of the stages cannot do its work.
     """
-    progress, clock, run = progress or Silent(), Clock(), RunFolder(out)
+    options = options or RunOptions()
+    progress, clock, run = options.progress, Clock(), RunFolder(out)
     budget = Budget(settings.budget)
     settings, reason = resolve(teacher, settings)
     if reason:
@@ -113,16 +105,16 @@ def quantize_model(
     scheme, limit = settings.make_scheme(), find_width_limit(teacher, settings, progress)
     student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
-    if strict:
+    if options.strict:
         check_strict(coverage)
     for sentence in verdict(coverage):
         progress.note(sentence.text)
     spec = teacher.input_spec
-    run.prepare(_config(teacher, settings), resume=resume, overwrite=overwrite)
+    run.prepare(_config(teacher, settings), resume=options.resume, overwrite=options.overwrite)
 
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
-        images = find_images(context, batch)
+        images = find_images(context, options.batch)
     settings, said = reconsider(teacher, settings, reason, images.count)
     context = replace(context, settings=settings)
     if said is not None and said != reason:
@@ -130,39 +122,32 @@ def quantize_model(
     choice = None
     if limit is not None:
         with clock.stage("widths"):
-            part = replace(context, budget=budget.part(CHOOSING_SHARE))
+            part = replace(context, budget=budget.part(DEFAULTS.choosing_share))
             choice = choose_for_run(part, limit, images.training)
             scheme = choice.applied_to(scheme)
             student = make_student(teacher, scheme)
     with clock.stage("training"):
-        falls_back = reason is not None  # `auto` chose
+        falls_back = reason is not None  # `auto` chose the method.
         tuned = tune(student, context, scheme, images, falls_back=falls_back)
     student = tuned.student
     clock.move("training", "synthesis", tuned.source.seconds)
     made_here, batch = run.images.exists(), tuned.source.images_at_the_end().joined(images.held_out)
-    if made_here:  # images that were handed in are not ours to store
+    if made_here:  # Images that were handed in are not stored.
         run.save_images(batch, spec)
     diversity = measure_diversity(teacher, batch)
     plots.contact_sheet(batch, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_onnx(student, run.onnx, spec, target=settings.target)
+        export_onnx(student, run.onnx, spec, target=scheme.target)
         task.advance()
         export_float_onnx(teacher.model, run.float_onnx, spec)
         task.advance()
     with clock.stage("validation"):
         held_out = images.held_out.images
         evidence = tuned.evidence or measure_evidence(student, teacher, held_out, seed=settings.seed)
-        agreement = validate(
-            run.onnx,
-            student,
-            held_out,
-            teacher=teacher,
-            float_path=run.float_onnx,
-            labelled=labelled,
-            progress=progress,
-        ).to_dict()
-        float_file = compare_float_file(run.float_onnx, teacher, images.held_out.images)
+        compared = ComparedImages(held_out, options.labelled)
+        agreement = validate(run.files, student, compared, teacher, progress=progress).to_dict()
+        float_file = compare_float_file(run.float_onnx, teacher, held_out)
 
     content = make_report(
         FinishedRun(
@@ -181,7 +166,7 @@ def quantize_model(
             float_file=float_file,
             seconds=clock.to_dict(),
         )
-    )
+    ).to_dict()
     if tuned.history:
         plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
     write_json(run.report, content)
@@ -191,7 +176,7 @@ def quantize_model(
 
 
 def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | None:
-    """What `auto` chose, with what it took in the end; None where a person chose."""
+    """Returns what `auto` chose, and what it took in the end; None where the user chose."""
     return said if tuned.method == settings.chosen_method.name else f"{said}; {tuned.method}'s student ended better"
 
 

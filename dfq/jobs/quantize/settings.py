@@ -1,54 +1,51 @@
-"""`Settings`: everything that a person may choose about a quantization, validated together."""
+"""`Settings`: everything that a user may choose about a quantization, validated together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dfq.calibration import METHODS, Method, Synthesizer
-from dfq.calibration.methods import AUTO, SYNTHESIS_SHARE
+from dfq.calibration.methods import AUTO
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
+from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.settings import JobSettings
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import BITS, KERNEL_BITS, Scheme, make_scheme
 from dfq.quantizers.targets import DEFAULT_TARGET, find_target
-from dfq.system.budget import Budget
-from dfq.system.progress import Progress
+from dfq.system.stage import Stage
 from dfq.teacher import Teacher
-from dfq.training.trainer import LEARNING_RATES, TrainSettings
+from dfq.training.settings import LearningRateSettings, TrainSettings
 
 MIXED = "mixed"
-MAX_IMAGES, MAX_LARGE = 1024, 2048
-LARGE_BATCH, LARGE_BATCH_ON_GPU = 32, 128  # images of more than 64 pixels made together (RESULTS.md, "On a GPU")
-STEPS = {2: 600, 3: 600, 8: 200}  # by lowest bits
-OTHER_STEPS = 400
 MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What `dfq quantize` takes; each field is the option of the same name.
+class Settings(JobSettings):
+    """The settings of `dfq quantize`; each field is the option of the same name.
 
     Attributes:
-        bits: of weights and activations, 2 to 8; or "mixed": each layer's weight gets its own width, chosen by
-            `dfq.mixed_precision` so that `average_bits` or `target_size` is kept, and activations have 8 bits.
-        weight_bits, activation_bits: instead of `bits`, for one of the two.
-        average_bits: with mixed bits: of all weights, at most.
-        target_size: with mixed bits: bytes of the ONNX file, at most.
-        scheme: "deploy", "paper-qat" or "paper-ptq" (`dfq.quantizers.scheme.SCHEMES`).
-        target: runtime that the file is for (`dfq.quantizers.targets.TARGETS`).
-        layer_bits: layer name → bits of its weight and of the tensor that it reads.
-        method: name of a row of `METHODS`, or a row of your own; "auto": `dfq.jobs.quantize.auto_method` chooses by
-            bits, budget, network.
-        ranges: how grids are fitted at the start: "mse", "minmax" or "percentile"; None: as the method says.
-        flip: mirrored images are allowed; switch off for digits, letters, traffic signs.
-        images: number of synthetic images; None: as the method says, else 1024 up to 64×64 pixels (256 at 8 bits),
-            else as the method says: 512 for `reconstruct`, 128 for others, and within a budget as many as its share of
-            the time allows, up to 2048.
-        steps: training steps; None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; above 64×64 pixels `reconstruct`
-            trains only where steps are given.
-        budget: seconds for synthesis, training, export and validation together; None: no limit.
-        seed: of every random draw.
+        bits: Bits of weights and activations, 2 to 8, or mixed. With mixed, each layer's weight gets the width that it
+            needs within `average_bits` or `target_size`, and activations have 8 bits unless `activation_bits` is set.
+        weight_bits: Bits of weights. None: those of `bits`.
+        activation_bits: Bits of activations. None: those of `bits`.
+        average_bits: With mixed bits, the largest number of bits per weight, on average over the network. None: no such
+            limit.
+        target_size: With mixed bits, the largest size of the ONNX file in bytes. None: no such limit.
+        scheme: What is quantized: deploy quantizes all that an integer runtime needs, and paper-qat and paper-ptq
+            follow published papers.
+        target: Runtime that the ONNX file is for: ort-cpu, ort-cuda, tensorrt, openvino or onnx-generic.
+        layer_bits: Bits of single layers, by name: those of the layer's weight and of the tensor that it reads.
+        method: Method that makes the images and trains the student: a row of `dfq methods`. With auto, dfq chooses one
+            by bits, budget and network.
+        ranges: How grids are fitted before training: mse, percentile or minmax. None: what the method says:
+            minmax where its paper has it, else mse.
+        images: Number of synthetic images. None: what the method says, else 1024 (256 at 8 bits); above 64 pixels a
+            side 128 (512 for reconstruct), and within a budget as many as the time allows, up to 2048.
+        steps: Number of training steps. None: 600 at 2 and 3 bits, 400 at 4 to 7, 200 at 8; 0 for reconstruct above 64
+            pixels a side.
     """
 
     bits: int | str = 8
@@ -61,13 +58,11 @@ class Settings:
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     method: str | Method = AUTO
     ranges: str | None = None
-    flip: bool = True
     images: int | None = None
     steps: int | None = None
-    budget: float | None = None
-    seed: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         self._check_mixed()
         self.make_scheme()
         if isinstance(self.method, str) and self.method not in (AUTO, *METHODS):
@@ -78,16 +73,14 @@ class Settings:
             raise DfqError(f"{self.images} images", "at least 2: one to train on, one to hold out", "--images 256")
         if self.steps is not None and self.steps < 0:
             raise DfqError(f"{self.steps} steps", "a number from 0 up", "for example --steps 600")
-        if self.budget is not None and self.budget <= 0:
-            raise DfqError(f"a budget of {self.budget} seconds", "a positive time", "for example --budget 5m")
 
     def _check_mixed(self) -> None:
-        targets = [target for target in (self.average_bits, self.target_size) if target is not None]
-        if self.is_mixed != bool(targets):
-            found = "mixed bits without a target" if self.is_mixed else f"a target for widths with {self.bits} bits"
-            raise DfqError(found, "mixed bits and a target together", f"for example {MIXED_EXAMPLE}")
-        if len(targets) > 1:
-            raise DfqError("an average and a size as targets", "one of the two", f"for example {MIXED_EXAMPLE}")
+        limits = [limit for limit in (self.average_bits, self.target_size) if limit is not None]
+        if self.is_mixed != bool(limits):
+            found = "mixed bits without a limit" if self.is_mixed else f"a limit for widths with {self.bits} bits"
+            raise DfqError(found, "mixed bits and a limit together", f"for example {MIXED_EXAMPLE}")
+        if len(limits) > 1:
+            raise DfqError("an average and a size as limits", "one of the two", f"for example {MIXED_EXAMPLE}")
         if self.is_mixed and self.weight_bits is not None:
             raise DfqError(
                 f"mixed bits and {self.weight_bits} bits for all weights",
@@ -97,7 +90,7 @@ class Settings:
         if self.average_bits is not None and not BITS[0] <= self.average_bits <= BITS[-1]:
             raise DfqError(f"an average of {self.average_bits:g} bits", "from 2 to 8", f"for example {MIXED_EXAMPLE}")
         if self.target_size is not None and self.target_size <= 0:
-            raise DfqError(f"a target of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
+            raise DfqError(f"a size of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
         if self.target_size is not None and not find_target(self.target).packs_constants:
             raise DfqError(
                 f"a size of the file for --target {self.target}, which stores every weight in 8 bits",
@@ -107,13 +100,14 @@ class Settings:
 
     @property
     def is_mixed(self) -> bool:
+        """Whether each layer's weight gets its own width."""
         return self.bits == MIXED
 
     def make_scheme(self) -> Scheme:
-        """With mixed bits: as long as nothing is chosen, 8 bits."""
+        """Returns the scheme of these settings; with mixed bits it is that of 8 bits until widths are chosen."""
         return make_scheme(
             self.scheme,
-            bits=KERNEL_BITS if self.is_mixed else self.bits,  # type: ignore[arg-type]  # other text is refused there
+            bits=KERNEL_BITS if self.is_mixed else self.bits,  # type: ignore[arg-type]  # It refuses any other text.
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
             overrides=self.layer_bits,
@@ -122,52 +116,56 @@ class Settings:
 
     @property
     def chosen_method(self) -> Method:
-        """The row in use; "auto" must have been resolved before (`dfq.jobs.quantize.auto_method.resolve`)."""
+        """The method in use; `dfq.jobs.quantize.auto_method.resolve` has replaced "auto" before."""
         assert self.method != AUTO, "auto is not resolved"
         return METHODS[self.method] if isinstance(self.method, str) else self.method
 
     def image_count(self, input_spec: InputSpec) -> int:
+        """Returns the largest number of synthetic images."""
         if (own := self.images or self.chosen_method.images) is not None:
             return own
         if is_large(input_spec.size):
-            return MAX_LARGE if self.budget is not None else self.chosen_method.images_large
-        return 256 if self.make_scheme().lowest_bits == 8 and not self.is_mixed else MAX_IMAGES
+            return DEFAULTS.images_large_in_budget if self.budget is not None else self.chosen_method.images_large
+        is_8_bits = self.make_scheme().lowest_bits == KERNEL_BITS and not self.is_mixed
+        return DEFAULTS.images_8_bits if is_8_bits else DEFAULTS.images
 
     def synthesis_share(self, input_spec: InputSpec) -> float:
-        """Of the budget."""
-        return self.chosen_method.synthesis_share_large if is_large(input_spec.size) else SYNTHESIS_SHARE
+        """Returns the share of a budget that making images may take, in [0, 1]."""
+        method = self.chosen_method
+        return method.synthesis_share_large if is_large(input_spec.size) else method.synthesis_share
 
     @property
     def chosen_ranges(self) -> str:
         return self.ranges or self.chosen_method.ranges
 
-    def make_synthesizer(self, teacher: Teacher, budget: Budget | None, progress: Progress | None) -> Synthesizer:
-        """The method's, for images of the teacher's size: large ones in smaller batches."""
-        height = teacher.input_spec.size[1]
-        large = LARGE_BATCH_ON_GPU if teacher.device.type == "cuda" else LARGE_BATCH
+    def make_synthesizer(self, teacher: Teacher, stage: Stage | None = None) -> Synthesizer:
+        """Makes the method's synthesizer for images of the teacher's size; large images have smaller batches."""
+        spec = teacher.input_spec
         return self.chosen_method.synthesizer(
             teacher,
-            batch_size=large if is_large(teacher.input_spec.size) else 256,
-            augment=Augment(flip=self.flip, shift=max(height // 16, 1)),
-            seed=self.seed,
-            budget=budget,
-            progress=progress,
+            stage or Stage(seed=self.seed),
+            batch_size=DEFAULTS.synthesis_batch_of(spec, on_gpu=teacher.device.type == "cuda"),
+            augment=Augment(flip=self.flip, shift=max(spec.size[1] // DEFAULTS.synthesis_shift, 1)),
         )
 
     def training(self, input_spec: InputSpec, scheme: Scheme | None = None) -> TrainSettings:
-        """The trainer's settings: its step size follows `Scheme.training_bits`, unless the method sets its own.
+        """Returns the trainer's settings; the learning rate follows `Scheme.training_bits` unless the method sets it.
 
         Args:
-            scheme: of the student; None: that of the settings, where nothing is chosen on the way.
+            input_spec: Size and normalisation of the images.
+            scheme: The scheme of the student; None: that of these settings.
         """
         bits = (scheme or self.make_scheme()).training_bits
         wanted = (self.steps, self.chosen_method.steps_large if is_large(input_spec.size) else None)
         usual = TrainSettings(
-            steps=next((steps for steps in wanted if steps is not None), STEPS.get(bits, OTHER_STEPS)),
-            batch_size=32 if is_large(input_spec.size) else 128,
-            learning_rate=LEARNING_RATES[bits] * self.chosen_method.rate,
-            augment=Augment(flip=self.flip, shift=max(input_spec.size[1] // 10, 1), zoom=self.chosen_method.zoom),
-            seed=self.seed,
+            steps=next((steps for steps in wanted if steps is not None), DEFAULTS.steps[bits]),
+            batch_size=DEFAULTS.training_batch_of(input_spec),
+            learning_rate=LearningRateSettings().by_bits[bits] * self.chosen_method.rate,
+            augment=Augment(
+                flip=self.flip,
+                shift=max(input_spec.size[1] // DEFAULTS.training_shift, 1),
+                zoom=self.chosen_method.zoom,
+            ),
         )
         return replace(usual, **self.chosen_method.training)
 

@@ -1,4 +1,4 @@
-"""The synthetic images of a run: made by the method, taken over from a killed run, or handed in."""
+"""The synthetic images of a run, which the method makes, a killed run has left, or the caller hands in."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -6,6 +6,7 @@ from math import ceil
 from dfq.calibration import Synthesizer
 from dfq.images.batch import Batch
 from dfq.jobs.context import Folder, JobContext
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 
 
@@ -14,10 +15,11 @@ class RunImages:
     """What a run starts with.
 
     Attributes:
-        training, held_out: disjoint; nothing is ever fitted to the latter.
-        planned: how many of both there will be in the end, where the method adds some while it trains.
-        synthesizer: makes them.
-        notes: for the report.
+        training: Images that the student is fitted to.
+        held_out: Other images, to which nothing is ever fitted.
+        planned: Number of images of both kinds at the end, where the method adds some while it trains.
+        synthesizer: What makes the images.
+        notes: Notes for the report.
     """
 
     training: Batch
@@ -28,31 +30,26 @@ class RunImages:
 
     @property
     def count(self) -> int:
-        """Of both, before training adds any."""
+        """Number of images of both kinds, before training adds any."""
         return len(self.training) + len(self.held_out)
 
 
 def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> RunImages:
-    """`given` images, those of the run that is resumed, or new ones, which are stored at once."""
+    """Returns the given images, those of the run that is resumed, or new ones, which are stored at once."""
     teacher, settings = context.teacher, context.settings
     part = context.budget.part(settings.synthesis_share(teacher.input_spec))
-    synthesizer = settings.make_synthesizer(teacher, part, context.progress)
+    synthesizer = settings.make_synthesizer(teacher, context.stage(part))
     batch, notes = (given, []) if given else _made(context, synthesizer)
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
-    training, held_out = batch.split(held_out_count(planned))
+    training, held_out = batch.split(DEFAULTS.held_out_of(planned))
     return RunImages(training, held_out, planned, synthesizer, notes)
-
-
-def held_out_count(images: int) -> int:
-    """How many of the synthetic images are never trained on: one in eight, at least 1 and at most 256."""
-    return min(max(images // 8, 1), 256)
 
 
 def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tuple[Batch, list[str]]:
     teacher, settings, run = context.teacher, context.settings, context.folder
     if run.images.exists():
-        note = "images: taken over from the run that was resumed"
+        note = "the images were taken over from the run that was resumed"
         context.progress.note(note)
         return run.load_images(teacher.input_spec, teacher.device), [note]
     share = settings.chosen_method.first_share

@@ -1,4 +1,4 @@
-"""Mixed precision within a run: the target that its settings name, and the choice that a killed run recorded."""
+"""Mixed precision within a run: the limit that its settings name, and the choice of widths."""
 
 from dfq.images.batch import Batch
 from dfq.jobs.context import JobContext
@@ -7,6 +7,7 @@ from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.mixed_precision.file_size import FileSize
 from dfq.mixed_precision.pareto_plot import mixed_precision_plot
 from dfq.mixed_precision.search import choose_widths
+from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSettings
 from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 from dfq.results.run_folder import RunFolder
 from dfq.system.progress import Progress
@@ -14,10 +15,10 @@ from dfq.teacher import Teacher
 
 
 def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -> WidthLimit | None:
-    """What the widths may cost; None where the settings give every width.
+    """Returns the limit of the widths; None where the settings give every width.
 
     Raises:
-        DfqError: the network cannot become as small as that.
+        DfqError: The network cannot become as small as that.
     """
     if settings.average_bits is not None:
         return AverageBits(teacher, settings.make_scheme(), settings.average_bits)
@@ -27,9 +28,9 @@ def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -
 
 
 def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, batch: Batch) -> ChosenWidths:
-    """The widths of this run: chosen now and recorded in its `config.json`, or what is recorded there already.
+    """Returns the widths of this run: those that its `config.json` records, or new ones, which are recorded there.
 
-    A run that is resumed thus never chooses again: its training state belongs to the widths that it started with.
+    So a run that is resumed never chooses again: its training state belongs to the widths that it started with.
     """
     settings, run = context.settings, context.folder
     recorded = run.decided("mixed_precision")
@@ -37,7 +38,7 @@ def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, 
         return ChosenWidths.from_dict(recorded)
     choice = choose_widths(
         context.teacher, settings.make_scheme(), limit, batch.images,
-        ranges=settings.chosen_ranges, budget=context.budget, progress=context.progress,
+        WidthSearchSettings(sensitivity=SensitivitySettings(ranges=settings.chosen_ranges)), context.stage(),
     )  # fmt: skip
     mixed_precision_plot(choice, run.mixed_precision)
     run.decide(scheme=choice.applied_to(settings.make_scheme()).to_dict(), mixed_precision=choice.to_dict())

@@ -65,7 +65,7 @@ class TestTables:
         for row in content["summary"]:
             row["predicted_drop"] = {"mean": 0.0125, "std": None}  # of the teacher's 90 %
         assert "| zeroq | 80.00 ± 0.00 (-10.00), predicted -1.12, 80 s |" in markdown(content)
-        assert "; predicted: that difference as synthetic images alone tell it;" in markdown(content)
+        assert "; predicted: that difference as estimated from synthetic images alone;" in markdown(content)
         with stdout.capture() as captured:
             stdout.print(_table(content, content["columns"]))
         assert "predicted -1.12" in captured.get() and max(map(len, captured.get().splitlines())) <= 80
@@ -74,7 +74,7 @@ class TestTables:
         content = fabricated(data=False)
         content["summary"][0]["predicted_drop"] = {"mean": 0.0125, "std": None}
         text = markdown(content)
-        assert ", predicted -1.25 %, " in text and "in % of the teacher's, as synthetic" in text
+        assert ", predicted -1.25 %, " in text and "in % of the teacher's, as estimated" in text
 
     def test_what_auto_chose_is_said_once_for_all_seeds(self):
         content = fabricated(data=True)

@@ -18,7 +18,7 @@ import dfq
 from dfq.calibration import METHODS
 from dfq.errors import DfqError
 from dfq.graph.features import features_of
-from dfq.jobs.context import JobContext
+from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.demo import digits, normalized, save_teacher
 from dfq.jobs.distill import DistillFolder, DistillSettings, distill_model
 from dfq.jobs.distill.student import build_student
@@ -113,8 +113,10 @@ class TestRun:
     def test_a_killed_run_goes_on_to_the_same_student(
         self, distilled, teacher_file, architectures, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("dfq.training.training_state.SAVE_EVERY_SECONDS", 0.0)
-        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW}
+        row = METHODS[FEW["method"]]
+        distillation = replace(row.distillation, training={**row.distillation.training, "save_every_seconds": 0.0})
+        row = replace(row, distillation=distillation)
+        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW, "method": row}
         calls, whole = [], KnowledgeDistillation.__call__
 
         class Killed(Exception):
@@ -247,6 +249,10 @@ class TestStudent:
         teacher = small_teacher()
         batch = dfq.calibration.Batch(torch.zeros(16, *SPEC.size))
         result = distill_model(
-            teacher, architectures["small"], tmp_path / "run", DistillSettings(method="zeroq-kd", steps=2), batch=batch
+            teacher,
+            architectures["small"],
+            tmp_path / "run",
+            DistillSettings(method="zeroq-kd", steps=2),
+            RunOptions(batch=batch),
         )
         assert result.report["settings"]["images"] == 16 and not (tmp_path / "run" / "images.safetensors").exists()

@@ -1,6 +1,7 @@
 """`dfq increment`: several sessions in a row, a killed run, the command, the Python function."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dfq.jobs.increment import (
     increment_model,
     increment_sessions,
 )
+from dfq.jobs.increment.report import IncrementReport
 from dfq.jobs.increment.strategies import (
     total,
 )
@@ -146,3 +148,5 @@ class TestCommand:
 def test_the_python_function(old_file, new_file, tmp_path):
     result = dfq.increment(old_file, data=new_file, out=tmp_path / "all.pt", strategy="fine-tuning", steps=2)
     assert result.report["classes"] == {"old": 5, "new": 5}
+    assert list(result.report) == [field.name for field in fields(IncrementReport)]
+    assert json.loads((tmp_path / "all.json").read_text()) == result.report and result.report["schema_version"] == 1

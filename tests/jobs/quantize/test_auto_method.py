@@ -6,7 +6,9 @@ import pytest
 from support.small_nets import SPEC, plain, small_teacher
 
 from dfq.calibration import METHODS
-from dfq.jobs.quantize.auto_method import MIN_LARGE, reconsider, resolve
+from dfq.jobs.context import RunOptions
+from dfq.jobs.quantize.auto_method import reconsider, resolve
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.system.progress import Silent
@@ -44,9 +46,9 @@ def large_teacher():
 @pytest.mark.parametrize(
     ("settings", "images", "method"),
     [
-        ({"bits": 6}, MIN_LARGE - 1, "instant"),
-        ({"bits": 6}, MIN_LARGE, "reconstruct"),
-        ({"bits": 4}, MIN_LARGE - 1, "reconstruct"),
+        ({"bits": 6}, DEFAULTS.few_large - 1, "instant"),
+        ({"bits": 6}, DEFAULTS.few_large, "reconstruct"),
+        ({"bits": 4}, DEFAULTS.few_large - 1, "reconstruct"),
         ({"bits": "mixed", "average_bits": 6.0}, 16, "reconstruct"),
         ({"bits": 6, "method": "reconstruct"}, 16, "reconstruct"),
     ],
@@ -72,7 +74,7 @@ def test_the_second_choice_is_said_reported_and_kept_on_resuming(tmp_path):
     first = quantize_model(large_teacher(), tmp_path / "run", settings).report
     assert first["settings"]["method"] == "instant" and "16 large images are too few" in first["choice"]
     assert first["training"] is None
-    again = quantize_model(large_teacher(), tmp_path / "run", settings, resume=True).report
+    again = quantize_model(large_teacher(), tmp_path / "run", settings, RunOptions(resume=True)).report
     assert again["choice"] == first["choice"] and again["agreement"] == first["agreement"]
 
 
@@ -90,7 +92,7 @@ def test_the_choice_is_said_and_reported(tmp_path):
             self.said.append(message)
 
     notes = Notes()
-    report = quantize_model(small_teacher(), tmp_path / "run", Settings(bits=8), progress=notes).report
+    report = quantize_model(small_teacher(), tmp_path / "run", Settings(bits=8), RunOptions(progress=notes)).report
     assert report["choice"] in notes.said and report["settings"]["method"] == "instant"
     chosen = quantize_model(small_teacher(), tmp_path / "other", Settings(bits=8, method="instant")).report
     assert chosen["choice"] is None

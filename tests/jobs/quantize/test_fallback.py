@@ -9,6 +9,7 @@ from support.small_nets import plain, small_teacher
 
 from dfq.calibration import METHODS
 from dfq.evaluation.drop_estimate import Evidence
+from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.fallback import is_better
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
@@ -57,7 +58,7 @@ def ends_with(monkeypatch):
 def test_a_spoiled_student_is_replaced_and_the_report_says_so(step, ends_with, tmp_path):
     ends_with(GOOD, step)
     teacher, notes = small_teacher(), Notes()
-    result = quantize_model(teacher, tmp_path / "run", replace(SETTINGS, steps=1), progress=notes)
+    result = quantize_model(teacher, tmp_path / "run", replace(SETTINGS, steps=1), options=RunOptions(progress=notes))
     report = result.report
     assert report["fallback"]["chosen"] == report["settings"]["method"] == "instant"
     assert any("instant's student after all" in warning for warning in report["warnings"])
@@ -117,7 +118,7 @@ def test_a_killed_run_ends_with_the_same_student(ends_with, tmp_path):
     with pytest.raises(Killed):
         quantize_model(teacher, tmp_path / "killed", SETTINGS)
     ends_with(GOOD, spoil)
-    resumed = quantize_model(teacher, tmp_path / "killed", SETTINGS, resume=True)
+    resumed = quantize_model(teacher, tmp_path / "killed", SETTINGS, options=RunOptions(resume=True))
     whole = quantize_model(teacher, tmp_path / "whole", SETTINGS)
     assert resumed.report["fallback"]["chosen"] == "instant"
     assert resumed.report["fallback"]["instant"] == pytest.approx(whole.report["fallback"]["instant"], rel=0.01)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from torchvision.models.mobilenetv3 import InvertedResidualConfig, MobileNetV3
 import dfq
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.validation.second_opinion import GRID
-from dfq.quantizers.range_rules import SHRINKS
+from dfq.jobs.quantize.defaults import QuantizeDefaults
+from dfq.quantizers.range_rules import RANGES, mse
+from dfq.quantizers.settings import RangeSettings
 
 SIZE = (3, 64, 64)
 FEW = {"images": 16, "budget": 5.0}
@@ -80,9 +83,9 @@ def case(request) -> tuple[nn.Module, float]:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_the_default_job(case, bits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "dfq.jobs.quantize.auto_method.TOO_SHORT", 0.0
+        "dfq.jobs.quantize.auto_method.DEFAULTS", QuantizeDefaults(too_short=0.0)
     )  # 4 bits are reconstructed in the little time that there is
-    monkeypatch.setattr("dfq.quantizers.range_rules.SHRINKS", SHRINKS[::10])
+    monkeypatch.setitem(RANGES, "mse", partial(mse, settings=RangeSettings(shrinks=10)))
     network, share = case
     run = tmp_path / "run"
     result = dfq.quantize(network, out=run, bits=bits, input_size=SIZE, mean=0.5, std=0.25, **FEW)

@@ -15,13 +15,14 @@ from dfq.cli.option_types import parse_bits, parse_bytes
 from dfq.errors import DfqError
 from dfq.export import processor_warnings
 from dfq.images.input_spec import InputSpec
+from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize import widths as mixed_run
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.models.registry import build
 from dfq.student.convert import activation_quantizers, weight_quantizers
 from dfq.teacher import Teacher
-from dfq.training.trainer import LEARNING_RATES
+from dfq.training.settings import LearningRateSettings
 
 ARCH, SPEC = "dfq/digits_cnn", InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
 FEW = {"images": 16, "steps": 3, "flip": False, "method": "zeroq-kd"}
@@ -109,13 +110,13 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
     recorded["mixed_precision"]["widths"]["conv3"] = 2  # no choice made again would come to this
     config.write_text(json.dumps(recorded))
     monkeypatch.setattr(mixed_run, "choose_widths", dies)
-    result = quantize_model(teacher(), tmp_path, settings, resume=True)
+    result = quantize_model(teacher(), tmp_path, settings, RunOptions(resume=True))
     assert weight_quantizers(result.student)["conv3"].spec.bits == 2
     assert result.report["mixed_precision"] == recorded["mixed_precision"] | {
         "average_bits": result.report["mixed_precision"]["average_bits"]
     }
     with pytest.raises(DfqError, match="other settings"):
-        quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), resume=True)
+        quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), RunOptions(resume=True))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_training_follows_the_median_width_of_weights(widths, activation_bits, b
     settings = Settings(bits="mixed", average_bits=5, activation_bits=activation_bits, method="zeroq-kd")
     chosen = {f"layer{i}": width for i, width in enumerate(widths)}
     training = settings.training(SPEC, replace(settings.make_scheme(), weight_overrides=chosen))
-    assert training.learning_rate == LEARNING_RATES[bits]
+    assert training.learning_rate == LearningRateSettings().by_bits[bits]
     assert training.steps == {2: 600, 3: 600, 4: 400, 8: 200}[bits]
 
 
@@ -137,7 +138,7 @@ def test_mixed_precision_gets_the_images_of_few_bits():
 @pytest.mark.parametrize(
     "options, part",
     [
-        (["--bits", "mixed"], "without a target"),
+        (["--bits", "mixed"], "without a limit"),
         (["--bits", "4", "--average-bits", "4"], "with 4 bits"),
         (["--target-size", "30kB"], "with 8 bits"),
         (["--bits", "mixed", "--average-bits", "4", "--target-size", "30kB"], "one of the two"),

@@ -1,0 +1,42 @@
+"""`export_run` writes the student of a run as ONNX once more."""
+
+from pathlib import Path
+
+from dfq.export import export_onnx
+from dfq.images.input_spec import InputSpec
+from dfq.quantizers.scheme import Scheme
+from dfq.results.load_run import load_run
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json
+from dfq.system.output_paths import check_file, make_folder
+
+
+def export_run(
+    run: str | Path,
+    *,
+    out: str | Path,
+    batch_size: int | None = None,
+    target: str | None = None,
+    arch: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the student of a run folder as an ONNX file, as the command `dfq export` does, and returns its path.
+
+    Args:
+        run: The run folder.
+        out: The file to write.
+        batch_size: Number of images that the file takes at a time; None: any number.
+        target: Runtime that the file is for, a key of `dfq.quantizers.targets.TARGETS`; None: that of the run.
+        arch: Architecture of the network, as `dfq.load` takes it.
+        overwrite: Whether a file that exists may be replaced.
+
+    Raises:
+        DfqError: An argument cannot be used; the file appears whole or not at all.
+    """
+    file = Path(out)
+    check_file(file, overwrite=overwrite)
+    student, config = load_run(run, arch=arch), read_json(RunFolder(run).config)
+    make_folder(file.parent)
+    own = Scheme.from_dict(config["scheme"]).target
+    spec = InputSpec.from_dict(config["input_spec"])
+    return export_onnx(student, file, spec, batch_size=batch_size, target=target or own)

@@ -1,0 +1,78 @@
+"""`validate_run` checks whether the ONNX file of a run does what its student does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dfq.errors import DfqError
+from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
+from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.images.input_spec import InputSpec
+from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.results.load_run import load_run
+from dfq.results.run_folder import RunFolder
+from dfq.results.stored_files import read_json
+from dfq.system.progress import Progress
+from dfq.system.terminal_progress import chosen_progress
+
+
+class _RuntimeNetwork(nn.Module):
+    """The float ONNX file of a run as a network."""
+
+    def __init__(self, path: Path, threads: int):
+        super().__init__()
+        self.engine = Engine(path, threads)
+        self.device_marker = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self.engine.run(images))
+
+
+@dataclass(frozen=True)
+class _RuntimeTeacher:
+    """A stand-in for the teacher: a run folder holds no checkpoint of it, and an ONNX file cannot be captured."""
+
+    model: _RuntimeNetwork
+    input_spec: InputSpec
+
+
+def validate_run(
+    run: str | Path,
+    *,
+    data: LabelledData = None,
+    onnx: str | Path | None = None,
+    settings: ValidationSettings | None = None,
+    arch: str | None = None,
+    progress: Progress | bool | None = None,
+) -> Agreement:
+    """Compares the ONNX file of a run folder with its student and its teacher, as the command `dfq validate` does.
+
+    They are compared on the synthetic images that training did not see, and on labelled images where there are some.
+
+    Args:
+        run: The run folder.
+        data: Labelled images, as `dfq.quantize` takes them.
+        onnx: The file to check; None: that of the run.
+        settings: How the networks are compared; None: in every engine that is installed.
+        arch: Architecture of the network, as `dfq.load` takes it.
+        progress: Where progress is shown, as `dfq.quantize` takes it.
+
+    Raises:
+        DfqError: The folder is no run, a file is missing or damaged, or images have the wrong shape.
+    """
+    folder, settings = RunFolder(run), settings or ValidationSettings(engines=tuple(ENGINES))
+    config = read_json(folder.config)
+    spec = InputSpec.from_dict(config["input_spec"])
+    labelled = take_labelled(data, spec, config["num_classes"])
+    student = load_run(run, arch=arch)
+    batch = folder.load_images(spec, torch.device("cpu"))
+    _, held_out = batch.split(DEFAULTS.held_out_of(len(batch)))
+    if not folder.float_onnx.is_file():
+        raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
+    teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads), spec)
+    files = ExportedFiles(Path(onnx) if onnx is not None else folder.onnx, folder.float_onnx)
+    compared = ComparedImages(held_out.images, labelled)
+    return validate(files, student, compared, teacher, settings, chosen_progress(progress))
