@@ -1,6 +1,7 @@
 """Reference: why a layer, or a node of the file, computes in floating point."""
 
 from dfq.export.engines import kernel_report as nodes
+from dfq.results.settings import VerdictSettings
 from dfq.results.verdict import SHORT, WAYS_OUT
 from dfq.student import coverage as layers
 from dfq.student import placement_graph as placed
@@ -13,8 +14,8 @@ inspect`, the first lines of every answer, and `coverage` in [`report.json`](rep
 second one is about the nodes of the ONNX file: `dfq quantize`, `dfq validate` and `nodes` in
 [`report.json`](report-json.md#nodes) give it.
 
-Where less than {100 * layers.MIN_SHARE:.0f} % of the multiply–accumulates run on integers, every answer begins with the
-reasons, and `--strict` makes that an error before any work is done.
+Where less than {100 * VerdictSettings().min_share:.0f} % of the multiply–accumulates run on integers, every answer
+begins with the reasons, and `--strict` makes that an error before any work is done.
 """
 # Reason → what is behind it. A reason that is missing here stops the build.
 LAYERS = {

@@ -9,6 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dfq.cli.settings_options import descriptions
+
 # Tables that have a page of their own: how docstrings name them, and where a reader finds them.
 PAGES = {
     "dfq.quantizers.scheme.SCHEMES": ("schemes", "schemes.md"),
@@ -60,24 +62,8 @@ def first_paragraph(thing: object) -> str:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """Name → what the section `Attributes:` of a docstring says on it, those of the bases included.
-
-    Names that share an entry ("mean, std: …") share its text.
-    """
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", _doc(base), re.DOTALL | re.MULTILINE)
-        for names, text in re.findall(
-            r"^ {4}(\w+(?:, \w+)*): (.*?)(?=^ {4}\w+(?:, \w+)*: |\Z)",
-            section.group(1) if section else "",
-            re.DOTALL | re.MULTILINE,
-        ):
-            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
-
-
-def _doc(kind: type) -> str:
-    return inspect.cleandoc(kind.__dict__.get("__doc__") or "")
+    """Name → what the section `Attributes:` of a docstring says on it, those of the bases included."""
+    return descriptions(kind)
 
 
 def linked(text: str, own: str = "") -> str:

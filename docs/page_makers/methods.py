@@ -10,8 +10,9 @@ from typing import Any
 from dfq.calibration.inversion.inversion import Inversion, InversionConfig
 from dfq.calibration.methods import AUTO, DISTILLS_BY_DEFAULT, METHODS, Distillation, Method
 from dfq.jobs.quantize import auto_method
+from dfq.jobs.quantize.defaults import DEFAULTS
 from dfq.jobs.quantize.settings import Settings
-from dfq.training.trainer import TrainSettings
+from dfq.training.settings import TrainSettings
 from page_makers import markdown as md
 
 INTRODUCTION = f"""# Methods
@@ -57,7 +58,7 @@ def _auto() -> str:
     """What it chooses for each case, by asking it."""
     plain = SimpleNamespace(has_batch_norm=True)
     cases: tuple[tuple[str, Any, Settings], ...] = (
-        (f"a budget of less than {auto_method.TOO_SHORT:g} s", plain, Settings(budget=auto_method.TOO_SHORT / 2)),
+        (f"a budget of less than {DEFAULTS.too_short:g} s", plain, Settings(budget=DEFAULTS.too_short / 2)),
         ("`--steps 0`", plain, Settings(steps=0)),
         ("a network without BatchNorm", SimpleNamespace(has_batch_norm=False), Settings()),
         ("8 bits", plain, Settings()),
@@ -72,7 +73,7 @@ def _auto() -> str:
             f"`{AUTO}` is no method: it chooses one, says why, and the report repeats that under `choice`. The first "
             "line that applies decides:",
             md.table(("case", "method", "what it says"), rows),
-            f"From {auto_method.WIDE} bits on, where the time allowed fewer than {auto_method.MIN_LARGE} images of "
+            f"From {DEFAULTS.wide} bits on, where the time allowed fewer than {DEFAULTS.few_large} images of "
             "more than 64 pixels a side, it takes `instant` after all. Whatever longer method it chose, it also makes "
             "the student of `instant`, compares both on held-out synthetic images, and keeps the better one.",
         ]

@@ -1,41 +1,76 @@
-"""Reference: every key of `report.json`, from its JSON Schema."""
+"""Reference: every key of the reports, from their JSON Schemas and from the dataclass of the report of an increment."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
+from dfq.jobs.increment.report import IncrementReport
 from dfq.results import report
 from page_makers import markdown as md
 
-SCHEMA = Path(report.__file__).with_name("report.schema.json")
+FOLDER = Path(report.__file__).parent
 INTRODUCTION = """# report.json
 
-`dfq quantize` writes everything that it measured, assumed and used into `report.json` of the [run
-folder](run-folder.md). `report.html` and the lines on the terminal are drawn from it. From Python it is
-`dfq.quantize(…).report`.
+`dfq quantize` and `dfq distill` write everything that they measured, assumed and used into `report.json` of the [run
+folder](run-folder.md). `report.html` and the lines on the terminal are drawn from it. `dfq increment` writes a smaller
+report beside its checkpoint. From Python it is `.report` of what `dfq.quantize`, `dfq.distill` and `dfq.increment`
+return.
 
-The file `dfq/results/report.schema.json`, which is installed with dfq, is its JSON Schema (draft 2020-12), and this
-page is made from that file. A test checks a real report against it: a key that the schema does not know makes it fail.
+Every report has a `schema_version`, which rises when a key changes its meaning or goes. A new key does not raise it.
+
+Two files that are installed with dfq, `dfq/results/report.schema.json` and `dfq/results/distillation.schema.json`, are
+the JSON Schemas (draft 2020-12) of the two kinds of `report.json`. Neither file needs the other. The sections on these
+two are made from them, and a test checks real reports against them: a key that a schema does not know makes it fail.
 
 ```python
 import json
 from importlib.resources import files
 
-schema = json.loads((files("dfq.results") / "report.schema.json").read_text())
-print(len(schema["properties"]), "keys")
+for name in ("report", "distillation"):
+    schema = json.loads((files("dfq.results") / f"{name}.schema.json").read_text())
+    print(schema["title"], len(schema["properties"]), "keys")
 ```
 
 Names in the tables are paths: `layers[].name` is the key `name` of each element of the list `layers`, and `{name}`
 stands for a key that depends on the network.
 """
+INCREMENT = """`dfq increment --out all.pt` writes its report as `all.json`. How the command is used is told in [new
+classes](../how-to/new-classes.md)."""
 JSON = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
 PLURAL = {"text": "texts", "object": "objects", "number": "numbers", "whole number": "whole numbers"}
 
 
 def page() -> str:
-    schema = json.loads(SCHEMA.read_text())
-    sections = (_Schema(schema).section(key, found) for key, found in schema["properties"].items())
-    return "\n\n".join([INTRODUCTION.strip(), schema["description"], *sections]) + "\n"
+    quantization, distillation = (_Schema.read(f"{name}.schema.json") for name in ("report", "distillation"))
+    parts = [
+        INTRODUCTION.strip(),
+        "## Quantization",
+        quantization.description,
+        *(quantization.section(key) for key in quantization.keys),
+        "## Distillation",
+        *_distillation(distillation, quantization),
+        "## Increment",
+        INCREMENT,
+        _increment(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _distillation(distillation: "_Schema", quantization: "_Schema") -> Iterator[str]:
+    """What a quantization's report says likewise is only linked to; headings of the rest get anchors of their own."""
+    alike = [key for key, found in distillation.keys.items() if found == quantization.keys.get(key)]
+    links = ", ".join(f"[{md.code(key)}](#{key})" for key in alike)
+    yield f"{distillation.description} These keys are the same as those of a quantization: {links}."
+    for key in distillation.keys:
+        if key not in alike:
+            yield distillation.section(key, anchor=f" {{ #distillation-{key} }}")
+
+
+def _increment() -> str:
+    about = md.attributes(IncrementReport)
+    rows = [(md.code(field.name), about[field.name].replace("None", "null")) for field in fields(IncrementReport)]
+    return md.table(("key", "meaning"), rows)
 
 
 class _Schema:
@@ -43,15 +78,20 @@ class _Schema:
 
     def __init__(self, schema: dict):
         self.schema, self.required = schema, set(schema["required"])
+        self.keys, self.description = schema["properties"], schema["description"]
 
-    def section(self, key: str, found: dict) -> str:
-        found = self.resolved(found)
+    @classmethod
+    def read(cls, name: str) -> "_Schema":
+        return cls(json.loads((FOLDER / name).read_text()))
+
+    def section(self, key: str, anchor: str = "") -> str:
+        found = self.resolved(self.keys[key])
         rows = list(self.rows(key, found))
         always = "" if key in self.required else " It is not in every report."
         kind = self.kind(found)
         return "\n\n".join(
             [
-                f"## {key}",
+                f"### {key}{anchor}",
                 f"{found['description']}{always}" + (f" Type: {kind}." if kind and not rows else ""),
                 *([md.table(("key", "type", "meaning"), rows)] if rows else []),
             ]
@@ -93,7 +133,7 @@ class _Schema:
             parts = [self.kind(self.resolved(part)) for part in found["anyOf"]]
             return " or ".join(dict.fromkeys(part for part in parts if part))
         if "const" in found:
-            return f'"{found["const"]}"'
+            return json.dumps(found["const"])
         types = found.get("type", [])
         types = [types] if isinstance(types, str) else types
         return " or ".join(self.name(one, found) for one in types)

@@ -1,11 +1,14 @@
 """Reference: what may be set, by option and by keyword."""
 
 import types
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any, get_args
 
 from click import Context, Option
 
+import dfq
 from dfq.cli import main
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.increment.settings import IncrementSettings
@@ -13,6 +16,7 @@ from dfq.jobs.quantize.settings import Settings
 from page_makers import markdown as md
 
 KINDS = (("quantize", Settings), ("distill", DistillSettings), ("increment", IncrementSettings))
+SHOWN = 40  # characters of a default; longer ones are objects that the code shows better
 INTRODUCTION = """# Settings
 
 Every job has settings. On the command line they are options, from Python they are keywords of the function of the same
@@ -25,8 +29,43 @@ settings of a method. They stand in the [command reference](cli.md) and in the [
 """
 
 
+STAGES = """## Settings of the stages
+
+Each stage of a job has frozen settings of its own, whose defaults the jobs take. From Python they are arguments of the
+stage's function, and fields of the rows of `dfq.methods` where a method sets them.
+"""
+
+
 def page() -> str:
-    return "\n\n".join([INTRODUCTION.strip(), *(_section(command, kind) for command, kind in KINDS)]) + "\n"
+    jobs = [_section(command, kind) for command, kind in KINDS]
+    return "\n\n".join([INTRODUCTION.strip(), *jobs, STAGES.strip(), *map(_stage, stage_settings())]) + "\n"
+
+
+def stage_settings() -> list[type]:
+    """Returns every settings class of a stage, in the order of the package's modules."""
+    found: dict[str, type] = {}
+    for module in walk_packages(dfq.__path__, "dfq."):
+        if module.name.endswith("__main__"):
+            continue
+        for name, kind in vars(import_module(module.name)).items():
+            is_settings = name.endswith(("Settings", "Defaults", "Config")) and is_dataclass(kind)
+            if is_settings and kind.__module__ == module.name and kind not in dict(KINDS).values():
+                found[f"{kind.__module__}.{name}"] = kind
+    return [found[name] for name in sorted(found)]
+
+
+def _stage(kind: type) -> str:
+    about = md.attributes(kind)
+    rows = [
+        (md.code(field.name), md.linked(md.sentence(about.get(field.name, ""))), _short(_default(field)))
+        for field in fields(kind)
+    ]
+    where = f"`{kind.__module__}`. {md.first_paragraph(kind)}"
+    return "\n\n".join([f"### {kind.__name__}", where, md.table(("field", "meaning", "default"), rows)])
+
+
+def _short(default: str) -> str:
+    return default if len(default) <= SHOWN else ""
 
 
 def _section(command: str, kind: type) -> str:
@@ -73,5 +112,6 @@ def _name(kind: Any) -> str:
 def _default(field: Field[Any]) -> str:
     if field.default is not MISSING:
         return md.value(field.default)
-    assert field.default_factory is not MISSING
+    if field.default_factory is MISSING:
+        return ""
     return md.value(field.default_factory())
