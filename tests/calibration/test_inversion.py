@@ -80,7 +80,7 @@ def test_without_batch_norm_falls_back_and_says_so():
 def test_budget_ends_synthesis_early():
     teacher = small_teacher()
     budget = Budget(1.0)
-    images = improved(teacher, 100_000, 8, budget=budget).sample(16).images
+    images = improved(teacher, 100_000, 8, stage=Stage(budget=budget)).sample(16).images
     assert len(images) in (8, 16) and budget.elapsed() < 5
 
 
