@@ -9,6 +9,8 @@ from typing import Any, get_args
 from click import Context, Option
 
 import dfq
+import dfq.calibration
+import dfq.export
 from dfq.cli import main
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.increment.settings import IncrementSettings
@@ -44,14 +46,20 @@ def page() -> str:
 def stage_settings() -> list[type]:
     """Returns every settings class of a stage, in the order of the package's modules."""
     found: dict[str, type] = {}
-    for module in walk_packages(dfq.__path__, "dfq."):
-        if module.name.endswith("__main__"):
-            continue
-        for name, kind in vars(import_module(module.name)).items():
-            is_settings = name.endswith(("Settings", "Defaults", "Config")) and is_dataclass(kind)
-            if is_settings and kind.__module__ == module.name and kind not in dict(KINDS).values():
-                found[f"{kind.__module__}.{name}"] = kind
+    for package in (dfq, dfq.calibration, dfq.export):  # the last two lie in folders of their own
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith("__main__"):
+                continue
+            for name, kind in vars(import_module(module.name)).items():
+                if _is_of_stage(name, kind) and kind.__module__ == module.name:
+                    found[f"{kind.__module__}.{name}"] = kind
     return [found[name] for name in sorted(found)]
+
+
+def _is_of_stage(name: str, kind: object) -> bool:
+    is_config = name.endswith("Config") and str(getattr(kind, "__module__", "")).startswith("dfq.calibration.")
+    is_settings = name.endswith(("Settings", "Defaults", "Limits")) or is_config
+    return is_settings and is_dataclass(kind) and kind not in dict(KINDS).values()
 
 
 def _stage(kind: type) -> str:
@@ -71,9 +79,9 @@ def _short(default: str) -> str:
 def _section(command: str, kind: type) -> str:
     about, options = md.attributes(kind), _options(command)
     rows = [
-        (md.code(field.name), options.get(field.name, ""), _type(field), _default(field),
-         md.linked(md.sentence(about[field.name])))
-        for field in fields(kind)
+        (md.code(field.name), options.get(field.name, ""), md.linked(md.sentence(about[field.name])), _type(field),
+         _default(field))
+        for field in sorted(fields(kind), key=lambda field: field.name not in kind.__annotations__)
     ]  # fmt: skip
     return "\n\n".join(
         [
