@@ -12,6 +12,7 @@ from dfq.checkpoint.checks import IMAGE_NETWORK, classifier_key, first_layer_key
 from dfq.checkpoint.weights import Contents, load_weights, rename
 from dfq.errors import DfqError
 from dfq.models.exported_program import SUFFIX, ExportedNetwork
+from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest
 from dfq.models.timm_config import is_hub_name
@@ -27,7 +28,7 @@ Fitted = tuple[nn.Module, "OrderedDict[str, Tensor]", tuple[str, ...]]
 def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
     """Returns the network with the file's weights, its full name, and what was assumed about name and weights."""
     if arch is None and isinstance(contents.module, ExportedNetwork):
-        return contents.module, str(path if path.suffix == SUFFIX else PICKLED + path.name), ()
+        return contents.module, str(path if path.suffix in (SUFFIX, ONNX_SUFFIX) else PICKLED + path.name), ()
     if arch is None and contents.module is not None:
         return contents.module, PICKLED + type(contents.module).__name__, ()
     names = _meanings(arch) if arch else _stated(contents, path)

@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from dfq.checkpoint.foreign import ONNX_SUFFIX, foreign_format, onnx_error
+from dfq.checkpoint.foreign import foreign_format
 from dfq.errors import DfqError
 from dfq.models.exported_archive import is_exported
 from dfq.models.exported_program import read_exported
+from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
+from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import full_names, is_known
 
 CHECKPOINT = (
-    "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict'), a .safetensors file, or one of "
-    "torch.export (.pt2)"
+    "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict'), a .safetensors file, one of "
+    "torch.export (.pt2), or an ONNX file"
 )
 SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it with --arch"
 SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
@@ -46,14 +49,17 @@ PLAIN_VALUES: list[Any] = [
 REFUSED_CODE = re.compile(r"GLOBAL (\S+)|Can only (?:create new object|build Tensor)")
 
 
-def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
+def read_file(
+    path: Path, *, allow_pickle: bool = False, input_size: Sequence[int] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """Returns the object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
 
-    A .pt2 file gives an `ExportedNetwork`.
+    A .pt2 file and an ONNX file give a `CapturedNetwork`.
 
     Args:
         path: Any file. Its format is recognised by the content, that of `.safetensors` and `.onnx` by the name.
         allow_pickle: Whether to unpickle what `weights_only` refuses. This runs code from the file.
+        input_size: Size (C, H, W) of the images, for an ONNX file that leaves it open.
 
     Raises:
         DfqError: The file is missing, empty, truncated, foreign, or refused.
@@ -62,7 +68,7 @@ def read_file(path: Path, *, allow_pickle: bool = False) -> tuple[Any, dict[str,
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ONNX_SUFFIX:
-        raise onnx_error(path)
+        return read_onnx(path, input_size), {"from_onnx": True}
     if head.startswith(b"PK"):
         return _read_zip(path, allow_pickle), {}
     if head.startswith(PICKLE_MARK):

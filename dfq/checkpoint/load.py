@@ -16,10 +16,15 @@ from dfq.checkpoint.input import check_forward, resolve_input_spec
 from dfq.checkpoint.published import is_published_name, read_published
 from dfq.checkpoint.weights import Contents, find_contents
 from dfq.errors import DfqError
-from dfq.images.input_spec import InputSpec
+from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models.own_input import own_input
 from dfq.models.registry import published_input_spec
 from dfq.models.timm_config import is_hub_name
+
+OF_ONNX = (
+    "mean and std of ImageNet: an ONNX file does not say what its images are normalised by, and where that is "
+    "something else the synthetic images are wrong; --mean 0 --std 1 stands for pixels from 0 to 1"
+)
 
 
 @dataclass(frozen=True)
@@ -74,18 +79,21 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
     """
     file = Path(path)
     arch = options.get("arch")
-    contents = _read(file, arch, options.get("weights"), options.get("allow_pickle", False))
+    contents = _read(file, options)
     check_weights(contents.weights)
     model, name, assumed = build_with_weights(contents, arch, file)
     model = model.float().cpu().eval()
     flags = {"size": options.get("input_size"), "mean": options.get("mean"), "std": options.get("std")}
     published, whose = _published(model, arch, name)
-    input_spec, guessed = resolve_input_spec(flags, contents.metadata, published, whose)
+    input_spec, guessed = resolve_input_spec(flags, contents.metadata, published or _of_onnx(contents), whose)
+    if guessed and published is None:
+        guessed = (OF_ONNX,)
     check_forward(model, input_spec)
     return Loaded(model, name, input_spec, (*contents.assumed, *assumed, *guessed))
 
 
-def _read(file: Path, arch: str | None, weights: str | None, allow_pickle: bool) -> Contents:
+def _read(file: Path, options: ReadOptions) -> Contents:
+    arch, weights, allow_pickle = options.get("arch"), options.get("weights"), options.get("allow_pickle", False)
     name = file.as_posix()
     if is_published_name(name) and not file.exists():
         if arch is not None or weights is not None:
@@ -100,7 +108,16 @@ def _read(file: Path, arch: str | None, weights: str | None, allow_pickle: bool)
         inside, stated = read_folder(file, arch)
         content, metadata = read_file(inside, allow_pickle=allow_pickle)
         return find_contents(content, {**metadata, **stated}, weights)
-    return find_contents(*read_file(file, allow_pickle=allow_pickle), weights)
+    read = read_file(file, allow_pickle=allow_pickle, input_size=options.get("input_size"))
+    return find_contents(*read, weights)
+
+
+def _of_onnx(contents: Contents) -> InputSpec | None:
+    """Returns what is assumed of the images of an ONNX file with three channels, which says their size alone."""
+    size = contents.metadata.get("input_size")
+    if not contents.metadata.get("from_onnx") or size is None or size[0] != len(IMAGENET_MEAN):
+        return None
+    return InputSpec(size=tuple(size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def _published(model: nn.Module, arch: str | None, name: str) -> tuple[InputSpec | None, str]:

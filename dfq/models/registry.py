@@ -15,6 +15,8 @@ from dfq.errors import DfqError
 from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from dfq.models import timm_library, torchvision_library
 from dfq.models.exported_program import SUFFIX, read_exported
+from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
+from dfq.models.onnx_file.read import read_onnx
 from dfq.models.timm_config import fetch_config, is_hub_name
 from dfq.models.user_file import build_from_file, is_file_name
 
@@ -105,6 +107,8 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
         return build_from_file(arch, num_classes)
     if arch.endswith(SUFFIX):
         return read_exported(arch)
+    if arch.endswith(ONNX_SUFFIX):
+        return read_onnx(arch)
     library, name = full_names(arch)[0].split("/", 1)
     try:
         return LIBRARIES[library].build(name, num_classes)
@@ -124,7 +128,7 @@ def published_input_spec(arch: str) -> InputSpec | None:
     Raises:
         DfqError: The name is unknown, or timm is missing.
     """
-    if is_file_name(arch) or arch.endswith(SUFFIX):
+    if is_file_name(arch) or arch.endswith((SUFFIX, ONNX_SUFFIX)):
         return None
     if is_hub_name(arch):
         return fetch_config(arch).input_spec

@@ -1,0 +1,167 @@
+"""`OnnxNetwork`: what an ONNX file computes, as a module of torch's operators."""
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dfq.errors import DfqError
+from dfq.models.onnx_file.folding import Computed, FoldedGraph, number
+from dfq.models.onnx_file.operators.row import Node, Operator
+from dfq.models.onnx_file.reading import OnnxFile
+from dfq.models.onnx_file.settings import ReadOnnxSettings
+from dfq.models.onnx_file.sizes import Sizes, solved
+
+WEIGHT = ".weight"
+OPERATOR = re.compile(r"/[A-Z]\w*$")  # the last part of a node's name in files of torch
+
+
+class Step(nn.Module):
+    """One node with its weights and constants.
+
+    Args:
+        node: The node.
+        row: Its row in the table.
+        inputs: A constant, the name of a tensor, `Sizes`, a number, or None for each input.
+    """
+
+    def __init__(self, node: Node, row: Operator, inputs: list[Any]):
+        super().__init__()
+        self.node, self.row = node, row
+        self.inputs = [self._stored(place, value) if isinstance(value, np.ndarray) else value
+                       for place, value in enumerate(inputs)]  # fmt: skip
+
+    def _stored(self, place: int, value: np.ndarray) -> tuple[str]:
+        """Keeps a constant as the layer's weight or bias, or as a buffer; returns its name."""
+        tensor = torch.from_numpy(np.array(value))
+        name = self.row.weights.get(place)
+        if name is not None and tensor.is_floating_point():
+            self.register_parameter(name, nn.Parameter(tensor))
+            return (name,)
+        self.register_buffer(f"input_{place}", tensor)
+        return (f"input_{place}",)
+
+    def forward(self, values: dict[str, Any], count: Any) -> Any:
+        """Returns the node's results.
+
+        Args:
+            values: Tensors by their names in the file.
+            count: Number of images.
+        """
+        return self.row.run(self.node, *(self._input(value, values, count) for value in self.inputs))
+
+    def _input(self, value: Any, values: dict[str, Any], count: Any) -> Any:
+        if isinstance(value, Sizes):
+            return value.at(count)
+        if isinstance(value, tuple):
+            return getattr(self, value[0])
+        return values[value] if isinstance(value, str) else value
+
+
+class OnnxNetwork(nn.Module):
+    """The network of an ONNX file for any number of images (N, C, H, W).
+
+    Its modules have the names of the file's weights and nodes, as far as they can be told.
+
+    Args:
+        file: The file.
+        size: Size (C, H, W) of the images.
+        channels_last: Whether the file itself takes images (N, H, W, C).
+
+    Raises:
+        DfqError: An operator has no row, or the network computes with the number of images.
+    """
+
+    def __init__(
+        self,
+        file: OnnxFile,
+        size: tuple[int, int, int],
+        *,
+        channels_last: bool = False,
+        settings: ReadOnnxSettings = ReadOnnxSettings(),
+    ):
+        super().__init__()
+        self.path, self.input, self.outputs, self.channels_last = file.path, file.input, file.outputs, channels_last
+        first, second = (
+            FoldedGraph(file, size, channels_last=channels_last, count=count, settings=settings)
+            for count in settings.counts
+        )
+        self.order: list[tuple[str, tuple[str, ...]]] = []
+        for one, two in zip(first.computed, second.computed, strict=True):
+            self.order.append((self._place(one, self._step(one, two, settings)), one.outputs))
+        missing = [name for name in file.outputs if not isinstance(first.values.get(name), Tensor)]
+        if missing:
+            raise DfqError(f"'{file.path}', output '{missing[0]}' does not depend on the images", "outputs that do", "")
+        self.eval()
+
+    def _step(self, one: Computed, two: Computed, settings: ReadOnnxSettings) -> Step:
+        pairs = zip(one.names, one.inputs, two.inputs, strict=True)
+        inputs = [self._input(one, place, *pair, settings) for place, pair in enumerate(pairs)]
+        return Step(one.node, one.row, inputs)
+
+    def _input(self, at: Computed, place: int, name: str, one: Any, two: Any, settings: ReadOnnxSettings) -> Any:
+        if one is None:
+            return None
+        is_static = place in at.row.static
+        if isinstance(one, Tensor):
+            if is_static:
+                raise self._refused(at.node, f"its input {place} depends on what the images show")
+            return name
+        sizes = solved(one, two, settings.counts) if is_static or not np.array_equal(one, two) else None
+        if is_static and sizes is not None:
+            return sizes
+        if is_static or not np.array_equal(one, two):
+            raise self._refused(at.node, "it computes with the number of images")
+        return number(one) if place in at.row.numbers and one.ndim == 0 else one
+
+    def _refused(self, node: Node, reason: str) -> DfqError:
+        return DfqError(
+            f"'{self.path}', node '{node.name}' ({node.op}): {reason}",
+            "shapes that depend on the size of the images alone",
+            "export the part of the network in front of it",
+        )
+
+    def _place(self, computed: Computed, step: Step) -> str:
+        """Adds the module under the name of its weight, or else of its node, and returns its path."""
+        named = [name for name in computed.names if name.endswith(WEIGHT)]
+        raw = named[0].removesuffix(WEIGHT) if named else _path(OPERATOR.sub("", computed.node.name))
+        parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]", raw) if part] or [computed.node.op]
+        holder: nn.Module = self
+        for part in parts[:-1]:
+            if not isinstance(getattr(holder, part, None), nn.Module):
+                holder.add_module(_free(holder, part), nn.Module())
+                part = list(holder._modules)[-1]
+            holder = getattr(holder, part)
+        name = _free(holder, parts[-1])
+        holder.add_module(name, step)
+        return next(path for path, module in self.named_modules() if module is step)
+
+    def forward(self, images: Tensor) -> Any:
+        """Returns the file's output, or all of them as a tuple, for normalised images (N, C, H, W)."""
+        count = images.shape[0]
+        values: dict[str, Any] = {self.input: images.permute(0, 2, 3, 1) if self.channels_last else images}
+        for path, names in self.order:
+            results = self.get_submodule(path)(values, count)
+            values.update(zip(names, results if isinstance(results, tuple) else (results,), strict=False))
+        found = tuple(values[name] for name in self.outputs)
+        return found[0] if len(found) == 1 else found
+
+
+def _path(name: str) -> str:
+    """Returns "layer1.0.conv1" of "/layer1/layer1.0/conv1", in which torch repeats what is around a module."""
+    kept: list[str] = []
+    for part in name.strip("/").split("/"):
+        if kept and part.startswith(f"{kept[-1]}."):
+            kept.pop()
+        kept.append(part)
+    return ".".join(kept)
+
+
+def _free(holder: nn.Module, name: str) -> str:
+    name = name if name.isidentifier() or name.isdigit() else f"_{name}"
+    taken, count = name, 1
+    while hasattr(holder, taken):
+        taken, count = f"{name}_{count}", count + 1
+    return taken

@@ -1,0 +1,1 @@
+"""The table of ONNX operators that dfq reads, one file for each kind."""

@@ -1,0 +1,142 @@
+"""Operators that compute each number by itself."""
+
+import operator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dfq.models.onnx_file.operators.row import Node, Operator
+
+# Types by their numbers in ONNX; what computes with 16 or 64 bits does so with 32 here.
+TYPES = {
+    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
+    10: torch.float32, 11: torch.float32,
+}  # fmt: skip
+
+
+def _clip(node: Node, x: Tensor, low=None, high=None) -> Tensor:
+    low = node.get("min") if low is None else low[0]
+    high = node.get("max") if high is None else high[0]
+    if low == 0 and high is None:
+        return F.relu(x)
+    if low == 0 and high == 6:
+        return F.relu6(x)
+    return torch.clamp(x, low, high) if low is not None or high is not None else x
+
+
+def _gelu(node: Node, x: Tensor) -> Tensor:
+    return F.gelu(x, approximate=node.get("approximate", "none"))
+
+
+def _hard_sigmoid(node: Node, x: Tensor) -> Tensor:
+    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return F.hardsigmoid(x)
+    return torch.clamp(x * alpha + beta, 0.0, 1.0)
+
+
+def _leaky_relu(node: Node, x: Tensor) -> Tensor:
+    return F.leaky_relu(x, node.get("alpha", 0.01))
+
+
+def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
+    return torch.where(x < 0, x * slope, x)
+
+
+def _cast(node: Node, x: Tensor) -> Tensor:
+    return x.to(TYPES[node["to"]])
+
+
+def _pow(node: Node, x: Tensor, exponent) -> Tensor:
+    return x * x if isinstance(exponent, int | float) and exponent == 2 else torch.pow(x, exponent)
+
+
+def _div(node: Node, a, b) -> Tensor:
+    whole = [not x.is_floating_point() if isinstance(x, Tensor) else isinstance(x, int) for x in (a, b)]
+    return torch.div(a, b, rounding_mode="trunc") if all(whole) else a / b
+
+
+def _mod(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    return torch.fmod(a, b) if node.get("fmod", 0) else torch.remainder(a, b)
+
+
+def _folded(combine):
+    """Returns a row for any number of inputs, which are combined one after the other."""
+
+    def run(node: Node, first: Tensor, *others: Tensor) -> Tensor:
+        for other in others:
+            first = combine(first, other)
+        return first
+
+    return Operator(run)
+
+
+def _mean(node: Node, *inputs: Tensor) -> Tensor:
+    return sum(inputs[1:], inputs[0]) / len(inputs)
+
+
+def _plain(function):
+    """Returns the row of an operator that is a function of torch."""
+    return Operator(lambda node, *inputs: function(*inputs))
+
+
+def _arithmetic(function):
+    """Returns the row of an operator between two tensors, or a tensor and a number."""
+    return Operator(lambda node, a, b: function(a, b), numbers=(0, 1))
+
+
+ELEMENTWISE = {
+    "Relu": _plain(F.relu),
+    "Sigmoid": _plain(torch.sigmoid),
+    "Tanh": _plain(torch.tanh),
+    "Erf": _plain(torch.erf),
+    "Exp": _plain(torch.exp),
+    "Log": _plain(torch.log),
+    "Sqrt": _plain(torch.sqrt),
+    "Neg": _plain(torch.neg),
+    "Abs": _plain(torch.abs),
+    "Reciprocal": _plain(torch.reciprocal),
+    "Floor": _plain(torch.floor),
+    "Ceil": _plain(torch.ceil),
+    "Round": _plain(torch.round),
+    "Sign": _plain(torch.sign),
+    "Sin": _plain(torch.sin),
+    "Cos": _plain(torch.cos),
+    "Softplus": _plain(F.softplus),
+    "Softsign": _plain(F.softsign),
+    "HardSwish": _plain(F.hardswish),
+    "Mish": _plain(F.mish),
+    "Not": _plain(torch.logical_not),
+    "And": _plain(torch.logical_and),
+    "Or": _plain(torch.logical_or),
+    "Equal": _plain(torch.eq),
+    "Less": _plain(torch.lt),
+    "LessOrEqual": _plain(torch.le),
+    "Greater": _plain(torch.gt),
+    "GreaterOrEqual": _plain(torch.ge),
+    "Where": _plain(torch.where),
+    "Add": _arithmetic(operator.add),
+    "Sub": _arithmetic(operator.sub),
+    "Mul": _arithmetic(operator.mul),
+    "Identity": _plain(lambda x: x),
+    "Dropout": Operator(lambda node, x, *_: (x, None)[: node.outputs] if node.outputs > 1 else x, static=(1, 2)),
+    "Elu": Operator(lambda node, x: F.elu(x, node.get("alpha", 1.0))),
+    "Selu": _plain(F.selu),
+    "Celu": Operator(lambda node, x: F.celu(x, node.get("alpha", 1.0))),
+    "ThresholdedRelu": Operator(lambda node, x: torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))),
+    "Clip": Operator(_clip, static=(1, 2)),
+    "Gelu": Operator(_gelu),
+    "HardSigmoid": Operator(_hard_sigmoid),
+    "LeakyRelu": Operator(_leaky_relu),
+    "PRelu": Operator(_prelu),
+    "Cast": Operator(_cast),
+    "CastLike": Operator(lambda node, x, like: x.to(like.dtype)),
+    "Pow": Operator(_pow, numbers=(1,)),
+    "Div": Operator(_div, numbers=(0, 1)),
+    "Mod": Operator(_mod),
+    "Min": _folded(torch.minimum),
+    "Max": _folded(torch.maximum),
+    "Sum": _folded(torch.add),
+    "Mean": Operator(_mean),
+}

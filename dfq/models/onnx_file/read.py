@@ -1,0 +1,64 @@
+"""`read_onnx`: an ONNX file becomes a captured network, like any other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfq.errors import DfqError
+from dfq.graph.capture.capture import capture
+from dfq.graph.rewriting.rewrite import CapturedNetwork
+from dfq.images.input_spec import InputSpec
+from dfq.models.onnx_file.network import OnnxNetwork
+from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
+from dfq.models.onnx_file.runtime import check_same_outputs
+from dfq.models.onnx_file.settings import ReadOnnxSettings
+
+SUFFIX = ".onnx"
+
+
+def read_onnx(
+    path: str | Path, size: Sequence[int] | None = None, *, settings: ReadOnnxSettings = ReadOnnxSettings()
+) -> CapturedNetwork:
+    """Reads an ONNX file as a network of layers for any number of images; nothing in it is executed.
+
+    The network is compared with the file in ONNX Runtime on random images. Numbers of 16 and 64 bits become such of 32.
+
+    Args:
+        size: Size (C, H, W) of the images; needed where the file leaves it open.
+
+    Raises:
+        DfqError: The file is missing, damaged, hostile, quantized already, or no network for images; it has an operator
+            that dfq does not know; or what was read gives other outputs than ONNX Runtime.
+    """
+    file = read_onnx_file(Path(path), settings=settings)
+    found, channels_last = image_size(file, size)
+    network = OnnxNetwork(file, found, channels_last=channels_last, settings=settings)
+    check_same_outputs(network, file, found, settings)
+    channels = found[0]
+    return capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
+
+
+def image_size(file: OnnxFile, size: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:
+    """Returns the size (C, H, W) of the file's images, and whether it takes them as (N, H, W, C).
+
+    Raises:
+        DfqError: The file leaves the size open and nobody says it, or it takes another one.
+    """
+    _, second, third, last = file.shape
+    channels_last = second not in CHANNELS and last in CHANNELS
+    own = (last, second, third) if channels_last else (second, third, last)
+    given: tuple[int | None, ...] = tuple(size) if size is not None else (None, None, None)
+    if any(one is not None and other is not None and one != other for one, other in zip(own, given, strict=True)):
+        raise DfqError(f"--input-size {_times(given)} for '{file.path}', which takes {_times(own)}", IMAGES_NEEDED,
+                       "leave --input-size out")  # fmt: skip
+    found = tuple(one if one is not None else other for one, other in zip(own, given, strict=True))
+    if any(length is None for length in found):
+        raise DfqError(
+            f"'{file.path}' takes images of {_times(own)}, and leaves some of it open",
+            "the size that it is used with",
+            "for example --input-size 3x224x224",
+        )
+    return found, channels_last  # type: ignore[return-value]
+
+
+def _times(size: Sequence[int | None]) -> str:
+    return "x".join("?" if length is None else str(length) for length in size)

@@ -1,0 +1,183 @@
+"""Reads an ONNX file as data: what is damaged, hostile or no network for images is refused before memory is taken."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+
+from dfq.errors import DfqError
+from dfq.models.onnx_file.settings import ReadOnnxSettings
+
+QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+CONTROL = ("Loop", "Scan", "SequenceMap")
+DOMAINS = ("", "ai.onnx")
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+CHANNELS = (1, 3, 4)  # numbers of channels of images
+WHOLE_FILE = "a whole ONNX file"
+COPY_AGAIN = "copy or download the file again, or export the network again"
+IMAGES_NEEDED = "one input of images: (N, channels, height, width), or (N, height, width, channels)"
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """The content of an ONNX file.
+
+    Attributes:
+        path: The file.
+        graph: Its graph, whose tensors are in `tensors`.
+        opset: Version of its operators.
+        tensors: Its stored tensors by name.
+        input: Name of the images.
+        shape: Shape of the images; None for a length that the file leaves open.
+        outputs: Names of its outputs, in order.
+        has_float16: Whether it computes with numbers of 16 bits.
+    """
+
+    path: Path
+    graph: GraphProto
+    opset: int
+    tensors: dict[str, np.ndarray]
+    input: str
+    shape: tuple[int | None, ...]
+    outputs: tuple[str, ...]
+    has_float16: bool
+
+
+def read_onnx_file(path: Path, *, settings: ReadOnnxSettings = ReadOnnxSettings()) -> OnnxFile:
+    """Reads and checks a file; external data is read from the file's own folder alone.
+
+    Raises:
+        DfqError: The file is missing, damaged or hostile; it is quantized already; it has control flow; or it takes
+            something else than images.
+    """
+    model = _parsed(path)
+    opset = _opset(model, path, settings)
+    _check_operators(model.graph, path)
+    tensors = {tensor.name: stored(tensor, path) for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in tensors]
+    name, shape = _images(inputs, path)
+    outputs = tuple(value.name for value in model.graph.output)
+    kinds = {value.dtype for value in tensors.values()}
+    return OnnxFile(path, model.graph, opset, tensors, name, shape, outputs, np.dtype(np.float16) in kinds)
+
+
+def stored(tensor: TensorProto, path: Path) -> np.ndarray:
+    """Returns the numbers of a stored tensor.
+
+    Raises:
+        DfqError: The file does not hold as many numbers as it says, or they lie outside of the file's folder.
+    """
+    count = int(np.prod([int(length) for length in tensor.dims], dtype=object)) if tensor.dims else 1
+    try:
+        kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except KeyError as error:
+        raise DfqError(f"'{path}' has a tensor '{tensor.name}' of an unknown type", WHOLE_FILE, COPY_AGAIN) from error
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return _external(tensor, path, kind, count)
+    if tensor.HasField("raw_data"):
+        held = len(tensor.raw_data) // max(kind.itemsize, 1)
+    else:
+        held = sum(len(getattr(tensor, field)) for field in ("float_data", "int32_data", "int64_data", "double_data"))
+    if held != count or any(length < 0 for length in tensor.dims):
+        raise DfqError(
+            f"'{path}' says that tensor '{tensor.name}' has {count:,} numbers and holds {held:,}",
+            WHOLE_FILE,
+            COPY_AGAIN,
+        )
+    return numpy_helper.to_array(tensor)
+
+
+def _external(tensor: TensorProto, path: Path, kind: np.dtype, count: int) -> np.ndarray:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = Path(entries.get("location", ""))
+    folder = path.resolve().parent
+    file = (folder / location).resolve()
+    if location.is_absolute() or not file.is_relative_to(folder) or not location.name:
+        raise DfqError(
+            f"'{path}' keeps tensor '{tensor.name}' in '{location}', outside of its own folder",
+            "external data beside the file",
+            "save the network again with its data beside it",
+        )
+    try:
+        offset, size = int(entries.get("offset", 0)), file.stat().st_size
+    except (OSError, ValueError) as error:
+        raise DfqError(
+            f"'{path}' needs '{file.name}', which cannot be read", "all files of the network", COPY_AGAIN
+        ) from error
+    if offset < 0 or count < 0 or offset + count * kind.itemsize > size:
+        raise DfqError(f"'{file}' is shorter than '{path.name}' says", "all files of the network", COPY_AGAIN)
+    return np.fromfile(file, dtype=kind, count=count, offset=offset).reshape(tuple(tensor.dims))
+
+
+def _parsed(path: Path) -> ModelProto:
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise DfqError(f"no file '{path}'", "an ONNX file", "check the path") from error
+    except (DecodeError, OSError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DfqError(f"'{path}' is damaged or no ONNX file: {reason}", WHOLE_FILE, COPY_AGAIN) from error
+    if not model.graph.node or not model.graph.output:
+        raise DfqError(f"'{path}' holds no network", WHOLE_FILE, COPY_AGAIN)
+    return model
+
+
+def _opset(model: ModelProto, path: Path, settings: ReadOnnxSettings) -> int:
+    found = max((entry.version for entry in model.opset_import if entry.domain in DOMAINS), default=0)
+    if not settings.oldest_opset <= found <= settings.newest_opset:
+        raise DfqError(
+            f"'{path}' has the operators of opset {found}",
+            f"opset {settings.oldest_opset} to {settings.newest_opset}",
+            "convert it with onnx.version_converter, or export the network again",
+        )
+    return found
+
+
+def _check_operators(graph: GraphProto, path: Path) -> None:
+    for node in all_nodes(graph.node):
+        if node.op_type in QUANTIZED or node.op_type.startswith("QLinear"):
+            raise DfqError(
+                f"'{path}' is already quantized: node '{node.name}' is {node.op_type}",
+                "a network in floating point",
+                "pass the file that it was made from",
+            )
+        if node.op_type in CONTROL or node.op_type.startswith(("Sequence", "Optional")):
+            raise DfqError(
+                f"'{path}' has control flow or sequences: node '{node.name}' is {node.op_type}",
+                "a network that does the same for every image",
+                "export the part of the network in front of it",
+            )
+
+
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yields the nodes of a graph and of the graphs inside them."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g.node)
+
+
+def _images(inputs: list[onnx.ValueInfoProto], path: Path) -> tuple[str, tuple[int | None, ...]]:
+    if len(inputs) != 1:
+        names = ", ".join(f"'{value.name}'" for value in inputs) or "nothing"
+        raise DfqError(f"'{path}' takes {names}", IMAGES_NEEDED, "export the part of the network that sees images")
+    kind = inputs[0].type.tensor_type
+    shape = tuple(_length(dim) for dim in kind.shape.dim)
+    if kind.elem_type not in FLOATS or len(shape) != 4:
+        words = ", ".join("?" if length is None else str(length) for length in shape)
+        name = TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor"
+        raise DfqError(
+            f"'{path}' takes '{inputs[0].name}', {name} ({words})",
+            f"{IMAGES_NEEDED}, in floating point",
+            "dfq compresses networks for images, and neither text nor audio",
+        )
+    return inputs[0].name, shape
+
+
+def _length(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None

@@ -1,0 +1,72 @@
+"""Compares a network with the ONNX file that it was made from, in ONNX Runtime on random images."""
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from dfq.errors import DfqError
+from dfq.graph.same_logits import off_by, same_logits
+from dfq.models.onnx_file.network import OnnxNetwork
+from dfq.models.onnx_file.reading import OnnxFile
+from dfq.models.onnx_file.settings import ReadOnnxSettings
+
+ERRORS_ONLY = 3  # level of ONNX Runtime's messages
+
+
+class OriginalFile:
+    """The file in ONNX Runtime, for any number of images (N, C, H, W)."""
+
+    def __init__(self, file: OnnxFile, *, channels_last: bool):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            self.session = onnxruntime.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a class of its own for every kind of error
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise DfqError(
+                f"ONNX Runtime cannot load '{file.path}': {reason}", "a file that it runs", "export the network again"
+            ) from error
+        (given,) = (value for value in self.session.get_inputs() if value.name == file.input)
+        self.kind = np.float16 if "float16" in given.type else np.float64 if "double" in given.type else np.float32
+        self.file, self.channels_last = file, channels_last
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Returns all outputs; a file for a fixed number of images gets as many at a time."""
+        if self.channels_last:
+            images = images.permute(0, 2, 3, 1)
+        fixed = self.file.shape[0] or len(images)
+        missing = -len(images) % fixed
+        whole = torch.cat([images, images[:1].expand(missing, *images.shape[1:])])
+        parts = [self._run(part) for part in whole.split(fixed)]
+        return tuple(torch.cat(each)[: len(images)] for each in zip(*parts, strict=True))
+
+    def _run(self, images: Tensor) -> list[Tensor]:
+        given = {self.file.input: np.ascontiguousarray(images.numpy(force=True)).astype(self.kind)}
+        return [
+            torch.from_numpy(np.asarray(found)).float() for found in self.session.run(list(self.file.outputs), given)
+        ]
+
+
+@torch.no_grad()
+def check_same_outputs(
+    network: OnnxNetwork, file: OnnxFile, size: tuple[int, int, int], settings: ReadOnnxSettings
+) -> None:
+    """Raises `DfqError` where `network` gives other outputs than the file does in ONNX Runtime."""
+    original = OriginalFile(file, channels_last=network.channels_last)
+    allowed = settings.same_outputs_float16 if file.has_float16 else settings.same_outputs
+    for count in settings.batches:
+        images = torch.rand(count, *size, generator=torch.Generator().manual_seed(count))
+        for name, found, expected in zip(file.outputs, _all(network, images), original(images), strict=True):
+            if found.shape != expected.shape or not same_logits(found, expected, settings=allowed):
+                raise DfqError(
+                    f"'{file.path}', read by dfq, gives another '{name}' for {count} images: {off_by(found, expected)}",
+                    "the outputs that it has in ONNX Runtime",
+                    "please report the file: this is an error of dfq",
+                    exit_code=1,
+                )
+
+
+def _all(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    found = network(images)
+    return found if isinstance(found, tuple) else (found,)

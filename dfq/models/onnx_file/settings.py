@@ -1,0 +1,29 @@
+"""`ReadOnnxSettings`: what is read of an ONNX file, and how it is compared with ONNX Runtime."""
+
+from dataclasses import dataclass
+
+from dfq.graph.settings import SameLogitsSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOnnxSettings:
+    """How an ONNX file is read.
+
+    Attributes:
+        oldest_opset: The first version of the operators whose meaning the table knows.
+        newest_opset: The last one.
+        counts: Primes that stand for the number of images while sizes are folded; no other size is as large.
+        largest_tensor: Largest number of elements of a constant, and of a tensor for one image, that is computed: a
+            small file may ask for tensors that no memory holds.
+        batches: Numbers of images on which the network is compared with ONNX Runtime.
+        same_outputs: Settings of that comparison.
+        same_outputs_float16: The same for a file with numbers of 16 bits, which dfq computes in 32.
+    """
+
+    oldest_opset: int = 7
+    newest_opset: int = 25
+    counts: tuple[int, int] = (1_000_003, 1_000_033)
+    largest_tensor: int = 2**28
+    batches: tuple[int, ...] = (1, 2, 5)
+    same_outputs: SameLogitsSettings = SameLogitsSettings()
+    same_outputs_float16: SameLogitsSettings = SameLogitsSettings(tolerance=0.02)
