@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -18,13 +19,12 @@ from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
 from dfq.graph.capture.capture import capture
 from dfq.graph.folding.canonical import folded
+from dfq.graph.tensor_names import TensorNames
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
 from dfq.student.convert import activation_quantizers
 from dfq.system.atomic_files import replacing
 
-INPUT = "images"
-OUTPUT = "logits"
 EXAMPLES = 2  # The graph is exported with this many images where their number is left open.
 MAX_REASON = 600  # A message quotes at most this many characters of the exporter's reason.
 
@@ -36,6 +36,7 @@ def export_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
+    names: TensorNames = TensorNames(),
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
@@ -58,7 +59,7 @@ def export_onnx(
     row = find_target(target)
     _check_grids(student, row)
     copied, weights = prepare(student, input_spec, row)
-    return _write(copied, weights, Path(path), input_spec, batch_size, row)
+    return _write(_Lowered(copied, weights, names), Path(path), input_spec, batch_size, row)
 
 
 def export_float_onnx(
@@ -68,6 +69,7 @@ def export_float_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
+    names: TensorNames = TensorNames(),
 ) -> Path:
     """Writes a network in floating point with folded BatchNorm; sizes and latencies are compared with this twin.
 
@@ -76,7 +78,7 @@ def export_float_onnx(
     """
     row = find_target(target)
     copied, weights = prepare(folded(capture(model, input_spec), input_spec), input_spec, row)
-    return _write(copied, weights, Path(path), input_spec, batch_size, row)
+    return _write(_Lowered(copied, weights, names), Path(path), input_spec, batch_size, row)
 
 
 def _check_grids(student: fx.GraphModule, target: Target) -> None:
@@ -89,16 +91,18 @@ def _check_grids(student: fx.GraphModule, target: Target) -> None:
         )
 
 
-def _write(
-    copied: fx.GraphModule,
-    weights: Mapping[str, IntegerWeights],
-    path: Path,
-    input_spec: InputSpec,
-    batch_size: int | None,
-    target: Target,
-) -> Path:
-    model = _convert(copied, input_spec, batch_size, target.opset)
-    apply_integer_layout(model, weights, target)
+@dataclass(frozen=True)
+class _Lowered:
+    """A network of named operators, the integers of its weights, and the names of its input and its output."""
+
+    network: fx.GraphModule
+    weights: Mapping[str, IntegerWeights]
+    names: TensorNames
+
+
+def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int | None, target: Target) -> Path:
+    model = _convert(lowered, input_spec, batch_size, target.opset)
+    apply_integer_layout(model, lowered.weights, target)
     opsets = [onnx.helper.make_opsetid("", model.opset_imports[""])]
     model.ir_version = onnx.helper.find_min_ir_version_for(opsets)
     model.producer_name, model.producer_version = "dfq", None
@@ -109,19 +113,19 @@ def _write(
     return path
 
 
-def _convert(copied: fx.GraphModule, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
+def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
     images = torch.zeros(batch_size or EXAMPLES, *input_spec.size)
     dynamic = None if batch_size else ({0: torch.export.Dim.DYNAMIC},)
     try:
         with _silence(), torch.no_grad():
             program = torch.onnx.export(
-                copied,
+                lowered.network,
                 (images,),
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=[lowered.names.images],
+                output_names=[lowered.names.logits],
                 dynamic_shapes=dynamic,
             )
     except Exception as error:

@@ -6,6 +6,7 @@ from torch import fx, nn
 
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
+from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import build
 from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
 from dfq.post_training.bias_correction import give_bias
@@ -47,7 +48,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
             f"format {FORMAT}, which this version of dfq reads and writes",
             "quantize again; the folder's model.onnx stays valid",
         )
-    network = model if model is not None else _build(config, arch)
+    network = model if model is not None else _build(config, arch, run)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
     student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
@@ -66,7 +67,9 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     return student.eval().requires_grad_(False)
 
 
-def _build(config: dict, arch: str | None) -> nn.Module:
+def _build(config: dict, arch: str | None, run: RunFolder) -> nn.Module:
+    if arch is None and run.source.exists():
+        return read_onnx(run.source, config["input_spec"]["size"])
     recorded = config["arch"]
     if arch is None and (recorded is None or ".py:" in recorded or recorded.startswith("pickle/")):
         raise DfqError(

@@ -36,6 +36,7 @@ class RunFolder:
         self.reconstruction = self.path / "reconstruction.ckpt"
         self.mixed_precision = self.path / "mixed_precision.png"
         self.performance = self.path / "performance.json"
+        self.source = self.path / "source.onnx"
 
     def artifacts(self) -> list[Path]:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
@@ -83,6 +84,7 @@ class RunFolder:
                 before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
         if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
             before["scheme"]["weight_overrides"] = {}
+        before.setdefault("tensor_names", config.get("tensor_names"))  # Older runs have the default names.
         before.setdefault("network", config.get("network"))  # Older runs have no record of the weights.
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 SIGMOIDS = (torch.sigmoid, F.hardsigmoid)
+SOFTMAXES = (torch.softmax, F.softmax, torch.ops.aten.softmax.int, torch.ops.aten._softmax.default)
 MOVES = (torch.flatten, torch.reshape)
 Logits = TypeVar("Logits", Tensor, np.ndarray)
 
@@ -40,9 +41,21 @@ def boundary_of(network: nn.Module) -> float:
 
     It is 0.5 for a captured network that ends in a sigmoid, else 0.
     """
+    node = _last_operator(network)
+    return 0.5 if node is not None and node.target in SIGMOIDS else 0.0
+
+
+def ends_in_softmax(network: nn.Module) -> bool:
+    """Returns whether a captured network gives probabilities instead of logits."""
+    node = _last_operator(network)
+    return node is not None and node.target in SOFTMAXES
+
+
+def _last_operator(network: nn.Module) -> fx.Node | None:
+    """Returns the last node of a captured network that computes, and does not only move values."""
     if not isinstance(network, fx.GraphModule):
-        return 0.0
+        return None
     node = next(node for node in network.graph.nodes if node.op == "output").args[0]
     while isinstance(node, fx.Node) and node.target in MOVES:
-        node = node.args[0]
-    return 0.5 if isinstance(node, fx.Node) and node.target in SIGMOIDS else 0.0
+        node = node.args[0]  # type: ignore[assignment]
+    return node if isinstance(node, fx.Node) else None

@@ -11,9 +11,15 @@ from torch import Tensor, fx, nn
 from dfq.graph.capture.capture import capture
 from dfq.graph.features import FeatureExtractor
 from dfq.graph.folding.canonical import folded
+from dfq.graph.tensor_names import TensorNames, names_of
 from dfq.images.input_spec import InputSpec
-from dfq.teacher.answers import boundary_of
+from dfq.teacher.answers import boundary_of, ends_in_softmax
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
+
+PROBABILITIES = (
+    "that the outputs are logits, though the network ends in a softmax: distances between networks are then measured "
+    "on its probabilities, which say less; leave the softmax out for a better student"
+)
 
 
 def output_of(network: fx.GraphModule) -> fx.Node:
@@ -73,6 +79,8 @@ class Teacher:
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
         self.num_classes = output_of(self.model).meta["tensor_meta"].shape[-1]
         self.boundary = boundary_of(self.model)
+        if ends_in_softmax(self.model):
+            self.assumed = (*self.assumed, PROBABILITIES)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns the logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to them."""
@@ -82,6 +90,11 @@ class Teacher:
     def num_answers(self) -> int:
         """Number of classes that the network tells apart; a single logit tells two apart."""
         return max(self.num_classes, 2)
+
+    @property
+    def names(self) -> TensorNames:
+        """What images and logits are called in ONNX files of this network."""
+        return names_of(self.model)
 
     @property
     def has_batch_norm(self) -> bool:

@@ -54,12 +54,14 @@ def _stored(value: Any, name: str, stored: list) -> str:
     return name
 
 
-def exported(model: nn.Module, path: Path, *, opset: int = 17, is_open: bool = True, shape=SHAPE) -> Path:
+def exported(
+    model: nn.Module, path: Path, *, opset: int = 17, is_open: bool = True, shape=SHAPE, names=("images", "logits")
+) -> Path:
     """Writes a network as torch's old exporter does, and returns the path."""
-    axes = {"images": {0: "n"}, "logits": {0: "n"}} if is_open else None
+    axes = {name: {0: "n"} for name in names} if is_open else None
     images = torch.zeros(2 if is_open else 1, *shape)
     torch.onnx.export(
         model.eval(), (images,), str(path), opset_version=opset, dynamo=False, dynamic_axes=axes,
-        input_names=["images"], output_names=["logits"],
+        input_names=names[:1], output_names=names[1:],
     )  # fmt: skip
     return path

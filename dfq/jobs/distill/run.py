@@ -163,9 +163,9 @@ def _measure(
     teacher, run, clock, progress = context.teacher, context.folder, context.clock, context.progress
     spec = teacher.input_spec
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_float_onnx(network.model, run.onnx, spec)
+        export_float_onnx(network.model, run.onnx, spec, names=teacher.names)
         task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec)
+        export_float_onnx(teacher.model, run.float_onnx, spec, names=teacher.names)
         task.advance()
     with clock.stage("validation"):
         evidence = measure_evidence(network.model, teacher, held_out.images, seed=context.settings.seed)

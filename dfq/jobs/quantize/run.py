@@ -18,6 +18,7 @@ from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
+from dfq.jobs.quantize.source import check_source, keep_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
@@ -110,8 +111,10 @@ def quantize_model(
     for sentence in verdict(coverage):
         progress.note(sentence.text)
     spec = teacher.input_spec
+    check_source(teacher.arch, run)
     run.prepare(_config(teacher, settings), resume=options.resume, overwrite=options.overwrite)
 
+    keep_source(teacher.arch, run)
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
         images = find_images(context, options.batch)
@@ -138,9 +141,9 @@ def quantize_model(
     plots.contact_sheet(batch, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_onnx(student, run.onnx, spec, target=scheme.target)
+        export_onnx(student, run.onnx, spec, target=scheme.target, names=teacher.names)
         task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec)
+        export_float_onnx(teacher.model, run.float_onnx, spec, names=teacher.names)
         task.advance()
     with clock.stage("validation"):
         held_out = images.held_out.images
@@ -187,6 +190,7 @@ def _config(teacher: Teacher, settings: Settings) -> dict:
         "num_classes": teacher.num_classes,
         "network": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
+        "tensor_names": teacher.names.to_dict(),
         "scheme": settings.make_scheme().to_dict(),
         "settings": settings.to_dict(),
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 from dfq.errors import DfqError
 from dfq.graph.capture.capture import capture
 from dfq.graph.rewriting.rewrite import CapturedNetwork
+from dfq.graph.tensor_names import NAMES, TensorNames
 from dfq.images.input_spec import InputSpec
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
@@ -34,7 +35,9 @@ def read_onnx(
     network = OnnxNetwork(file, found, channels_last=channels_last, settings=settings)
     check_same_outputs(network, file, found, settings)
     channels = found[0]
-    return capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
+    captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
+    captured.meta[NAMES] = TensorNames(file.input, file.outputs[0])
+    return captured
 
 
 def image_size(file: OnnxFile, size: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:

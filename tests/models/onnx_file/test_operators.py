@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from support.onnx_files import SHAPE, one_operator
 
 from dfq.errors import DfqError
+from dfq.graph.operators import kind_of
+from dfq.graph.rewriting.rewrite import rewritten
+from dfq.graph.shapes import propagate_shapes
 from dfq.models.onnx_file.network import OnnxNetwork
-from dfq.models.onnx_file.operators.table import OPERATORS
+from dfq.models.onnx_file.operators.table import KINDS, OPERATORS
 from dfq.models.onnx_file.reading import read_onnx_file
 from dfq.models.onnx_file.runtime import check_same_outputs
 from dfq.models.onnx_file.settings import ReadOnnxSettings
@@ -148,6 +152,26 @@ def test_an_operator_computes_what_the_runtime_computes(model, tmp_path):
     file = read_onnx_file(path)
     size = tuple(file.shape[1:])
     check_same_outputs(OnnxNetwork(file, size), file, size, ReadOnnxSettings())
+
+
+@pytest.mark.parametrize("op", KINDS)
+def test_what_becomes_of_an_operator_is_what_the_table_says(op, tmp_path):
+    models = [model for model in CASES if model.graph.node[-1].op_type == op]
+    kinds = {kind for model in models[:3] for kind in kinds_of(model, tmp_path / "one.onnx")}
+    assert KINDS[op] in kinds
+
+
+def kinds_of(model: onnx.ModelProto, path: Path) -> set:
+    onnx.save(model, path)
+    file = read_onnx_file(path)
+    size = tuple(file.shape[1:])
+    network = OnnxNetwork(file, size)
+    program = torch.export.export(
+        network, (torch.zeros(2, *size),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    ).run_decompositions({})
+    captured = rewritten(program)
+    propagate_shapes(captured, size)
+    return {kind_of(node, captured) for node in captured.graph.nodes if node.op.startswith("call_")}
 
 
 def test_rows_without_a_case_are_known():

@@ -2,6 +2,7 @@
 
 import json
 
+import onnxruntime
 import pytest
 import torch
 from support.command_line import fail, succeed
@@ -94,13 +95,44 @@ def test_what_is_assumed_of_the_images_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_job_takes_it(tmp_path):
+def test_the_job_takes_it_and_needs_it_no_more(tmp_path):
     torch.manual_seed(0)
-    path = exported(Residual(5), tmp_path / "net.onnx", shape=(3, 16, 16))
-    succeed("quantize", path, "--mean", 0, "--std", 1, "--images", 16, "--out", tmp_path / "run")
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    path = exported(Residual(5), tmp_path / "net.onnx", shape=(3, 16, 16), names=("pixels", "scores"))
+    run = tmp_path / "run"
+    succeed("quantize", path, "--mean", 0, "--std", 1, "--images", 16, "--out", run)
+    report = json.loads((run / "report.json").read_text())
     assert report["coverage"]["share_of_macs"] == 1.0 and report["agreement"]["onnx_student"]["synthetic"] == 1.0
-    student = dfq.load(tmp_path / "run")
+    assert any("no BatchNorm statistics" in warning for warning in report["warnings"])
+    for file in (run / "model.onnx", run / "float.onnx"):
+        session = onnxruntime.InferenceSession(str(file))
+        assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == ["pixels", "scores"]
+    path.unlink()
+    student, images = dfq.load(run), torch.randn(2, 3, 16, 16)
+    expected = onnxruntime.InferenceSession(str(run / "model.onnx")).run(None, {"pixels": images.numpy()})[0]
+    assert torch.allclose(student(images), torch.from_numpy(expected), atol=1e-3)
+    assert "already quantized" in fail("inspect", run / "model.onnx")
+    assert "lies in the run folder" in fail("quantize", run / "source.onnx", "--out", run, "--overwrite")
+    exported_again = tmp_path / "again.onnx"
+    succeed("export", run, "--out", exported_again)
+    assert onnxruntime.InferenceSession(str(exported_again)).get_inputs()[0].name == "pixels"
+
+
+def test_a_network_that_ends_in_a_softmax_says_so(tmp_path):
+    path = exported(nn.Sequential(Residual(5), nn.Softmax(1)), tmp_path / "net.onnx", shape=(3, 16, 16))
+    assert "ends in a softmax" in dfq.load_teacher(path, mean=0.0, std=1.0).assumed[-1]
+
+
+def test_images_with_channels_last(tmp_path):
+    class Last(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images.permute(0, 3, 1, 2))
+
+    model = Residual(5).eval()
+    network = read_onnx(exported(Last(model), tmp_path / "net.onnx", shape=(16, 16, 3)))
     images = torch.randn(2, 3, 16, 16)
-    assert student(images).shape == (2, 5)
-    assert "already quantized" in fail("inspect", tmp_path / "run" / "model.onnx")
+    with torch.no_grad():
+        assert same_logits(network(images), model(images))
