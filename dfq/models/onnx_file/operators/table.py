@@ -16,5 +16,5 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("Relu", "Clip"), Kind.RELU),
     **dict.fromkeys(("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Split", "Pad"), Kind.PASS),
 }
-# BatchNormalization and everything else that scales and shifts a channel is folded into the layer before it.
-FOLDED = ("BatchNormalization", "Sub", "Div")
+FOLDED = ("BatchNormalization",)  # into the layer before it
+LEFT_OUT = ("Dropout", "Identity")
