@@ -33,6 +33,12 @@ def export_run(
 
     Raises:
         DfqError: An argument cannot be used; the file appears whole or not at all.
+
+    Examples:
+        ```python
+        file = dfq.export_onnx("run/", out="camera.onnx", batch_size=1)
+        print(file.stat().st_size)
+        ```
     """
     file = Path(out)
     check_file(file, overwrite=overwrite)

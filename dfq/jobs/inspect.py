@@ -88,6 +88,12 @@ def inspect(
 
     Raises:
         DfqError: An argument cannot be used.
+
+    Examples:
+        ```python
+        found = dfq.inspect("model.pt", bits=4)
+        print(found.verdict[0].text, found.sizes)
+        ```
     """
     loading, chosen = split_keywords(options, InspectKeywords.__annotations__)
     overrides = chosen.pop("layer_bits", None)

@@ -63,6 +63,12 @@ def synthesize(
 
     Raises:
         DfqError: An argument cannot be used; nothing half-written is left.
+
+    Examples:
+        ```python
+        made = dfq.synthesize("model.pt", images=16, out="images/")
+        print(made.images.pixels.shape, made.files)
+        ```
     """
     loading, settings = split_options(options, Settings)
     if out is not None:

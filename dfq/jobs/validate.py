@@ -62,6 +62,12 @@ def validate_run(
 
     Raises:
         DfqError: The folder is no run, a file is missing or damaged, or images have the wrong shape.
+
+    Examples:
+        ```python
+        agreement = dfq.validate("run/", data="test.npz").agreement
+        print(agreement["onnx_student"])
+        ```
     """
     folder, settings = RunFolder(run), settings or ValidationSettings(engines=tuple(ENGINES))
     config = read_json(folder.config)

@@ -33,6 +33,12 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
 
     Raises:
         DfqError: The folder is not a run folder, a file is damaged, or the architecture cannot be built from its name.
+
+    Examples:
+        ```python
+        student = dfq.load("run/")
+        print(sum(parameter.numel() for parameter in student.parameters()))
+        ```
     """
     run = RunFolder(folder)
     config = read_json(run.config)

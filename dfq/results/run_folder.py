@@ -12,6 +12,7 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
+from dfq.system.output_paths import check_folder
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
 # they had other names.
@@ -48,17 +49,9 @@ class RunFolder:
             DfqError: The folder is not empty and neither flag is set, it holds a run with other settings (`resume`), or
                 it cannot be written to.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
-        occupied = self.path.is_dir() and any(self.path.iterdir())
+        check_folder(self.path, overwrite=overwrite, resume=resume)
         if resume and self.config.exists():
             self._check_same_run(config)
-        elif occupied and not overwrite and not resume:
-            raise DfqError(
-                f"'{self.path}' is not empty",
-                "a new or an empty folder, so that nothing is lost",
-                "choose another with --out, continue that run with --resume, or replace it with --overwrite",
-            )
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)

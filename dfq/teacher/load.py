@@ -37,6 +37,12 @@ def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[Load
     Raises:
         DfqError: The checkpoint cannot be read (`dfq.checkpoint.load_checkpoint`), options were passed together with a
             `Teacher`, or `model` is a state dict without its network.
+
+    Examples:
+        ```python
+        teacher = dfq.load_teacher("model.pt")
+        print(teacher.num_classes, teacher.input_spec.size, teacher.assumed)
+        ```
     """
     if isinstance(model, Teacher):
         if options:

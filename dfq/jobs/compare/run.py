@@ -63,6 +63,12 @@ def compare(
     Raises:
         DfqError: An argument cannot be used; this is raised before the first cell runs. A cell that fails later is in
             `Comparison.failed`.
+
+    Examples:
+        ```python
+        both = dfq.compare("model.pt", methods=("zeroq", "instant"), bits=(8,), seeds=1, images=16, out="compared/")
+        print(both.folder, both.failed)
+        ```
     """
     common = {name: value for name, value in options.items() if name not in COMPARED}
     job = find_job(options.get("job", "quantize"))

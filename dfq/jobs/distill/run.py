@@ -76,6 +76,12 @@ def distill(  # noqa: PLR0913 (keywords of the public face)
 
     Raises:
         DfqError: An argument cannot be used; nothing half-written is left.
+
+    Examples:
+        ```python
+        found = dfq.distill("model.pt", student="dfq/digits_cnn", out="student/", images=32, steps=20)
+        print(found.report["agreement"]["student_teacher"])
+        ```
     """
     loading, chosen = split_options(options, DistillSettings)
     teacher = load_teacher(model, **loading)

@@ -71,6 +71,12 @@ def increment(
 
     Raises:
         DfqError: An argument cannot be used; nothing half-written is left.
+
+    Examples:
+        ```python
+        grown = dfq.increment("old.pt", data="new_classes.npz", out="grown.pt", images=64, steps=20, flip=False)
+        print(grown.report["classes"])
+        ```
     """
     loading, chosen = split_options(options, IncrementSettings)
     file = Path(out)
