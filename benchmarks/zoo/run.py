@@ -116,7 +116,7 @@ def measure(name: str, files: float) -> dict:
         "share_all": round(_share_without_choices(teacher), 4),
         "in_float": {reason: round(share, 4) for reason, share in coverage.float_shares().items()},
         "not_recognised": coverage.not_recognised,
-        "files": _files(teacher, student, spec) if seconds <= files else None,
+        "files": eight_bit_files(teacher, student, spec) if seconds <= files else None,
     }
 
 
@@ -129,7 +129,8 @@ def _share_without_choices(teacher: Teacher) -> float:
         targets.TARGETS[targets.DEFAULT_TARGET] = default
 
 
-def _files(teacher: Teacher, student, spec: InputSpec) -> dict:
+def eight_bit_files(teacher: Teacher, student, spec: InputSpec) -> dict:
+    """Returns what is found of the 8-bit file and its float twin on random images."""
     images = random_images(student, spec, IMAGES)
     calibrate(student.eval(), images, ranges="minmax", settings=CalibrationSettings(batch_size=4))
     round_biases_to_kernel_grid(student)

@@ -8,21 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import NodeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto
 from torch import Tensor
 
 from dfq.errors import DfqError
+from dfq.models.onnx_file.constants import (
+    Value,
+    constant_of,
+    evaluated,
+    in_float32,
+    made_numbers,
+    python_value,
+    shape_of,
+)
 from dfq.models.onnx_file.operators.row import Node, Operator
 from dfq.models.onnx_file.operators.table import OPERATORS
 from dfq.models.onnx_file.reading import OnnxFile, stored
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 GROWING = ("ConstantOfShape", "Expand", "Tile")  # they make tensors as large as their inputs say
-SHARED = ("Conv", "Gemm", "MatMul")
-Value = np.ndarray | Tensor | None
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,9 @@ class FoldedGraph:
         if proto.op_type == "If":
             self._take_branch(proto, inputs)
         elif proto.op_type in ("Shape", "Size") and isinstance(inputs[0], Tensor):
-            self._keep(proto, [_shape(proto, inputs[0])])
+            self._keep(proto, [shape_of(proto, inputs[0])])
         elif proto.op_type == "Constant":
-            self._keep(proto, [in_float32(_constant(proto, self.file))])
+            self._keep(proto, [in_float32(constant_of(proto, self.file.path))])
         elif depends or self._grows(proto, inputs):
             self._compute(proto, inputs)
         else:
@@ -144,54 +149,29 @@ class FoldedGraph:
             return value
         if place in row.static:
             return value.reshape(-1).tolist()
-        return (
-            number(value) if place in row.numbers and value.ndim == 0 else torch.from_numpy(np.array(value)).to("meta")
-        )
+        if place in row.numbers and value.ndim == 0:
+            return value.item()
+        return torch.from_numpy(np.array(value)).to("meta")
 
     def _opened(self, x: Value, shape: np.ndarray) -> np.ndarray:
         """Returns the shape for any number of images where the file was exported for a fixed one."""
         fixed = self.file.shape[0]
         is_rows = isinstance(x, Tensor) and x.dim() > 0 and x.shape[0] % self.count == 0
-        if (
-            fixed is None
-            or not is_rows
-            or not len(shape)
-            or shape[0] <= 0
-            or shape[0] % fixed
-            or shape[0] >= self.count
-        ):
+        if fixed is None or not is_rows or not len(shape) or not 0 < shape[0] < self.count or shape[0] % fixed:
             return shape
         return np.concatenate([[shape[0] // fixed * self.count], shape[1:]]).astype(np.int64)
 
     def _evaluated(self, proto: NodeProto, inputs: list[Value]) -> list[np.ndarray]:
-        """Returns what a node makes of constants, as the reference of the ONNX project computes it."""
         given = {name: value for name, value in zip(proto.input, inputs, strict=True) if isinstance(value, np.ndarray)}
-        self._check_size(proto, given)
-        known = [helper.make_tensor_value_info(name, type_of(value), value.shape) for name, value in given.items()]
-        wanted = [helper.make_empty_tensor_value_info(name) for name in proto.output]
-        graph = helper.make_graph([proto], "constant", known, wanted)
-        opsets = [helper.make_opsetid("", self.file.opset)]
-        return ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, given)  # type: ignore[return-value]
-
-    def _check_size(self, proto: NodeProto, given: dict[str, Any]) -> None:
-        """Raises `DfqError` where a constant would be larger than any memory."""
-        shape: Any = ()
-        values = list(given.values())
-        if proto.op_type == "ConstantOfShape":
-            shape = values[0].reshape(-1).tolist()
-        elif proto.op_type in ("Expand", "Tile") and len(values) > 1:
-            shape = [*values[0].shape, *values[1].reshape(-1).tolist()]
-        elif proto.op_type == "Range":
-            shape = [abs(values[1] - values[0]) / max(abs(values[2]), 1e-9)]
-        size = float(np.prod([max(float(length), 1.0) for length in shape], dtype=float)) if len(shape) else 1.0
-        if size > self.settings.largest_tensor:
+        if (size := made_numbers(proto, given)) > self.settings.largest_tensor:
             raise self._unfit(proto, f"it makes a constant of {size:.3g} numbers")
+        return evaluated(proto, given, self.file.opset)
 
     def _keep(self, proto: NodeProto, results: Iterable[Value]) -> None:
         self.values |= {name: value for name, value in zip(proto.output, results, strict=False) if name}
 
     def _node(self, proto: NodeProto) -> Node:
-        attributes = {attribute.name: _python(attribute) for attribute in proto.attribute}
+        attributes = {attribute.name: python_value(attribute, self.file.path) for attribute in proto.attribute}
         name = proto.name or f"{proto.op_type} → {proto.output[0]}"
         return Node(name, proto.op_type, self.file.opset, attributes, len([name for name in proto.output if name]))
 
@@ -202,46 +182,3 @@ class FoldedGraph:
             needed,
             "check --input-size, export the network again, or report the file",
         )
-
-
-def type_of(value: np.ndarray) -> int:
-    """Returns ONNX's number for the type of a constant."""
-    return helper.np_dtype_to_tensor_dtype(value.dtype)
-
-
-def number(value: np.ndarray) -> int | float:
-    """Returns a constant of one number as a number of Python."""
-    return value.item()
-
-
-def in_float32(value: Value) -> Value:
-    """Returns the value; numbers of 16 and of 64 bits become such of 32."""
-    is_other = isinstance(value, np.ndarray) and value.dtype in (np.float16, np.float64)
-    return value.astype(np.float32) if is_other else value  # type: ignore[union-attr]
-
-
-def _shape(proto: NodeProto, x: Tensor) -> np.ndarray:
-    shape = np.array(x.shape, dtype=np.int64)
-    if proto.op_type == "Size":
-        return np.array(shape.prod())
-    given = {attribute.name: attribute.i for attribute in proto.attribute}
-    return shape[given.get("start", 0) : given.get("end")]
-
-
-def _constant(proto: NodeProto, file: OnnxFile) -> np.ndarray:
-    (attribute,) = proto.attribute
-    if attribute.type == onnx.AttributeProto.TENSOR:
-        return stored(attribute.t, file.path)
-    value = _python(attribute)
-    kind = np.float32 if attribute.type in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.FLOATS) else None
-    return np.array(value, dtype=kind)
-
-
-def _python(attribute: onnx.AttributeProto) -> Any:
-    if attribute.type == onnx.AttributeProto.TENSOR:
-        return numpy_helper.to_array(attribute.t)
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode()
-    is_list = attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS)
-    return list(value) if is_list else value

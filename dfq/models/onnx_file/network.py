@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
-from dfq.models.onnx_file.folding import Computed, FoldedGraph, number
+from dfq.models.onnx_file.folding import Computed, FoldedGraph
 from dfq.models.onnx_file.operators.row import Node, Operator
 from dfq.models.onnx_file.reading import OnnxFile
 from dfq.models.onnx_file.settings import ReadOnnxSettings
@@ -114,7 +114,7 @@ class OnnxNetwork(nn.Module):
             return sizes
         if is_static or not np.array_equal(one, two):
             raise self._refused(at.node, "it computes with the number of images")
-        return number(one) if place in at.row.numbers and one.ndim == 0 else one
+        return one.item() if place in at.row.numbers and one.ndim == 0 else one
 
     def _refused(self, node: Node, reason: str) -> DfqError:
         return DfqError(

@@ -1,0 +1,1 @@
+"""ONNX files as input: exports of several exporters, and files of other people."""
