@@ -1,5 +1,7 @@
 """Formats numbers for a person. A value that was not measured becomes an en dash."""
 
+from pathlib import Path
+
 NOTHING = "–"
 
 
@@ -47,3 +49,10 @@ def label(scheme: dict) -> str:
     mixed = scheme["weight_overrides"].values()
     widths = sorted({min(mixed), max(mixed)}) if mixed else [scheme["weight_bits"]]
     return f"W{'–'.join(map(str, widths))}A{scheme['activation_bits']}"
+
+
+def network_name(arch: str | None) -> str:
+    """Returns what a title calls a network: its architecture, or the name of the file that holds it."""
+    if arch is None:
+        return "A network"
+    return Path(arch).name if arch.endswith((".pt2", ".onnx")) else arch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.results.number_format import label, milliseconds, network_name, number, percent, points, ratio, seconds, size
 from dfq.results.page_sections import Section, performance_sections
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
@@ -42,7 +42,7 @@ def write_report_page(report: dict, run: RunFolder) -> None:
         DfqError: The file cannot be written.
     """
     scheme = report["settings"]["scheme"]
-    title = f"{report['arch'] or 'A network'}, {label(scheme)}"
+    title = f"{network_name(report['arch'])}, {label(scheme)}"
     made = subtitle(report, f"scheme {scheme['name']}")
     said = verdict(report.get("coverage"), report.get("float_file"))
     write_page(Page(title, made, _tiles(report), _sections(report, run), said), report, run.page)

@@ -1,6 +1,6 @@
 """The `report.html` of a distillation: both networks side by side, the images, and the course of training."""
 
-from dfq.results.number_format import milliseconds, percent, size
+from dfq.results.number_format import milliseconds, network_name, percent, size
 from dfq.results.report_page import Page, Section, file_tiles, made_from, made_with, subtitle, write_page
 from dfq.results.run_folder import RunFolder
 
@@ -11,7 +11,7 @@ def write_distilled_page(report: dict, run: RunFolder) -> None:
     Raises:
         DfqError: The page cannot be written.
     """
-    title = f"{report['arch'] or 'A network'} → {report['student']}"
+    title = f"{network_name(report['arch'])} → {report['student']}"
     sections = [_networks(report), *made_from(report, run), made_with(report)]
     page = Page(title, subtitle(report, "distilled, in floating point"), file_tiles(report), sections)
     write_page(page, report, run.page)
