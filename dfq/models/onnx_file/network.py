@@ -70,6 +70,9 @@ class OnnxNetwork(nn.Module):
         size: Size (C, H, W) of the images.
         channels_last: Whether the file itself takes images (N, H, W, C).
 
+    Attributes:
+        output_shapes: The shape of each output, whose first length is a prime in the place of the number of images.
+
     Raises:
         DfqError: An operator has no row, or the network computes with the number of images.
     """
@@ -93,7 +96,10 @@ class OnnxNetwork(nn.Module):
             self.order.append((self._place(one, self._step(one, two, settings)), one.outputs))
         missing = [name for name in file.outputs if not isinstance(first.values.get(name), Tensor)]
         if missing:
-            raise DfqError(f"'{file.path}', output '{missing[0]}' does not depend on the images", "outputs that do", "")
+            raise DfqError(
+                f"'{file.path}', output '{missing[0]}' does not depend on the images", "outputs that depend on them"
+            )
+        self.output_shapes = [tuple(first.values[name].shape) for name in file.outputs]  # type: ignore[union-attr]
         self.eval()
 
     def _step(self, one: Computed, two: Computed, settings: ReadOnnxSettings) -> Step:

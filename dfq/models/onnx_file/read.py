@@ -33,11 +33,24 @@ def read_onnx(
     file = read_onnx_file(Path(path), settings=settings)
     found, channels_last = image_size(file, size)
     network = OnnxNetwork(file, found, channels_last=channels_last, settings=settings)
+    _check_logits(network, file)
     check_same_outputs(network, file, found, settings)
     channels = found[0]
     captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
     captured.meta[NAMES] = TensorNames(file.input, file.outputs[0])
     return captured
+
+
+def _check_logits(network: OnnxNetwork, file: OnnxFile) -> None:
+    """Raises `DfqError` where the file gives something else than one tensor of logits."""
+    shapes = [", ".join(["N", *map(str, shape[1:])]) for shape in network.output_shapes]
+    if len(shapes) != 1 or len(network.output_shapes[0]) != 2:
+        given = " and ".join(f"'{name}' ({shape})" for name, shape in zip(file.outputs, shapes, strict=True))
+        raise DfqError(
+            f"'{file.path}' gives {given}",
+            "one output: logits (N, classes)",
+            "export the network with its logits alone: dfq compresses image classifiers",
+        )
 
 
 def image_size(file: OnnxFile, size: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:

@@ -2,17 +2,19 @@
 
 import json
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
 from support.command_line import fail, succeed
-from support.onnx_files import SHAPE, exported
+from support.onnx_files import SHAPE, exported, one_operator
 from support.small_nets import Residual
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dfq
 from dfq.checkpoint import load_checkpoint
+from dfq.errors import DfqError
 from dfq.graph.same_logits import same_logits
 from dfq.models.onnx_file.read import read_onnx
 
@@ -120,6 +122,20 @@ def test_the_job_takes_it_and_needs_it_no_more(tmp_path):
 def test_a_network_that_ends_in_a_softmax_says_so(tmp_path):
     path = exported(nn.Sequential(Residual(5), nn.Softmax(1)), tmp_path / "net.onnx", shape=(3, 16, 16))
     assert "ends in a softmax" in dfq.load_teacher(path, mean=0.0, std=1.0).assumed[-1]
+
+
+@pytest.mark.parametrize(
+    "outputs, found", [(1, "'result' (N, 3, 8, 8)"), (2, "'result' (N, 1, 8, 8) and 'result_1' (N, 2, 8, 8)")]
+)
+    "outputs, found", [(1, "'result' (N, 3, 8, 8)"), (2, "'result' (N, 1, 8, 8) and 'result_1' (N, 2, 8, 8)")]
+)
+def test_outputs_that_are_no_logits(outputs, found, tmp_path):
+    path = tmp_path / "net.onnx"
+    model = one_operator("Relu") if outputs == 1 else one_operator("Split", np.array([1, 2]), axis=1, outputs=2)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(DfqError) as caught:
+        read_onnx(path)
+    assert f"gives {found}" in caught.value.found
 
 
 def test_images_with_channels_last(tmp_path):
