@@ -18,8 +18,9 @@ from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
 from dfq.graph.capture.capture import capture
+from dfq.graph.file_interface import FileInterface
+from dfq.graph.final_softmax import add_final_softmax
 from dfq.graph.folding.canonical import folded
-from dfq.graph.tensor_names import TensorNames
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
 from dfq.student.convert import activation_quantizers
@@ -36,14 +37,14 @@ def export_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
-    names: TensorNames = TensorNames(),
+    interface: FileInterface = FileInterface(),
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
     Activations become QuantizeLinear, a Clip below 8 bits, and DequantizeLinear. Weights are INT8 per channel, or
     packed INT4 or INT2 with a cast and a factor. Biases are INT32. `dfq.quantizers.targets` says what differs between
-    runtimes. The student does not change. The file takes 'images' (N, C, H, W), normalised, and gives 'logits'
-    (N, classes). It appears whole or not at all.
+    runtimes. The student does not change. The file takes normalised images (N, C, H, W) and gives logits (N, classes),
+    under the names of `interface`. It appears whole or not at all.
 
     Args:
         student: A student whose ranges are calibrated.
@@ -51,6 +52,7 @@ def export_onnx(
         input_spec: Size of the images.
         batch_size: N; None leaves it open.
         target: The runtime, at best that of the student's scheme. Another one is possible where it allows its grids.
+        interface: Names of input and output, and whether the file ends in a softmax (`Teacher.interface`).
 
     Raises:
         DfqError: The target is unknown or cannot hold the student's grids, ONNX lacks an operator, or the folder cannot
@@ -59,7 +61,7 @@ def export_onnx(
     row = find_target(target)
     _check_grids(student, row)
     copied, weights = prepare(student, input_spec, row)
-    return _write(_Lowered(copied, weights, names), Path(path), input_spec, batch_size, row)
+    return _write(_Lowered(copied, weights, interface), Path(path), input_spec, batch_size, row)
 
 
 def export_float_onnx(
@@ -69,7 +71,7 @@ def export_float_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
-    names: TensorNames = TensorNames(),
+    interface: FileInterface = FileInterface(),
 ) -> Path:
     """Writes a network in floating point with folded BatchNorm; sizes and latencies are compared with this twin.
 
@@ -78,7 +80,7 @@ def export_float_onnx(
     """
     row = find_target(target)
     copied, weights = prepare(folded(capture(model, input_spec), input_spec), input_spec, row)
-    return _write(_Lowered(copied, weights, names), Path(path), input_spec, batch_size, row)
+    return _write(_Lowered(copied, weights, interface), Path(path), input_spec, batch_size, row)
 
 
 def _check_grids(student: fx.GraphModule, target: Target) -> None:
@@ -93,14 +95,16 @@ def _check_grids(student: fx.GraphModule, target: Target) -> None:
 
 @dataclass(frozen=True)
 class _Lowered:
-    """A network of named operators, the integers of its weights, and the names of its input and its output."""
+    """A network of named operators, the integers of its weights, and how its file is met."""
 
     network: fx.GraphModule
     weights: Mapping[str, IntegerWeights]
-    names: TensorNames
+    interface: FileInterface
 
 
 def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int | None, target: Target) -> Path:
+    if lowered.interface.softmax:
+        add_final_softmax(lowered.network)
     model = _convert(lowered, input_spec, batch_size, target.opset)
     apply_integer_layout(model, lowered.weights, target)
     opsets = [onnx.helper.make_opsetid("", model.opset_imports[""])]
@@ -124,8 +128,8 @@ def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, o
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=[lowered.names.images],
-                output_names=[lowered.names.logits],
+                input_names=[lowered.interface.images],
+                output_names=[lowered.interface.logits],
                 dynamic_shapes=dynamic,
             )
     except Exception as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dfq.export import export_onnx
-from dfq.graph.tensor_names import TensorNames
+from dfq.graph.file_interface import FileInterface
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.scheme import Scheme
 from dfq.results.load_run import load_run
@@ -46,5 +46,5 @@ def export_run(
     make_folder(file.parent)
     own = Scheme.from_dict(config["scheme"]).target
     spec = InputSpec.from_dict(config["input_spec"])
-    names = TensorNames.from_dict(config.get("tensor_names"))
-    return export_onnx(student, file, spec, batch_size=batch_size, target=target or own, names=names)
+    interface = FileInterface.from_dict(config.get("file_interface"))
+    return export_onnx(student, file, spec, batch_size=batch_size, target=target or own, interface=interface)

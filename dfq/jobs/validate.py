@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dfq.errors import DfqError
 from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
 from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.graph.file_interface import FileInterface
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.quantize.defaults import DEFAULTS
@@ -79,6 +80,8 @@ def validate_run(
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
     teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads), spec)
-    files = ExportedFiles(Path(onnx) if onnx is not None else folder.onnx, folder.float_onnx)
+    interface = FileInterface.from_dict(config.get("file_interface"))
+    path = Path(onnx) if onnx is not None else folder.onnx
+    files = ExportedFiles(path, folder.float_onnx, softmax=interface.softmax)
     compared = ComparedImages(held_out.images, labelled)
     return validate(files, student, compared, teacher, settings, chosen_progress(progress))

@@ -77,7 +77,7 @@ class RunFolder:
                 before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
         if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
             before["scheme"]["weight_overrides"] = {}
-        before.setdefault("tensor_names", config.get("tensor_names"))  # Older runs have the default names.
+        before.setdefault("file_interface", config.get("file_interface"))  # Older runs have the default names.
         before.setdefault("network", config.get("network"))  # Older runs have no record of the weights.
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:

@@ -13,7 +13,6 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 SIGMOIDS = (torch.sigmoid, F.hardsigmoid)
-SOFTMAXES = (torch.softmax, F.softmax, torch.ops.aten.softmax.int, torch.ops.aten._softmax.default)
 MOVES = (torch.flatten, torch.reshape)
 Logits = TypeVar("Logits", Tensor, np.ndarray)
 
@@ -43,12 +42,6 @@ def boundary_of(network: nn.Module) -> float:
     """
     node = _last_operator(network)
     return 0.5 if node is not None and node.target in SIGMOIDS else 0.0
-
-
-def ends_in_softmax(network: nn.Module) -> bool:
-    """Returns whether a captured network gives probabilities instead of logits."""
-    node = _last_operator(network)
-    return node is not None and node.target in SOFTMAXES
 
 
 def _last_operator(network: nn.Module) -> fx.Node | None:

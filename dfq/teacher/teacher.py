@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -10,15 +11,16 @@ from torch import Tensor, fx, nn
 
 from dfq.graph.capture.capture import capture
 from dfq.graph.features import FeatureExtractor
+from dfq.graph.file_interface import interface_of
+from dfq.graph.final_softmax import remove_final_softmax
 from dfq.graph.folding.canonical import folded
-from dfq.graph.tensor_names import TensorNames, names_of
 from dfq.images.input_spec import InputSpec
-from dfq.teacher.answers import boundary_of, ends_in_softmax
+from dfq.teacher.answers import boundary_of
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
 
-PROBABILITIES = (
-    "that the outputs are logits, though the network ends in a softmax: distances between networks are then measured "
-    "on its probabilities, which say less; leave the softmax out for a better student"
+SOFTMAX = (
+    "that the softmax at the end only makes probabilities of logits: students are fitted to the logits, and the files "
+    "that dfq writes end in the softmax again"
 )
 
 
@@ -56,6 +58,7 @@ class Teacher:
     Attributes:
         original: The given network, on the device.
         model: A copy that was captured as a graph of layers (`dfq.graph.capture.capture`).
+        interface: Names in ONNX files of the network, and whether these end in a softmax, which `model` is without.
         num_classes: Width of the logits.
         boundary: Value of a single logit that separates two classes (`dfq.teacher.answers`).
 
@@ -77,10 +80,11 @@ class Teacher:
         self.original = model if _is_on(model, self.device) else copy.deepcopy(model).to(self.device)
         with evaluating(self.original):
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
+        self.interface = replace(interface_of(self.model), softmax=remove_final_softmax(self.model))
         self.num_classes = output_of(self.model).meta["tensor_meta"].shape[-1]
         self.boundary = boundary_of(self.model)
-        if ends_in_softmax(self.model):
-            self.assumed = (*self.assumed, PROBABILITIES)
+        if self.interface.softmax:
+            self.assumed = (*self.assumed, SOFTMAX)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns the logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to them."""
@@ -90,11 +94,6 @@ class Teacher:
     def num_answers(self) -> int:
         """Number of classes that the network tells apart; a single logit tells two apart."""
         return max(self.num_classes, 2)
-
-    @property
-    def names(self) -> TensorNames:
-        """What images and logits are called in ONNX files of this network."""
-        return names_of(self.model)
 
     @property
     def has_batch_norm(self) -> bool:

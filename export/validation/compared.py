@@ -15,10 +15,12 @@ class ExportedFiles:
     Attributes:
         onnx: The file of `export_onnx`, which is compared with its student.
         float_onnx: The teacher's file of `export_float_onnx`, for size and latency; None: there is none.
+        softmax: Whether the files end in a softmax, which networks in torch are without.
     """
 
     onnx: Path
     float_onnx: Path | None = None
+    softmax: bool = False
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,9 @@ def validate(
     threads = settings.threads
     opened = open_engines(files.onnx, settings.engines, images.synthetic, threads)
     networks: dict[str, Network] = {name: runner.run for name, runner in opened.runners.items()}
-    networks["student"] = _logits_of(student)
+    networks["student"] = _outputs_of(student, softmax=files.softmax)
     if teacher is not None:
-        networks["teacher"] = _logits_of(teacher.model)
+        networks["teacher"] = _outputs_of(teacher.model)
     tell = progress or Silent()
     batches = {"synthetic": list(images.synthetic.split(settings.batch_size))}
     if images.labelled is not None:
@@ -121,12 +121,14 @@ def validate(
     )
 
 
-def _logits_of(network: nn.Module) -> Network:
+def _outputs_of(network: nn.Module, *, softmax: bool = False) -> Network:
+    """Returns what a network in torch gives, with the softmax behind it that its file has."""
     device = next(network.parameters()).device
 
     @torch.no_grad()
     def run(images: Tensor) -> np.ndarray:
-        return network(images.to(device)).float().numpy(force=True)
+        logits = network(images.to(device)).float()
+        return (torch.softmax(logits, 1) if softmax else logits).numpy(force=True)
 
     return run
 

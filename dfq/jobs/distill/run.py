@@ -134,6 +134,7 @@ def distill_model(
         write_json(run.report, content)  # It comes last, because it says that the run is finished.
         run.remove_scratch()
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
+    distilled.interface = teacher.interface
     quantized = None
     if settings.bits is not None:
         images = options.batch or run.load_images(teacher.input_spec, teacher.device)
@@ -169,12 +170,13 @@ def _measure(
     teacher, run, clock, progress = context.teacher, context.folder, context.clock, context.progress
     spec = teacher.input_spec
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_float_onnx(network.model, run.onnx, spec, names=teacher.names)
+        export_float_onnx(network.model, run.onnx, spec, interface=teacher.interface)
         task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec, names=teacher.names)
+        export_float_onnx(teacher.model, run.float_onnx, spec, interface=teacher.interface)
         task.advance()
     with clock.stage("validation"):
         evidence = measure_evidence(network.model, teacher, held_out.images, seed=context.settings.seed)
         compared = ComparedImages(held_out.images, labelled)
-        agreement = validate(run.files, network.model, compared, teacher, progress=progress)
+        files = replace(run.files, softmax=teacher.interface.softmax)
+        agreement = validate(files, network.model, compared, teacher, progress=progress)
     return {**agreement.to_dict(), "evidence": evidence.to_dict()}

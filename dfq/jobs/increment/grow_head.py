@@ -40,6 +40,12 @@ def grow(teacher: Teacher, new_classes: int, seed: int = 0) -> Grown:
     Raises:
         DfqError: The last layer is no `nn.Linear` of the teacher's classes, or the network cannot be captured.
     """
+    if teacher.interface.softmax:
+        raise DfqError(
+            "a network that ends in a softmax, which would spread over old and new classes",
+            "a classifier that ends in nn.Linear, which can get more rows",
+            "leave the softmax out, and pass the network as --arch path/to/net.py:factory",
+        )
     model = copy.deepcopy(teacher.original).requires_grad_(True)
     heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     if not heads or heads[-1][1].out_features != teacher.num_classes:

@@ -147,15 +147,16 @@ def quantize_model(
     plots.contact_sheet(batch, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_onnx(student, run.onnx, spec, target=scheme.target, names=teacher.names)
+        export_onnx(student, run.onnx, spec, target=scheme.target, interface=teacher.interface)
         task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec, names=teacher.names)
+        export_float_onnx(teacher.model, run.float_onnx, spec, interface=teacher.interface)
         task.advance()
     with clock.stage("validation"):
         held_out = images.held_out.images
         evidence = tuned.evidence or measure_evidence(student, teacher, held_out, seed=settings.seed)
         compared = ComparedImages(held_out, options.labelled)
-        agreement = validate(run.files, student, compared, teacher, progress=progress).to_dict()
+        files = replace(run.files, softmax=teacher.interface.softmax)
+        agreement = validate(files, student, compared, teacher, progress=progress).to_dict()
         float_file = compare_float_file(run.float_onnx, teacher, held_out)
 
     content = make_report(
@@ -196,7 +197,7 @@ def _config(teacher: Teacher, settings: Settings) -> dict:
         "num_classes": teacher.num_classes,
         "network": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
-        "tensor_names": teacher.names.to_dict(),
+        "file_interface": teacher.interface.to_dict(),
         "scheme": settings.make_scheme().to_dict(),
         "settings": settings.to_dict(),
     }

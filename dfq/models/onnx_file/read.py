@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dfq.errors import DfqError
 from dfq.graph.capture.capture import capture
+from dfq.graph.file_interface import INTERFACE, FileInterface
 from dfq.graph.rewriting.rewrite import CapturedNetwork
-from dfq.graph.tensor_names import NAMES, TensorNames
 from dfq.images.input_spec import InputSpec
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
@@ -37,7 +37,7 @@ def read_onnx(
     check_same_outputs(network, file, found, settings)
     channels = found[0]
     captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
-    captured.meta[NAMES] = TensorNames(file.input, file.outputs[0])
+    captured.meta[INTERFACE] = FileInterface(file.input, file.outputs[0])
     return captured
 
 
