@@ -30,6 +30,7 @@ from dfq.models.onnx_file.reading import read_onnx_file
 from dfq.models.onnx_file.runtime import OriginalFile
 from dfq.models.registry import build, published_input_spec
 from dfq.quantizers.scheme import make_scheme
+from dfq.results.report import hardware, versions
 from dfq.results.stored_files import read_json, write_json
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
@@ -54,12 +55,12 @@ def main(out: Path, only: tuple[str, ...], files: Path | None, show: bool, threa
     """Reads ONNX files of several exporters and makes 8-bit files of them."""
     torch.set_num_threads(threads)
     warnings.filterwarnings("ignore")
-    rows = read_json(out) if out.exists() else {}
+    rows = read_json(out)["rows"] if out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name, path in () if show else _sources(Path(folder), files, only, rows):
             rows[name] = measure(path) if isinstance(path, Path) else {"not_exported": path}
             print(name, json.dumps(rows[name]), flush=True)
-            write_json(out, rows)
+            write_json(out, {"rows": rows, "versions": versions(), "hardware": hardware(torch.device("cpu"))})
     Console().print(table(rows))
 
 

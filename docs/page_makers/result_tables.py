@@ -149,3 +149,9 @@ def synthesis() -> Iterator[Part]:
     ]
     texts = [f"{found['net']}.", md.table(head, rows, (1, 2, 3))]
     yield Part("Memory", texts, "python -m benchmarks.speed.allocator", [found], "allocator.json")
+
+
+def onnx_files() -> Iterator[Part]:
+    found = benchmarks.content("onnx_files.json")
+    texts = [md.from_rich(benchmarks.module("onnx_files.run").table(found["rows"]))]
+    yield Part("", texts, "python -m benchmarks.onnx_files.run --files FOLDER", [found], "onnx_files.json")
