@@ -119,8 +119,8 @@ SECTIONS = (
     Section(
         "ONNX files as input",
         "Networks with random weights, exported by torch's old exporter (*old*) and by today's (*new*) for an opset, "
-        "and ONNX files of other people, by their names. *Difference* is the largest one between the network as dfq reads "
-        "it and the file in ONNX Runtime, as a part of the largest output. Then come the part of the "
+        "and ONNX files of other people, by their names. *Difference* is the largest one between the network as dfq "
+        "reads it and the file in ONNX Runtime, as a part of the largest output. Then come the part of the "
         "multiply–accumulates on integers, the size of the 8-bit file as a part of the float file, how often it "
         "answers as its student does on 16 random images, and the seconds of reading. Answers of untrained networks "
         "hardly differ from image to image, so rounding decides them.",
