@@ -7,7 +7,7 @@ from onnxruntime.quantization import CalibrationDataReader
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dfq.calibration.stored_images import ImageSource, read_images
+from dfq.calibration.stored_images import StoredImageSource, read_images
 
 NO_LABEL = -1  # The class that an image without a label has.
 
@@ -25,7 +25,7 @@ class ArrayBatches:
             model; None: an item is the array itself.
     """
 
-    def __init__(self, source: ImageSource, *, batch_size: int = 1, input_name: str | None = None):
+    def __init__(self, source: StoredImageSource, *, batch_size: int = 1, input_name: str | None = None):
         self._images = read_images(source).normalized().numpy()
         self._batch_size, self._input_name = batch_size, input_name
 
@@ -52,7 +52,7 @@ class CalibrationReader(CalibrationDataReader):
         batch_size: Number of images in one run of the network.
     """
 
-    def __init__(self, source: ImageSource, *, input_name: str = "images", batch_size: int = 1):
+    def __init__(self, source: StoredImageSource, *, input_name: str = "images", batch_size: int = 1):
         self._batches = ArrayBatches(source, batch_size=batch_size, input_name=input_name)
         self.rewind()
 
@@ -86,7 +86,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             class −1.
     """
 
-    def __init__(self, source: ImageSource):
+    def __init__(self, source: StoredImageSource):
         stored = read_images(source)
         self._images, self._labels = stored.normalized(), stored.labels
 

@@ -56,7 +56,7 @@ class StoredImages:
         return cls(pixels, None if batch.labels is None else batch.labels.cpu(), input_spec)
 
 
-ImageSource = StoredImages | str | Path
+StoredImageSource = StoredImages | str | Path
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def with_answers(batch: Batch, teacher: Teacher, *, settings: AnswerSettings = A
     return Batch(batch.images, torch.cat([answers(teacher(part), teacher.boundary).cpu() for part in parts]))
 
 
-def read_images(source: ImageSource) -> StoredImages:
+def read_images(source: StoredImageSource) -> StoredImages:
     """Returns the images of `dfq synthesize --out DIR` or of a run folder; `StoredImages` stay as they are.
 
     Args:

@@ -16,7 +16,7 @@ from torch.onnx._internal.exporter import _registration
 
 from dfq.checkpoint import load_checkpoint, save_checkpoint
 from dfq.export import export_onnx
-from dfq.jobs.demo import SETTINGS, normalized
+from dfq.jobs.demo import DEMO_SETTINGS, normalized
 from dfq.models.registry import DIGITS_INPUT, build
 from dfq.teacher import Teacher
 
@@ -97,7 +97,7 @@ def old_file(tmp_path_factory):
     images, labels = normalized(known), torch.from_numpy(known.labels)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.005)
     for _ in range(150):
-        index = torch.randint(len(images), (SETTINGS.batch_size,))
+        index = torch.randint(len(images), (DEMO_SETTINGS.batch_size,))
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(images[index]), labels[index]).backward()
         optimizer.step()

@@ -24,7 +24,7 @@ from benchmarks.common.nets import DIGITS, NETS, Data
 from benchmarks.common.options import data_option, out_option, show_option, threads_option
 from dfq.evaluation.diversity import measure_diversity
 from dfq.images.batch import Batch
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.report import hardware, versions
 from dfq.student.convert import make_student
@@ -74,7 +74,7 @@ class Ablation:
         synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher)
         grows = method.first_share < 1
         first = self.first_images(seed) if grows else synthesizer.sample(self.work.images // 2)
-        training, held_out = first.split(DEFAULTS.held_out_of(self.work.images))
+        training, held_out = first.split(QUANTIZE_DEFAULTS.held_out_of(self.work.images))
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         source = method.source(
             self.teacher, training, synthesizer, self.work.images - len(held_out), paired=method.paired

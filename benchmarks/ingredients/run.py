@@ -30,7 +30,7 @@ from benchmarks.ingredients.table import table
 from dfq.calibration import METHODS
 from dfq.evaluation.drop_estimate import HeldOutEvidence
 from dfq.images.batch import Batch
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.steps_after_ranges import Reconstruct, StepContext
 from dfq.results.report import hardware, versions
@@ -61,7 +61,7 @@ class Ingredients:
         scheme, _, bits = form.rpartition("-")
         settings = Settings(bits=int(bits), scheme=scheme, seed=seed, method=arm.method, steps=self.work.steps)
         student = make_student(self.teacher, settings.make_scheme())
-        training, held_out = self._images(arm, settings, form).split(DEFAULTS.held_out_of(self.work.images))
+        training, held_out = self._images(arm, settings, form).split(QUANTIZE_DEFAULTS.held_out_of(self.work.images))
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         self._reconstruct(student, arm, training, f"{form} {seed}")
         if arm.polish is not None:

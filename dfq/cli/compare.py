@@ -36,6 +36,11 @@ from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 from dfq.system.terminal_progress import TerminalProgress
 
+OF_ONE_RUN = {
+    "budget": "Time limit for each run; a plain number counts seconds. None: no limit.",
+    "images": "Number of synthetic images of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
+    "steps": "Number of training steps of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
+}
 MAX_COLUMNS = 3  # So many columns fit side by side into 80 characters.
 OWN_OPTIONS = {  # Options that the other job does not have.
     "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
@@ -55,7 +60,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
               help="With --job distill: architectures, as for `dfq distill`.  [default: none]")  # fmt: skip
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="N",
               help="Runs per method and width (or student).")  # fmt: skip
-@settings_options(Settings, *SCHEME_OPTIONS, "ranges", "images", "steps", "flip", "budget")
+@settings_options(Settings, *SCHEME_OPTIONS, "ranges", "images", "steps", "flip", "budget", **OF_ONE_RUN)
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option

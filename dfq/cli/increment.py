@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.cli.settings_options import settings_options
+from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.increment import IncrementSettings
 from dfq.jobs.increment import increment as learn_classes
 from dfq.results.number_format import percent, seconds
@@ -42,6 +42,7 @@ def increment(model: Path, data: Path, out: Path, resume: bool, overwrite: bool,
     """
     model_options = options.take_model_options(values)
     check_file(out, overwrite=overwrite)
+    take_settings(IncrementSettings, dict(values))  # Wrong options are told before anything is loaded.
     teacher = model_options.load(model)
     found = learn_classes(
         teacher, data=data, out=out, resume=resume, overwrite=overwrite, progress=TerminalProgress(), **values

@@ -8,6 +8,7 @@ from dfq.cli import console, options
 from dfq.cli.layer_table import layer_table
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options
 from dfq.jobs.inspect import inspect as inspect_network
+from dfq.jobs.inspect import scheme_of
 from dfq.jobs.quantize.settings import Settings
 
 
@@ -30,6 +31,7 @@ def inspect(model: Path, strict: bool, **values) -> None:
     """
     model_options = options.take_model_options(values)
     values["layer_bits"] = dict(values["layer_bits"])
+    scheme_of(values)  # Wrong options are told before anything is loaded.
     found = inspect_network(model_options.load(model), strict=strict, **values)
     console.verdict(found.verdict)
     console.stdout.print(layer_table(f"{model.name}: {found.title}", found.student, found.coverage))

@@ -36,7 +36,7 @@ class Typed:
     """
 
     type: click.ParamType
-    metavar: str
+    metavar: str | None = None
     more: str = ""
     multiple: bool = False
 
@@ -52,20 +52,24 @@ TYPED: dict[tuple[type, str], Typed] = {
     (Settings, "method"): Typed(Named("method", (AUTO, *METHODS), "see `dfq methods`"), "NAME"),
     (Settings, "ranges"): Typed(Named("ranges", RANGES, "see --help"), "NAME"),
     (DistillSettings, "method"): Typed(Named("method", METHODS, "see `dfq methods`"), "NAME"),
-    (DistillSettings, "start"): Typed(click.Choice(STARTS), "NAME"),
+    (DistillSettings, "start"): Typed(click.Choice(STARTS)),
     (IncrementSettings, "strategy"): Typed(Named("strategy", STRATEGIES, "see --help"), "NAME", f"{STRATEGY_ROWS}."),
 }
 
 
-def settings_options(kind: type[JobSettings], *names: str) -> Callable:
-    """Returns a decorator that adds an option for each named field of `kind`; for all of them if none is named."""
+def settings_options(kind: type[JobSettings], *names: str, **texts: str) -> Callable:
+    """Returns a decorator that adds an option for each named field of `kind`; for all of them if none is named.
+
+    Args:
+        texts: Descriptions of fields that mean something else for this command.
+    """
     rows = {field.name: field for field in fields(kind)}
     own = [name for name in kind.__annotations__ if name in rows]
-    texts = descriptions(kind)
+    described = descriptions(kind) | texts
 
     def decorate(function: Callable) -> Callable:
         for name in reversed(names or (*own, *(name for name in rows if name not in own))):
-            function = _option(kind, rows[name], texts.get(name, ""))(function)
+            function = _option(kind, rows[name], described.get(name, ""))(function)
         return function
 
     return decorate

@@ -6,7 +6,7 @@ import click
 
 from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS
 from dfq.cli import console, options
-from dfq.cli.settings_options import settings_options
+from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.synthesize import synthesize as make_images
 from dfq.system.output_paths import check_folder
@@ -22,7 +22,10 @@ WHAT = {
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@settings_options(Settings, "method", "images", "flip", "budget", "seed")
+@settings_options(
+    Settings, "method", "images", "flip", "budget", "seed",
+    method="Method that makes the images: a row of `dfq methods`. With auto, it is zeroq-kd.",
+)  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR",
     help="Folder to write.  [default: MODEL's name and -images]",
@@ -45,6 +48,7 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     model_options = options.take_model_options(values)
     folder = out or Path(f"{model.stem}-images")
     check_folder(folder, overwrite=overwrite)
+    take_settings(Settings, dict(values))  # Wrong options are told before anything is loaded.
     teacher = model_options.load(model)
     made = make_images(teacher, out=folder, overwrite=overwrite, progress=TerminalProgress(), **values)
     console.facts("Notes", made.notes)

@@ -40,6 +40,7 @@ class DemoSettings:
         epochs: Number of passes of the teacher's training over the other digits.
         batch_size: Number of images in one training step of the teacher.
         peak_rate: Largest learning rate of the one-cycle schedule.
+        weight_decay: Weight decay of AdamW.
         shift: Largest shift of the digits while the teacher learns, in pixels.
         images: Number of synthetic images, by bits; images of 8×8 pixels need fewer than the defaults.
         steps: Number of training steps of the student, by bits.
@@ -50,12 +51,13 @@ class DemoSettings:
     epochs: int = 30
     batch_size: int = 64
     peak_rate: float = 0.01
+    weight_decay: float = 0.01
     shift: int = 1
     images: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({8: 256, 4: 512}))
     steps: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({8: 100, 4: 400}))
 
 
-SETTINGS = DemoSettings()
+DEMO_SETTINGS = DemoSettings()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def run_demo(
     save_teacher(checkpoint, seed, progress)  # It returns nothing, so the digits and the network are gone.
     seconds = {"teacher": time.monotonic() - start}
     for name, bits in WIDTHS.items():
-        images, steps = SETTINGS.images[bits], SETTINGS.steps[bits]
+        images, steps = DEMO_SETTINGS.images[bits], DEMO_SETTINGS.steps[bits]
         command = f"dfq quantize teacher.pt --bits {bits} --no-flip --images {images} --steps {steps} --seed {seed}"
         progress.note(f"{name}: {command}")
         result = quantize(
@@ -137,8 +139,8 @@ def digits(part: str) -> Labelled:
     parts = train_test_split(
         pixels,
         found.target.astype(np.int64),
-        test_size=SETTINGS.held_out,
-        random_state=SETTINGS.split_seed,
+        test_size=DEMO_SETTINGS.held_out,
+        random_state=DEMO_SETTINGS.split_seed,
         stratify=found.target,
     )
     which = ("training", "held-out").index(part)
@@ -161,14 +163,15 @@ def save_teacher(checkpoint: Path, seed: int, progress: Progress) -> None:
 
 
 def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seed: int, progress: Progress) -> None:
-    generator, shift = torch.Generator().manual_seed(seed), Augment(flip=False, shift=SETTINGS.shift)
-    steps = SETTINGS.epochs * (len(images) // SETTINGS.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS.peak_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SETTINGS.peak_rate, total_steps=steps)
+    generator, shift = torch.Generator().manual_seed(seed), Augment(flip=False, shift=DEMO_SETTINGS.shift)
+    steps = DEMO_SETTINGS.epochs * (len(images) // DEMO_SETTINGS.batch_size)
+    rate, decay = DEMO_SETTINGS.peak_rate, DEMO_SETTINGS.weight_decay
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     model.train()
     with progress.task("Training the teacher", steps) as task:
         for _ in range(steps):
-            index = torch.randint(len(images), (SETTINGS.batch_size,), generator=generator)
+            index = torch.randint(len(images), (DEMO_SETTINGS.batch_size,), generator=generator)
             loss = nn.functional.cross_entropy(model(shift(images[index], generator)), labels[index])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -1,9 +1,10 @@
 """`inspect` shows what a network consists of and what would become of it, and changes nothing."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import fx, nn
 
@@ -96,14 +97,23 @@ def inspect(
         ```
     """
     loading, chosen = split_keywords(options, InspectKeywords.__annotations__)
-    overrides = chosen.pop("layer_bits", None)
-    scheme = make_scheme(chosen.pop("scheme", "deploy"), overrides=overrides, **chosen)
+    scheme = scheme_of(chosen)
     teacher = load_teacher(model, **loading)
     student = make_student(teacher, scheme)
     coverage = measure_coverage(student).to_dict()
     if strict:
         check_strict(coverage)
     return Inspection(teacher, student, scheme, coverage)
+
+
+def scheme_of(chosen: Mapping[str, Any]) -> Scheme:
+    """Returns the scheme that the keywords of `inspect` ask for.
+
+    Raises:
+        DfqError: A value cannot be used.
+    """
+    others = {name: value for name, value in chosen.items() if name not in ("scheme", "layer_bits")}
+    return make_scheme(chosen.get("scheme", "deploy"), overrides=chosen.get("layer_bits"), **others)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -72,6 +72,9 @@ COMPARED = ("methods", "job", "bits", "students", "seeds")
 class CompareKeywords(LoadOptions, total=False):
     """What a comparison compares, and the settings that all its runs share.
 
+    The other keys are the fields of `dfq.jobs.quantize.settings.Settings` and
+    `dfq.jobs.distill.settings.DistillSettings`, except `method` and `seed`, which differ from run to run.
+
     Attributes:
         methods: Names of methods, as `dfq.methods` has them. This key is required.
         job: Whether the methods "quantize" to each of `bits`, which is the default, or "distill" into each of
@@ -79,9 +82,6 @@ class CompareKeywords(LoadOptions, total=False):
         bits: Bits of weights and activations, each 2 to 8; the default is 4 alone.
         students: Architectures of students, as `dfq.distill` takes them.
         seeds: Number of runs for each method and width (or student); the default is 3.
-
-    The other keys are the fields of `dfq.jobs.quantize.settings.Settings` and
-    `dfq.jobs.distill.settings.DistillSettings`, except `method` and `seed`, which differ from run to run.
     """
 
     methods: Sequence[str]

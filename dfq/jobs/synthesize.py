@@ -19,7 +19,7 @@ from dfq.system.progress import Progress
 from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher, split_options
+from dfq.teacher.load import load_teacher, split_keywords
 
 SYNTHESIZES_BY_DEFAULT = "zeroq-kd"
 
@@ -70,7 +70,8 @@ def synthesize(
         print(made.images.pixels.shape, made.files)
         ```
     """
-    loading, settings = split_options(options, Settings)
+    loading, chosen = split_keywords(options, SynthesizeKeywords.__annotations__)
+    settings = Settings(**chosen)
     if out is not None:
         check_folder(Path(out), overwrite=overwrite)
     teacher = load_teacher(model, **loading)

@@ -12,7 +12,7 @@ from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.graph.file_interface import FileInterface
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled_data import LabelledData, take_labelled
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.load_run import load_run
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
@@ -57,7 +57,7 @@ def validate_run(
         run: The run folder.
         data: Labelled images, as `dfq.quantize` takes them.
         onnx: The file to check; None: that of the run.
-        settings: How the networks are compared; None: in every engine that is installed.
+        settings: How the networks are compared; None: in every installed engine, on torch's number of threads.
         arch: Architecture of the network, as `dfq.load` takes it.
         progress: Where progress is shown, as `dfq.quantize` takes it.
 
@@ -70,13 +70,16 @@ def validate_run(
         print(agreement["onnx_student"])
         ```
     """
-    folder, settings = RunFolder(run), settings or ValidationSettings(engines=tuple(ENGINES))
+    folder, settings = (
+        RunFolder(run),
+        settings or ValidationSettings(engines=tuple(ENGINES), threads=torch.get_num_threads()),
+    )
     config = read_json(folder.config)
     spec = InputSpec.from_dict(config["input_spec"])
     labelled = take_labelled(data, spec, config["num_classes"])
     student = load_run(run, arch=arch)
     batch = folder.load_images(spec, torch.device("cpu"))
-    _, held_out = batch.split(DEFAULTS.held_out_of(len(batch)))
+    _, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
     teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads), spec)

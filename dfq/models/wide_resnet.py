@@ -29,7 +29,7 @@ class PreActivationBlock(nn.Module):
         return shortcut + self.conv2(features)
 
 
-class Stage(nn.Module):
+class Group(nn.Module):
     """A sequence of `count` blocks under the name `layer`, as in the published checkpoints."""
 
     def __init__(self, count: int, channels_in: int, channels: int, stride: int):
@@ -49,9 +49,9 @@ class WideResNet(nn.Module):
         super().__init__()
         blocks = (depth - 4) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.block1 = Stage(blocks, 16, 16 * width, 1)
-        self.block2 = Stage(blocks, 16 * width, 32 * width, 2)
-        self.block3 = Stage(blocks, 32 * width, 64 * width, 2)
+        self.block1 = Group(blocks, 16, 16 * width, 1)
+        self.block2 = Group(blocks, 16 * width, 32 * width, 2)
+        self.block3 = Group(blocks, 32 * width, 64 * width, 2)
         self.bn1 = nn.BatchNorm2d(64 * width)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64 * width, num_classes)

@@ -10,7 +10,7 @@ from typing import Any
 from dfq.calibration.inversion.inversion import Inversion, InversionConfig
 from dfq.calibration.methods import AUTO, DISTILLS_BY_DEFAULT, METHODS, Distillation, Method
 from dfq.jobs.quantize import auto_method
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.training.settings import TrainSettings
 from page_makers import markdown as md
@@ -56,9 +56,9 @@ def _distills(row: Method) -> bool:
 
 def _auto() -> str:
     """What it chooses for each case, by asking it."""
-    plain = SimpleNamespace(has_batch_norm=True)
+    plain, short = SimpleNamespace(has_batch_norm=True), QUANTIZE_DEFAULTS.too_short
     cases: tuple[tuple[str, Any, Settings], ...] = (
-        (f"a budget of less than {DEFAULTS.too_short:g} s", plain, Settings(budget=DEFAULTS.too_short / 2)),
+        (f"a budget of less than {short:g} s", plain, Settings(budget=short / 2)),
         ("`--steps 0`", plain, Settings(steps=0)),
         ("a network without BatchNorm", SimpleNamespace(has_batch_norm=False), Settings()),
         ("8 bits", plain, Settings()),
@@ -73,8 +73,8 @@ def _auto() -> str:
             f"`{AUTO}` is no method: it chooses one, says why, and the report repeats that under `choice`. The first "
             "line that applies decides:",
             md.table(("case", "method", "what it says"), rows),
-            f"From {DEFAULTS.wide} bits on, where the time allowed fewer than {DEFAULTS.few_large} images of "
-            "more than 64 pixels a side, it takes `instant` after all. Whatever longer method it chose, it also makes "
+            f"From {QUANTIZE_DEFAULTS.wide} bits on, where the time allowed fewer than {QUANTIZE_DEFAULTS.few_large} "
+            "images of more than 64 pixels a side, it takes `instant` after all. Whatever longer method it chose, it also makes "
             "the student of `instant`, compares both on held-out synthetic images, and keeps the better one.",
         ]
     )

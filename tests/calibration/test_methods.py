@@ -13,7 +13,7 @@ from dfq.calibration import METHODS, Method
 from dfq.images.batch import Batch
 from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
@@ -112,7 +112,7 @@ def test_held_out_images_are_the_last_ones_of_a_pool_that_grew(tmp_path):
     quantize_model(teacher, tmp_path / "run", settings)
     images = RunFolder(tmp_path / "run").load_images(teacher.input_spec, teacher.device)
     first = settings.make_synthesizer(teacher).sample(16)
-    count = DEFAULTS.held_out_of(32)
+    count = QUANTIZE_DEFAULTS.held_out_of(32)
     torch.testing.assert_close(images.images[-count:], first.images[-count:], atol=1e-5, rtol=0)
 
 

@@ -26,7 +26,7 @@ def test_normalized_digits_lie_between_minus_one_and_one():
 
 
 def test_the_teacher_is_a_checkpoint_and_depends_on_the_seed_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "SETTINGS", demo.DemoSettings(epochs=1))
+    monkeypatch.setattr(demo, "DEMO_SETTINGS", demo.DemoSettings(epochs=1))
     state = torch.random.get_rng_state()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         demo.save_teacher(tmp_path / f"{name}.pt", seed, Silent())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import load_tensors
 from dfq.teacher import Teacher
@@ -33,7 +33,7 @@ class CommonImageSettings:
     batch_size: int = 64
 
 
-SETTINGS = CommonImageSettings()
+COMMON_IMAGE_SETTINGS = CommonImageSettings()
 
 
 def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
@@ -59,15 +59,15 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
     for method, folders in runs.items():
         for run in folders:
             images = load_tensors(run.images)["images"]
-            first = len(images) - DEFAULTS.held_out_of(len(images))
+            first = len(images) - QUANTIZE_DEFAULTS.held_out_of(len(images))
             trained.update(map(_key, images[:first]))
             held_out[method].update((_key(image), image) for image in images[first:])
     pools = [[image for key, image in pool.items() if key not in trained] for pool in held_out.values()]
-    pools = [pool for pool in pools if len(pool) >= SETTINGS.least] or pools
+    pools = [pool for pool in pools if len(pool) >= COMMON_IMAGE_SETTINGS.least] or pools
     share = min((len(pool) for pool in pools), default=0)
     if share == 0:
         return None
-    return torch.stack([image for pool in pools for image in _spread(pool, min(share, SETTINGS.most))])
+    return torch.stack([image for pool in pools for image in _spread(pool, min(share, COMMON_IMAGE_SETTINGS.most))])
 
 
 def common_agreements(teacher: Teacher, students: Iterable[nn.Module], pixels: Tensor, task) -> list[float]:
@@ -98,4 +98,6 @@ def _spread(pool: Sequence[Tensor], count: int) -> list[Tensor]:
 
 @torch.no_grad()
 def _classes(network: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([answers(network(part), boundary_of(network)) for part in images.split(SETTINGS.batch_size)])
+    return torch.cat(
+        [answers(network(part), boundary_of(network)) for part in images.split(COMMON_IMAGE_SETTINGS.batch_size)]
+    )

@@ -42,4 +42,4 @@ class DistillDefaults:
     inherited_share: float = 0.9
 
 
-DEFAULTS = DistillDefaults()
+DISTILL_DEFAULTS = DistillDefaults()

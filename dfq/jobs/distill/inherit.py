@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dfq.jobs.distill.defaults import DEFAULTS
+from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def inherit(student: nn.Module, teacher: nn.Module) -> bool:
     """
     pairs = corresponding(student, teacher)
     learned = {id(parameter) for parameter in student.parameters()}
-    if sum(id(own) in learned for own, _ in pairs) < DEFAULTS.inherited_share * len(learned):
+    if sum(id(own) in learned for own, _ in pairs) < DISTILL_DEFAULTS.inherited_share * len(learned):
         return False
     for own, other in pairs:
         own.copy_(other)

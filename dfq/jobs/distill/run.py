@@ -13,7 +13,7 @@ from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.context import JobContext, RunOptions
-from dfq.jobs.distill.defaults import DEFAULTS
+from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.report import make_report
 from dfq.jobs.distill.report_page import write_distilled_page
@@ -138,10 +138,10 @@ def distill_model(
     quantized = None
     if settings.bits is not None:
         images = options.batch or run.load_images(teacher.input_spec, teacher.device)
-        limit = None if settings.budget is None else max(budget.remaining(), DEFAULTS.least_seconds)
+        limit = None if settings.budget is None else max(budget.remaining(), DISTILL_DEFAULTS.least_seconds)
         quantization = settings.quantization(len(images), limit)
         quantized = quantize_model(
-            distilled, run.quantized(settings.bits), quantization, replace(options, batch=images)
+            distilled, run.quantized(settings.bits), quantization, replace(options, batch=images, strict=False)
         )
     return Distilled(network.model, teacher, run.path, content, quantized)
 

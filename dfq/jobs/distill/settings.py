@@ -6,7 +6,7 @@ from dfq.calibration.methods import DISTILLS_BY_DEFAULT, METHODS, Distillation, 
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
-from dfq.jobs.distill.defaults import DEFAULTS
+from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.settings import JobSettings
 from dfq.training.settings import TrainSettings
@@ -74,7 +74,7 @@ class DistillSettings(JobSettings):
 
     def image_settings(self, input_spec: InputSpec) -> Settings:
         """Returns the settings that the images are made by (`dfq.jobs.quantize.synthesis.find_images`)."""
-        usual = DEFAULTS.images_large if is_large(input_spec.size) else DEFAULTS.images
+        usual = DISTILL_DEFAULTS.images_large if is_large(input_spec.size) else DISTILL_DEFAULTS.images
         return self._as_settings(self.images or self.chosen_method.images or usual)
 
     def training(self, input_spec: InputSpec, *, inherited: bool = False) -> TrainSettings:
@@ -84,17 +84,17 @@ class DistillSettings(JobSettings):
             input_spec: Size and normalisation of the images.
             inherited: Whether the student starts from the teacher's layers.
         """
-        batch_size = DEFAULTS.batch_large if is_large(input_spec.size) else DEFAULTS.batch
-        learning_rate = DEFAULTS.inherited_learning_rate if inherited else DEFAULTS.learning_rate
+        batch_size = DISTILL_DEFAULTS.batch_large if is_large(input_spec.size) else DISTILL_DEFAULTS.batch
+        learning_rate = DISTILL_DEFAULTS.inherited_learning_rate if inherited else DISTILL_DEFAULTS.learning_rate
         usual = TrainSettings(
-            steps=DEFAULTS.steps if self.steps is None else self.steps,
+            steps=DISTILL_DEFAULTS.steps if self.steps is None else self.steps,
             batch_size=batch_size,
-            learning_rate=learning_rate * batch_size / DEFAULTS.batch,
-            clip_norm=DEFAULTS.clip_norm,
+            learning_rate=learning_rate * batch_size / DISTILL_DEFAULTS.batch,
+            clip_norm=DISTILL_DEFAULTS.clip_norm,
             optimizer="sgd",
-            weight_decay=DEFAULTS.weight_decay,
+            weight_decay=DISTILL_DEFAULTS.weight_decay,
             augment=Augment(
-                flip=self.flip, shift=max(input_spec.size[1] // DEFAULTS.shift, 1), zoom=self.chosen_method.zoom
+                flip=self.flip, shift=max(input_spec.size[1] // DISTILL_DEFAULTS.shift, 1), zoom=self.chosen_method.zoom
             ),
         )
         return replace(usual, **self.distillation.training)

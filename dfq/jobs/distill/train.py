@@ -8,11 +8,11 @@ from torch import nn
 from dfq.evaluation.diversity import Diversity, measure_diversity
 from dfq.images.batch import Batch
 from dfq.jobs.context import JobContext
-from dfq.jobs.distill.defaults import DEFAULTS
+from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
-from dfq.jobs.quantize.defaults import DEFAULTS as QUANTIZE_DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
@@ -54,7 +54,7 @@ def train(
     """
     teacher, settings, run, clock = context.teacher, context.settings, context.folder, context.clock
     method, spec = settings.chosen_method, teacher.input_spec
-    share = context.budget if settings.bits is None else context.budget.part(DEFAULTS.distilling_share)
+    share = context.budget if settings.bits is None else context.budget.part(DISTILL_DEFAULTS.distilling_share)
     making = JobContext(teacher, settings.image_settings(spec), run, share, context.progress, clock)
     with clock.stage("synthesis"):
         images = find_images(making, batch)

@@ -1,6 +1,7 @@
 """`IncrementSettings`: what a user may choose about an increment."""
 
 from dataclasses import dataclass
+from math import inf
 
 from dfq.errors import DfqError
 from dfq.jobs.increment.strategies import STRATEGIES, Strategy
@@ -12,7 +13,7 @@ class IncrementSettings(JobSettings):
     """The settings of `dfq increment`; each field is the option of the same name.
 
     Attributes:
-        strategy: How the old classes are kept: one of the `STRATEGIES`.
+        strategy: How the old classes are kept while new ones are learned.
         images: Number of synthetic images of the old classes.
         steps: Number of training steps.
         learning_rate: First learning rate of Adam, which falls to 0 by a cosine. It is small because the network has
@@ -35,6 +36,8 @@ class IncrementSettings(JobSettings):
                 raise DfqError(
                     f"{getattr(self, name)} {name}", f"at least {least}", f"for example --{name.replace('_', '-')} 400"
                 )
+        if not 0 < self.learning_rate < inf:
+            raise DfqError(f"a learning rate of {self.learning_rate}", "a positive number", "--learning-rate 0.001")
 
     @property
     def chosen_strategy(self) -> Strategy:
@@ -50,11 +53,13 @@ class IncrementDefaults:
         synthesis_share: Share of a budget in which images of the old classes are made, in [0, 1].
         clip_norm: Largest L2 norm of the gradient.
         shift: Images are shifted by up to height ÷ this, in pixels.
+        save_every_seconds: Seconds between two savings of the state that a killed increment goes on from.
     """
 
     synthesis_share: float = 0.4
     clip_norm: float = 1.0
     shift: int = 10
+    save_every_seconds: float = 20.0
 
 
-DEFAULTS = IncrementDefaults()
+INCREMENT_DEFAULTS = IncrementDefaults()

@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 
 from dfq.errors import DfqError
+from dfq.jobs.increment.settings import INCREMENT_DEFAULTS
 from dfq.system.atomic_files import replacing
-from dfq.training.settings import TrainSettings
-
-SAVE_EVERY_SECONDS = TrainSettings().save_every_seconds
 
 
 class LearningState:
@@ -52,7 +50,7 @@ class LearningState:
 
     def is_due(self) -> bool:
         """Returns whether it is time to save again."""
-        return self.path is not None and time.monotonic() - self.saved >= SAVE_EVERY_SECONDS
+        return self.path is not None and time.monotonic() - self.saved >= INCREMENT_DEFAULTS.save_every_seconds
 
     def save(self, **parts) -> None:
         """Replaces the file by these parts, which are tensors, numbers, and dictionaries of them."""

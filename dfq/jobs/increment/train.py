@@ -11,7 +11,7 @@ from dfq.graph.features import features_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
 from dfq.jobs.increment.grow_head import Grown
-from dfq.jobs.increment.settings import DEFAULTS, IncrementSettings
+from dfq.jobs.increment.settings import INCREMENT_DEFAULTS, IncrementSettings
 from dfq.jobs.increment.state import LearningState
 from dfq.jobs.increment.strategies import IncrementStep, total
 from dfq.system.stage import Stage
@@ -102,7 +102,7 @@ def learn(
                 seen = torch.cat([seen, replayed.images])
             step = _increment_step(teacher, grown, augment(seen, generator), classes)
             loss = total(settings.chosen_strategy.terms, step)
-            step_if_finite(optimizer, loss, grown.model.parameters(), max_norm=DEFAULTS.clip_norm)
+            step_if_finite(optimizer, loss, grown.model.parameters(), max_norm=INCREMENT_DEFAULTS.clip_norm)
             steps += 1
             task.advance(1, loss=loss.item())
             if state.is_due():
@@ -145,7 +145,7 @@ def _old_images(teacher: Teacher, settings: IncrementSettings, earlier: dict, st
     if strategy.images is None:
         return OldImages()
     augment = _augment(teacher, settings)
-    synthesizer = Inversion(strategy.images, teacher, stage.part(DEFAULTS.synthesis_share), augment=augment)
+    synthesizer = Inversion(strategy.images, teacher, stage.part(INCREMENT_DEFAULTS.synthesis_share), augment=augment)
     if earlier:
         first = Batch(**earlier["first"])
         synthesizer.notes[:] = earlier["notes"]
@@ -156,4 +156,4 @@ def _old_images(teacher: Teacher, settings: IncrementSettings, earlier: dict, st
 
 
 def _augment(teacher: Teacher, settings: IncrementSettings) -> Augment:
-    return Augment(flip=settings.flip, shift=max(teacher.input_spec.size[1] // DEFAULTS.shift, 1))
+    return Augment(flip=settings.flip, shift=max(teacher.input_spec.size[1] // INCREMENT_DEFAULTS.shift, 1))

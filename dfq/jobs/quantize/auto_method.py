@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from dfq.calibration.methods import AUTO
 from dfq.images.input_spec import is_large
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.scheme import KERNEL_BITS
 from dfq.teacher import Teacher
@@ -21,7 +21,7 @@ class MethodChoice:
 def choose(teacher: Teacher, settings: Settings) -> MethodChoice:
     """Returns the choice of the first rule that applies; each rule rests on a benchmark (`benchmarks/README.md`)."""
     lowest = settings.make_scheme().lowest_bits
-    if settings.budget is not None and settings.budget < DEFAULTS.too_short:
+    if settings.budget is not None and settings.budget < QUANTIZE_DEFAULTS.too_short:
         return MethodChoice("instant", f"{settings.budget:.0f} s are too short to learn anything")
     if settings.steps == 0:
         return MethodChoice("instant", "no training steps were asked for")
@@ -54,8 +54,8 @@ def reconsider(teacher: Teacher, settings: Settings, reason: str | None, images:
         images: Number of images that were made.
     """
     is_learned = reason is not None and settings.method == "reconstruct" and teacher.has_batch_norm
-    is_wide = settings.make_scheme().lowest_bits >= DEFAULTS.wide and not settings.is_mixed
-    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < DEFAULTS.few_large):
+    is_wide = settings.make_scheme().lowest_bits >= QUANTIZE_DEFAULTS.wide and not settings.is_mixed
+    if not (is_learned and is_wide and is_large(teacher.input_spec.size) and images < QUANTIZE_DEFAULTS.few_large):
         return settings, reason
     method, bits = "instant", settings.make_scheme().lowest_bits
     said = f"auto took {method} after all: {images} large images are too few to learn {bits} bits from"

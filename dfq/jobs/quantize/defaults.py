@@ -83,4 +83,4 @@ class QuantizeDefaults:
         return self.training_batch_large if is_large(input_spec.size) else self.training_batch
 
 
-DEFAULTS = QuantizeDefaults()
+QUANTIZE_DEFAULTS = QuantizeDefaults()

@@ -6,7 +6,7 @@ from torch import fx
 
 from dfq.evaluation.drop_estimate import Evidence
 from dfq.jobs.context import JobContext
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.fallback import FALLBACK, Fallback, FallbackChoice
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
@@ -87,9 +87,13 @@ def _tune(
     method, first = settings.chosen_method, images.training.images
     teacher, notes = prepare(student, context.teacher, first, method.preparations, progress)
     calibrate(
-        student, first[: DEFAULTS.calibrated], ranges=settings.chosen_ranges, seed=settings.seed, progress=progress
+        student,
+        first[: QUANTIZE_DEFAULTS.calibrated],
+        ranges=settings.chosen_ranges,
+        seed=settings.seed,
+        progress=progress,
     )
-    limit = DEFAULTS.learning_part(context.budget)
+    limit = QUANTIZE_DEFAULTS.learning_part(context.budget)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
     steps = StepContext(student.eval(), teacher, first, context.stage(limit, run.reconstruction), trains)

@@ -38,7 +38,7 @@ class QuantizationReport(report.JobReport):
 
     def to_dict(self) -> dict:
         content = super().to_dict()
-        return content | content.pop("sections")
+        return content.pop("sections") | content
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.quantize.auto_method import reconsider, resolve
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
@@ -131,7 +131,7 @@ def quantize_model(
     choice = None
     if limit is not None:
         with clock.stage("widths"):
-            part = replace(context, budget=budget.part(DEFAULTS.choosing_share))
+            part = replace(context, budget=budget.part(QUANTIZE_DEFAULTS.choosing_share))
             choice = choose_for_run(part, limit, images.training)
             scheme = choice.applied_to(scheme)
             student = make_student(teacher, scheme)

@@ -9,7 +9,7 @@ from dfq.calibration.methods import AUTO
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.settings import JobSettings
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import BITS, KERNEL_BITS, Scheme, make_scheme
@@ -125,9 +125,11 @@ class Settings(JobSettings):
         if (own := self.images or self.chosen_method.images) is not None:
             return own
         if is_large(input_spec.size):
-            return DEFAULTS.images_large_in_budget if self.budget is not None else self.chosen_method.images_large
+            return (
+                QUANTIZE_DEFAULTS.images_large_in_budget if self.budget is not None else self.chosen_method.images_large
+            )
         is_8_bits = self.make_scheme().lowest_bits == KERNEL_BITS and not self.is_mixed
-        return DEFAULTS.images_8_bits if is_8_bits else DEFAULTS.images
+        return QUANTIZE_DEFAULTS.images_8_bits if is_8_bits else QUANTIZE_DEFAULTS.images
 
     def synthesis_share(self, input_spec: InputSpec) -> float:
         """Returns the share of a budget that making images may take, in [0, 1]."""
@@ -144,8 +146,8 @@ class Settings(JobSettings):
         return self.chosen_method.synthesizer(
             teacher,
             stage or Stage(seed=self.seed),
-            batch_size=DEFAULTS.synthesis_batch_of(spec, on_gpu=teacher.device.type == "cuda"),
-            augment=Augment(flip=self.flip, shift=max(spec.size[1] // DEFAULTS.synthesis_shift, 1)),
+            batch_size=QUANTIZE_DEFAULTS.synthesis_batch_of(spec, on_gpu=teacher.device.type == "cuda"),
+            augment=Augment(flip=self.flip, shift=max(spec.size[1] // QUANTIZE_DEFAULTS.synthesis_shift, 1)),
         )
 
     def training(self, input_spec: InputSpec, scheme: Scheme | None = None) -> TrainSettings:
@@ -158,12 +160,12 @@ class Settings(JobSettings):
         bits = (scheme or self.make_scheme()).training_bits
         wanted = (self.steps, self.chosen_method.steps_large if is_large(input_spec.size) else None)
         usual = TrainSettings(
-            steps=next((steps for steps in wanted if steps is not None), DEFAULTS.steps[bits]),
-            batch_size=DEFAULTS.training_batch_of(input_spec),
+            steps=next((steps for steps in wanted if steps is not None), QUANTIZE_DEFAULTS.steps[bits]),
+            batch_size=QUANTIZE_DEFAULTS.training_batch_of(input_spec),
             learning_rate=LearningRateSettings().by_bits[bits] * self.chosen_method.rate,
             augment=Augment(
                 flip=self.flip,
-                shift=max(input_spec.size[1] // DEFAULTS.training_shift, 1),
+                shift=max(input_spec.size[1] // QUANTIZE_DEFAULTS.training_shift, 1),
                 zoom=self.chosen_method.zoom,
             ),
         )

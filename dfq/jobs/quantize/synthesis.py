@@ -6,7 +6,7 @@ from math import ceil
 from dfq.calibration import Synthesizer
 from dfq.images.batch import Batch
 from dfq.jobs.context import Folder, JobContext
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 
 
@@ -42,7 +42,7 @@ def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> R
     batch, notes = (given, []) if given else _made(context, synthesizer)
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
-    training, held_out = batch.split(DEFAULTS.held_out_of(planned))
+    training, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(planned))
     return RunImages(training, held_out, planned, synthesizer, notes)
 
 

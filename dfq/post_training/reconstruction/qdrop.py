@@ -12,6 +12,7 @@ class DroppedQuantize(nn.Module):
     """Quantizes each element with probability 1 − `drop`.
 
     This makes the loss flatter, so that the result also fits images other than these.
+
     Args:
         quantizer: Quantizer, which learns its scale through the elements that it rounds.
         drop: Probability that an element is left unquantized, in [0, 1].

@@ -8,7 +8,7 @@ from support.small_nets import SPEC, plain, small_teacher
 from dfq.calibration import METHODS
 from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.auto_method import reconsider, resolve
-from dfq.jobs.quantize.defaults import DEFAULTS
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.system.progress import Silent
@@ -46,9 +46,9 @@ def large_teacher():
 @pytest.mark.parametrize(
     ("settings", "images", "method"),
     [
-        ({"bits": 6}, DEFAULTS.few_large - 1, "instant"),
-        ({"bits": 6}, DEFAULTS.few_large, "reconstruct"),
-        ({"bits": 4}, DEFAULTS.few_large - 1, "reconstruct"),
+        ({"bits": 6}, QUANTIZE_DEFAULTS.few_large - 1, "instant"),
+        ({"bits": 6}, QUANTIZE_DEFAULTS.few_large, "reconstruct"),
+        ({"bits": 4}, QUANTIZE_DEFAULTS.few_large - 1, "reconstruct"),
         ({"bits": "mixed", "average_bits": 6.0}, 16, "reconstruct"),
         ({"bits": 6, "method": "reconstruct"}, 16, "reconstruct"),
     ],

@@ -88,7 +88,7 @@ def case(request) -> tuple[nn.Module, float]:
 @pytest.mark.parametrize(("case", "bits"), RUNS, indirect=["case"])
 def test_the_default_job(case, bits, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "dfq.jobs.quantize.auto_method.DEFAULTS", QuantizeDefaults(too_short=0.0)
+        "dfq.jobs.quantize.auto_method.QUANTIZE_DEFAULTS", QuantizeDefaults(too_short=0.0)
     )  # 4 bits are reconstructed in the little time that there is
     monkeypatch.setitem(RANGES, "mse", partial(mse, settings=RangeSettings(shrinks=10)))
     network, share = case
