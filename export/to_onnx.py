@@ -107,6 +107,7 @@ def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int
         add_final_softmax(lowered.network)
     model = _convert(lowered, input_spec, batch_size, target.opset)
     apply_integer_layout(model, lowered.weights, target)
+    _name_ends(model.graph, lowered.interface)
     opsets = [onnx.helper.make_opsetid("", model.opset_imports[""])]
     model.ir_version = onnx.helper.find_min_ir_version_for(opsets)
     model.producer_name, model.producer_version = "dfq", None
@@ -115,6 +116,20 @@ def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int
     with replacing(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     return path
+
+
+def _name_ends(graph: ir.Graph, interface: FileInterface) -> None:
+    """Gives the input and the output their names; a value inside of the graph that has one of them gets another."""
+    ends = {id(graph.inputs[0]): interface.images, id(graph.outputs[0]): interface.logits}
+    for initializer in [each for each in graph.initializers.values() if each.name in ends.values()]:
+        del graph.initializers[initializer.name]  # type: ignore[arg-type]
+        initializer.name = f"{initializer.name}_inside"
+        graph.initializers[initializer.name] = initializer
+    for node in graph:
+        for value in node.outputs:
+            if id(value) not in ends and value.name in ends.values():
+                value.name = f"{value.name}_inside"
+    graph.inputs[0].name, graph.outputs[0].name = interface.images, interface.logits
 
 
 def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
@@ -128,8 +143,8 @@ def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, o
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=[lowered.interface.images],
-                output_names=[lowered.interface.logits],
+                input_names=["images"],
+                output_names=["logits"],
                 dynamic_shapes=dynamic,
             )
     except Exception as error:

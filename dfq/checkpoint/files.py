@@ -21,8 +21,8 @@ from dfq.checkpoint.foreign import foreign_format
 from dfq.errors import DfqError
 from dfq.models.exported_archive import is_exported
 from dfq.models.exported_program import read_exported
+from dfq.models.onnx_file.read import CHANNELS_LAST, read_onnx
 from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
-from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import full_names, is_known
 
 CHECKPOINT = (
@@ -68,7 +68,8 @@ def read_file(
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ONNX_SUFFIX:
-        return read_onnx(path, input_size), {"from_onnx": True}
+        network = read_onnx(path, input_size)
+        return network, {"from_onnx": True, CHANNELS_LAST: network.meta[CHANNELS_LAST]}
     if head.startswith(b"PK"):
         return _read_zip(path, allow_pickle), {}
     if head.startswith(PICKLE_MARK):

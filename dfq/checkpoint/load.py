@@ -17,6 +17,7 @@ from dfq.checkpoint.published import is_published_name, read_published
 from dfq.checkpoint.weights import Contents, find_contents
 from dfq.errors import DfqError
 from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from dfq.models.onnx_file.read import CHANNELS_LAST
 from dfq.models.own_input import own_input
 from dfq.models.registry import published_input_spec
 from dfq.models.timm_config import is_hub_name
@@ -24,6 +25,10 @@ from dfq.models.timm_config import is_hub_name
 OF_ONNX = (
     "mean and std of ImageNet: an ONNX file does not say what its images are normalised by, and where that is "
     "something else the synthetic images are wrong; --mean 0 --std 1 stands for pixels from 0 to 1"
+)
+ROWS_FIRST = (
+    "that images (N, channels, height, width) will do: the file takes (N, height, width, channels), and the files that "
+    "dfq writes do not"
 )
 
 
@@ -88,6 +93,8 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
     input_spec, guessed = resolve_input_spec(flags, contents.metadata, published or _of_onnx(contents), whose)
     if guessed and published is None:
         guessed = (OF_ONNX,)
+    if contents.metadata.get(CHANNELS_LAST):
+        guessed = (*guessed, ROWS_FIRST)
     check_forward(model, input_spec)
     return Loaded(model, name, input_spec, (*contents.assumed, *assumed, *guessed))
 

@@ -74,8 +74,9 @@ def _auto() -> str:
             "line that applies decides:",
             md.table(("case", "method", "what it says"), rows),
             f"From {QUANTIZE_DEFAULTS.wide} bits on, where the time allowed fewer than {QUANTIZE_DEFAULTS.few_large} "
-            "images of more than 64 pixels a side, it takes `instant` after all. Whatever longer method it chose, it also makes "
-            "the student of `instant`, compares both on held-out synthetic images, and keeps the better one.",
+            "images of more than 64 pixels a side, it takes `instant` after all. Whatever longer method it chose, it "
+            "also makes the student of `instant`, compares both on held-out synthetic images, and keeps the better "
+            "one.",
         ]
     )
 

@@ -1,6 +1,7 @@
 """The ONNX file computes what the student computes, on integer kernels."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from support.export_cases import NETWORKS, assert_agree, calibrated_student, images, nodes_of
@@ -10,6 +11,7 @@ from dfq.export import export_float_onnx, export_onnx
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.lowering.lower import prepare
+from dfq.graph.file_interface import FileInterface
 from dfq.quantizers.targets import TARGETS
 from dfq.student.convert import activation_quantizers
 
@@ -96,3 +98,14 @@ def test_float_twin(tmp_path):
     path = export_float_onnx(teacher.model, tmp_path / "float.onnx", SPEC)
     np.testing.assert_allclose(Engine(path).run(images()), teacher(images()).numpy(), atol=1e-5)
     assert not nodes_of(path, "BatchNormalization") and not nodes_of(path, "ReduceMean")
+
+
+@pytest.mark.parametrize("names", [("pixels", "scores"), ("stem/Conv", "relu/Relu"), ("stem.weight", "stem.bias")])
+def test_the_ends_have_the_names_that_are_asked_for(names, tmp_path):
+    """Also where something inside of the file has such a name."""
+    teacher, seen = small_teacher(), images()
+    file = export_float_onnx(teacher.model, tmp_path / "net.onnx", SPEC, interface=FileInterface(*names))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == names
+    found = torch.from_numpy(session.run(None, {names[0]: seen.numpy()})[0])
+    torch.testing.assert_close(found, teacher(seen), atol=1e-4, rtol=1e-4)

@@ -22,6 +22,7 @@ from dfq.jobs.distill.student import FloatStudent, build_student
 from dfq.jobs.distill.train import train
 from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.quantize.run import Result, quantize_model
+from dfq.jobs.quantize.source import read_source
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest_of
@@ -120,6 +121,7 @@ def distill_model(
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
+    read_source(teacher.arch, run)  # Refuses a teacher that lies in the folder.
     run.prepare(_config(teacher, student, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
         progress.note("the distillation had finished, so it is taken over as it is")

@@ -18,7 +18,7 @@ from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
-from dfq.jobs.quantize.source import check_source, keep_source
+from dfq.jobs.quantize.source import keep_source, read_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
@@ -117,10 +117,10 @@ def quantize_model(
     for sentence in verdict(coverage):
         progress.note(sentence.text)
     spec = teacher.input_spec
-    check_source(teacher.arch, run)
+    source = read_source(teacher.arch, run)
     run.prepare(_config(teacher, settings), resume=options.resume, overwrite=options.overwrite)
 
-    keep_source(teacher.arch, run)
+    keep_source(source, run)
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
         images = find_images(context, options.batch)

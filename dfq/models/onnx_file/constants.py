@@ -1,6 +1,6 @@
 """Constants of an ONNX graph: what is stored in nodes, and what nodes make of constants."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ Value = np.ndarray | Tensor | None  # a constant, a tensor without memory, or an
 
 
 def in_float32(value: Value) -> Value:
-    """Returns the value; numbers of 16 and of 64 bits become such of 32."""
+    """Returns the value; numbers of 16 and of 64 bits become 32-bit numbers."""
     is_other = isinstance(value, np.ndarray) and value.dtype in (np.float16, np.float64)
     return value.astype(np.float32) if is_other else value  # type: ignore[union-attr]
 
@@ -46,25 +46,39 @@ def python_value(attribute: AttributeProto, path: Path) -> Any:
     return list(value) if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value
 
 
-def evaluated(proto: NodeProto, given: Mapping[str, np.ndarray], opset: int) -> list[np.ndarray]:
-    """Returns what a node makes of constants, as the reference of the ONNX project computes it."""
+# What may be computed of constants by the reference of the ONNX project, beside the operators of the table.
+FOLDABLE = (
+    "Range", "ScatterND", "ScatterElements", "GatherND", "EyeLike", "NonZero", "OneHot", "Xor", "IsNaN", "Shape",
+    "Size", "Compress", "BitShift", "Tan", "Atan", "Sinh", "Cosh",
+)  # fmt: skip
+
+
+def evaluated(proto: NodeProto, inputs: Sequence[Value], opset: int) -> list[np.ndarray]:
+    """Returns what a foldable node makes of constants, as the reference of the ONNX project computes it."""
+    given = {f"input_{place}": value for place, value in enumerate(inputs) if isinstance(value, np.ndarray)}
+    node = NodeProto()
+    node.CopyFrom(proto)
+    del node.input[:]
+    node.input.extend(f"input_{place}" if value is not None else "" for place, value in enumerate(inputs))
     known = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in given.items()
     ]
     wanted = [helper.make_empty_tensor_value_info(name) for name in proto.output]
-    graph = helper.make_graph([proto], "constant", known, wanted)
+    graph = helper.make_graph([node], "constant", known, wanted)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    return ReferenceEvaluator(model).run(None, dict(given))  # type: ignore[return-value]
+    return ReferenceEvaluator(model).run(None, given)  # type: ignore[return-value]
 
 
-def made_numbers(proto: NodeProto, given: Mapping[str, np.ndarray]) -> float:
-    """Returns how many numbers a node makes of constants where its inputs may ask for any; else 1."""
-    values, shape = list(given.values()), list[float]()
-    if proto.op_type == "ConstantOfShape":
-        shape = values[0].reshape(-1).tolist()
-    elif proto.op_type in ("Expand", "Tile") and len(values) > 1:
-        shape = [*values[0].shape, *values[1].reshape(-1).tolist()]
-    elif proto.op_type == "Range":
-        shape = [abs(values[1].item() - values[0].item()) / max(abs(values[2].item()), 1e-9)]
-    return float(np.prod([max(float(length), 1.0) for length in shape], dtype=float))
+def made_numbers(proto: NodeProto, inputs: Sequence[Value]) -> float:
+    """Returns how many numbers a foldable node makes of constants where its inputs may ask for any."""
+    values = [value for value in inputs if isinstance(value, np.ndarray)]
+    sizes = [float(value.size) for value in values]
+    if proto.op_type == "Range":
+        start, limit, delta = (value.item() for value in values)
+        return abs(limit - start) / max(abs(delta), 1e-9)
+    if proto.op_type == "OneHot":
+        return sizes[0] * float(values[1].reshape(-1)[0])
+    if proto.op_type == "NonZero":
+        return sizes[0] * max(values[0].ndim, 1)
+    return max(sizes, default=1.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dfq.errors import DfqError
 from dfq.models.onnx_file.constants import (
+    FOLDABLE,
     Value,
     constant_of,
     evaluated,
@@ -24,9 +25,18 @@ from dfq.models.onnx_file.constants import (
 )
 from dfq.models.onnx_file.operators.row import Node, Operator
 from dfq.models.onnx_file.operators.table import OPERATORS
-from dfq.models.onnx_file.reading import OnnxFile, stored
+from dfq.models.onnx_file.reading import CONTROL, DOMAINS, OnnxFile, stored
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
+# Attributes that no row reads, and the values with which they change nothing.
+USUAL: dict[tuple[str, str], Any] = {
+    ("ArgMax", "select_last_index"): 0,
+    ("BatchNormalization", "training_mode"): 0,
+    ("Resize", "antialias"): 0,
+    ("Resize", "exclude_outside"): 0,
+    ("Resize", "keep_aspect_ratio_policy"): "stretch",
+    ("Resize", "cubic_coeff_a"): -0.75,
+}
 GROWING = ("ConstantOfShape", "Expand", "Tile")  # they make tensors as large as their inputs say
 
 
@@ -81,6 +91,7 @@ class FoldedGraph:
         self.values: dict[str, Value] = {name: in_float32(value) for name, value in file.tensors.items()}
         self.values[file.input] = images
         self.computed: list[Computed] = []
+        self.folded = 0.0  # numbers of constants that were computed
         self._take_all(file.graph.node)
 
     def _take_all(self, nodes: Iterable[NodeProto]) -> None:
@@ -94,6 +105,11 @@ class FoldedGraph:
                 raise self._unfit(proto, reason) from error
 
     def _take(self, proto: NodeProto) -> None:
+        missing = [name for name in proto.input if name and name not in self.values]
+        if proto.domain not in DOMAINS or proto.op_type in CONTROL:
+            raise self._unknown(proto)
+        if missing:
+            raise self._unfit(proto, f"its input '{missing[0]}' is not defined (sparse tensors are not read)")
         inputs: list[Value] = [self.values[name] if name else None for name in proto.input]
         depends = any(isinstance(value, Tensor) for value in inputs)
         if proto.op_type == "If":
@@ -114,7 +130,8 @@ class FoldedGraph:
             raise self._unfit(
                 proto, "what it does depends on the image", "a network that does the same for every image"
             )
-        branch = next(a.g for a in proto.attribute if a.name == ("then_branch" if condition.item() else "else_branch"))
+        name = "then_branch" if condition.item() else "else_branch"
+        branch = next(attribute.g for attribute in proto.attribute if attribute.name == name)
         self.values |= {tensor.name: in_float32(stored(tensor, self.file.path)) for tensor in branch.initializer}
         self._take_all(branch.node)
         self._keep(proto, [self.values[value.name] for value in branch.output])
@@ -126,32 +143,27 @@ class FoldedGraph:
 
     def _compute(self, proto: NodeProto, inputs: list[Value]) -> None:
         node, row = self._node(proto), OPERATORS.get(proto.op_type)
-        if row is None or proto.domain not in ("", "ai.onnx"):
-            raise DfqError(
-                f"'{self.file.path}' has the operator {proto.domain}{'.' if proto.domain else ''}{proto.op_type} "
-                f"(node '{node.name}', opset {self.file.opset}), which dfq does not know",
-                "operators of the table in the documentation",
-                "export the network again with other operators, or report the file",
-            )
+        if row is None:
+            raise self._unknown(proto)
         if proto.op_type == "Reshape" and isinstance(inputs[1], np.ndarray):
             inputs[1] = self._opened(inputs[0], inputs[1])
-        results = row.run(node, *(self._argument(place, value, row) for place, value in enumerate(inputs)))
-        results = results if isinstance(results, tuple) else (results,)
-        results = tuple(result if result is None else result.to("meta") for result in results)
-        if any(result is not None and result.numel() > self.settings.largest_tensor * self.count for result in results):
-            raise self._unfit(proto, f"it makes a tensor of {results[0].numel() // self.count:,} numbers for one image")
+        results = self._run(node, row, inputs)
+        largest = max(result.numel() for result in results if result is not None)
+        if largest > self.settings.largest_tensor * self.count:
+            raise self._unfit(proto, f"it makes a tensor of {largest // self.count:,} numbers for one image")
         outputs = tuple(proto.output)
         self.computed.append(Computed(node, row, tuple(proto.input), tuple(inputs), outputs))
         self._keep(proto, results)
 
-    def _argument(self, place: int, value: Value, row: Operator) -> Any:
+    def _argument(self, place: int, value: Value, row: Operator, device: str, *, depends: bool) -> Any:
         if not isinstance(value, np.ndarray):
             return value
         if place in row.static:
             return value.reshape(-1).tolist()
-        if place in row.numbers and value.ndim == 0:
+        is_number = place in row.numbers and value.ndim == 0
+        if is_number and (depends or row is OPERATORS["Gather"]):  # two numbers alone would leave torch
             return value.item()
-        return torch.from_numpy(np.array(value)).to("meta")
+        return torch.from_numpy(np.array(value)).to(device)
 
     def _opened(self, x: Value, shape: np.ndarray) -> np.ndarray:
         """Returns the shape for any number of images where the file was exported for a fixed one."""
@@ -161,24 +173,54 @@ class FoldedGraph:
             return shape
         return np.concatenate([[shape[0] // fixed * self.count], shape[1:]]).astype(np.int64)
 
-    def _evaluated(self, proto: NodeProto, inputs: list[Value]) -> list[np.ndarray]:
-        given = {name: value for name, value in zip(proto.input, inputs, strict=True) if isinstance(value, np.ndarray)}
-        if (size := made_numbers(proto, given)) > self.settings.largest_tensor:
-            raise self._unfit(proto, f"it makes a constant of {size:.3g} numbers")
-        return evaluated(proto, given, self.file.opset)
+    def _evaluated(self, proto: NodeProto, inputs: list[Value]) -> list[Any]:
+        """Returns what a node makes of constants: by its row, or by the reference of the ONNX project."""
+        row = OPERATORS.get(proto.op_type)
+        if row is None and proto.op_type not in FOLDABLE:
+            raise self._unknown(proto)
+        node = self._node(proto)
+        made = sum(found.numel() for found in self._run(node, row, inputs) if found is not None) if row else 0
+        self.folded += max(made, made_numbers(proto, inputs) if row is None else 0)
+        if self.folded > self.settings.largest_tensor:
+            raise self._unfit(proto, f"constants of {self.folded:.3g} numbers would be computed")
+        if row is None:
+            return evaluated(proto, inputs, self.file.opset)
+        return [None if found is None else found.numpy() for found in self._run(node, row, inputs, device="cpu")]
+
+    def _run(self, node: Node, row: Operator, inputs: list[Value], device: str = "meta") -> tuple[Tensor | None, ...]:
+        """Returns the results of a row, on tensors without memory or on real ones."""
+        depends = any(isinstance(value, Tensor) for value in inputs)
+        arguments = [self._argument(place, value, row, device, depends=depends) for place, value in enumerate(inputs)]
+        with torch.device(device):
+            results = row.run(node, *arguments)
+        return results if isinstance(results, tuple) else (results,)
 
     def _keep(self, proto: NodeProto, results: Iterable[Value]) -> None:
         self.values |= {name: value for name, value in zip(proto.output, results, strict=False) if name}
 
     def _node(self, proto: NodeProto) -> Node:
         attributes = {attribute.name: python_value(attribute, self.file.path) for attribute in proto.attribute}
-        name = proto.name or f"{proto.op_type} → {proto.output[0]}"
-        return Node(name, proto.op_type, self.file.opset, attributes, len([name for name in proto.output if name]))
+        for (op, name), usual in USUAL.items():
+            if op == proto.op_type and attributes.get(name, usual) != usual:
+                raise self._unfit(proto, f"its attribute {name} is {attributes[name]}")
+        outputs = len([name for name in proto.output if name])
+        return Node(self._name(proto), proto.op_type, self.file.opset, attributes, outputs)
+
+    def _name(self, proto: NodeProto) -> str:
+        return proto.name or f"{proto.op_type} of {next(iter(proto.output), 'nothing')}"
+
+    def _unknown(self, proto: NodeProto) -> DfqError:
+        operator = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
+        return DfqError(
+            f"'{self.file.path}' has the operator {operator} (node '{self._name(proto)}', opset {self.file.opset}), "
+            "which dfq does not know",
+            "operators of the table in the documentation",
+            "export the network again with other operators, or report the file",
+        )
 
     def _unfit(self, proto: NodeProto, reason: str, needed: str = "a network that ONNX Runtime runs") -> DfqError:
-        name = proto.name or f"of '{proto.output[0]}'"
         return DfqError(
-            f"'{self.file.path}', node '{name}' ({proto.op_type}): {reason}",
+            f"'{self.file.path}', node '{self._name(proto)}' ({proto.op_type}): {reason}",
             needed,
             "check --input-size, export the network again, or report the file",
         )

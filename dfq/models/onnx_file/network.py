@@ -15,6 +15,7 @@ from dfq.models.onnx_file.settings import ReadOnnxSettings
 from dfq.models.onnx_file.sizes import Sizes, solved
 
 WEIGHT = ".weight"
+MAX_DEPTH = 16  # modules inside each other; a name may have any number of parts
 OPERATOR = re.compile(r"/[A-Z]\w*$")  # the last part of a node's name in files of torch
 
 
@@ -71,6 +72,7 @@ class OnnxNetwork(nn.Module):
         channels_last: Whether the file itself takes images (N, H, W, C).
 
     Attributes:
+        ends_in_softmax: Whether the output is that of a softmax.
         output_shapes: The shape of each output, whose first length is a prime in the place of the number of images.
 
     Raises:
@@ -99,6 +101,7 @@ class OnnxNetwork(nn.Module):
             raise DfqError(
                 f"'{file.path}', output '{missing[0]}' does not depend on the images", "outputs that depend on them"
             )
+        self.ends_in_softmax = first.computed[-1].node.op == "Softmax" and first.computed[-1].outputs == file.outputs
         self.output_shapes = [tuple(first.values[name].shape) for name in file.outputs]  # type: ignore[union-attr]
         self.eval()
 
@@ -115,10 +118,10 @@ class OnnxNetwork(nn.Module):
             if is_static:
                 raise self._refused(at.node, f"its input {place} depends on what the images show")
             return name
-        sizes = solved(one, two, settings.counts) if is_static or not np.array_equal(one, two) else None
+        sizes = solved(one, two, settings.counts) if is_static or not _same(one, two) else None
         if is_static and sizes is not None:
             return sizes
-        if is_static or not np.array_equal(one, two):
+        if is_static or not _same(one, two):
             raise self._refused(at.node, "it computes with the number of images")
         return one.item() if place in at.row.numbers and one.ndim == 0 else one
 
@@ -135,14 +138,16 @@ class OnnxNetwork(nn.Module):
         raw = named[0].removesuffix(WEIGHT) if named else _path(OPERATOR.sub("", computed.node.name))
         parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]", raw) if part] or [computed.node.op]
         holder: nn.Module = self
-        for part in parts[:-1]:
+        path = []
+        for part in parts[:-1][:MAX_DEPTH]:
             if not isinstance(getattr(holder, part, None), nn.Module):
-                holder.add_module(_free(holder, part), nn.Module())
-                part = list(holder._modules)[-1]
+                part = _free(holder, part)
+                holder.add_module(part, nn.Module())
             holder = getattr(holder, part)
+            path.append(part)
         name = _free(holder, parts[-1])
         holder.add_module(name, step)
-        return next(path for path, module in self.named_modules() if module is step)
+        return ".".join([*path, name])
 
     def forward(self, images: Tensor) -> Any:
         """Returns the file's output, or all of them as a tuple, for normalised images (N, C, H, W)."""
@@ -153,6 +158,10 @@ class OnnxNetwork(nn.Module):
             values.update(zip(names, results if isinstance(results, tuple) else (results,), strict=False))
         found = tuple(values[name] for name in self.outputs)
         return found[0] if len(found) == 1 else found
+
+
+def _same(one: np.ndarray, two: np.ndarray) -> bool:
+    return np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
 
 
 def _path(name: str) -> str:

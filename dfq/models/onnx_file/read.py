@@ -1,5 +1,6 @@
 """`read_onnx`: an ONNX file becomes a captured network, like any other."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from dfq.models.onnx_file.runtime import check_same_outputs
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 SUFFIX = ".onnx"
+CHANNELS_LAST = "channels_last"  # key of a captured network's `meta`: the file takes images (N, H, W, C)
 
 
 def read_onnx(
     path: str | Path, size: Sequence[int] | None = None, *, settings: ReadOnnxSettings = ReadOnnxSettings()
 ) -> CapturedNetwork:
-    """Reads an ONNX file as a network of layers for any number of images; nothing in it is executed.
+    """Reads an ONNX file as a network of layers for any number of images; no code in it is executed.
 
-    The network is compared with the file in ONNX Runtime on random images. Numbers of 16 and 64 bits become such of 32.
+    The network is compared with the file in ONNX Runtime on random images. Numbers of 16 and 64 bits become 32-bit
+    numbers.
 
     Args:
         size: Size (C, H, W) of the images; needed where the file leaves it open.
@@ -31,12 +34,13 @@ def read_onnx(
             that dfq does not know; or what was read gives other outputs than ONNX Runtime.
     """
     file = read_onnx_file(Path(path), settings=settings)
-    found, channels_last = image_size(file, size)
+    found, channels_last = image_size(file, size, settings=settings)
     network = OnnxNetwork(file, found, channels_last=channels_last, settings=settings)
     _check_logits(network, file)
     check_same_outputs(network, file, found, settings)
     channels = found[0]
     captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
+    captured.meta[CHANNELS_LAST] = channels_last
     captured.meta[INTERFACE] = FileInterface(file.input, file.outputs[0])
     return captured
 
@@ -53,7 +57,9 @@ def _check_logits(network: OnnxNetwork, file: OnnxFile) -> None:
         )
 
 
-def image_size(file: OnnxFile, size: Sequence[int] | None) -> tuple[tuple[int, int, int], bool]:
+def image_size(
+    file: OnnxFile, size: Sequence[int] | None, *, settings: ReadOnnxSettings = ReadOnnxSettings()
+) -> tuple[tuple[int, int, int], bool]:
     """Returns the size (C, H, W) of the file's images, and whether it takes them as (N, H, W, C).
 
     Raises:
@@ -73,6 +79,10 @@ def image_size(file: OnnxFile, size: Sequence[int] | None) -> tuple[tuple[int, i
             "the size that it is used with",
             "for example --input-size 3x224x224",
         )
+    size_of_batch = math.prod(found) * max(file.shape[0] or 1, max(settings.batches))  # type: ignore[arg-type]
+    if size_of_batch > settings.largest_tensor:
+        raise DfqError(f"'{file.path}' takes images of {_times(found)}, {file.shape[0] or 1} at a time", IMAGES_NEEDED,
+                       "export the network for one image of a size that memory holds")  # fmt: skip
     return found, channels_last  # type: ignore[return-value]
 
 

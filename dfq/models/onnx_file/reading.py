@@ -1,4 +1,4 @@
-"""Reads an ONNX file as data: what is damaged, hostile or no network for images is refused before memory is taken."""
+"""Reads an ONNX file as data: what is damaged, hostile or no network for images is refused."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from dfq.errors import DfqError
 from dfq.models.onnx_file.settings import ReadOnnxSettings
@@ -56,12 +56,13 @@ def read_onnx_file(path: Path, *, settings: ReadOnnxSettings = ReadOnnxSettings(
     """
     model = _parsed(path)
     opset = _opset(model, path, settings)
-    _check_operators(model.graph, path)
+    _check_operators(model.graph, path, settings)
     tensors = {tensor.name: stored(tensor, path) for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in tensors]
     name, shape = _images(inputs, path)
     outputs = tuple(value.name for value in model.graph.output)
-    kinds = {value.dtype for value in tensors.values()}
+    used = {name for node in all_nodes(model.graph.node) for name in node.input}
+    kinds = {value.dtype for name, value in tensors.items() if name in used}
     return OnnxFile(path, model.graph, opset, tensors, name, shape, outputs, np.dtype(np.float16) in kinds)
 
 
@@ -76,19 +77,23 @@ def stored(tensor: TensorProto, path: Path) -> np.ndarray:
         kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except KeyError as error:
         raise DfqError(f"'{path}' has a tensor '{tensor.name}' of an unknown type", WHOLE_FILE, COPY_AGAIN) from error
-    if tensor.data_location == TensorProto.EXTERNAL:
-        return _external(tensor, path, kind, count)
-    if tensor.HasField("raw_data"):
-        held = len(tensor.raw_data) // max(kind.itemsize, 1)
-    else:
-        held = sum(len(getattr(tensor, field)) for field in ("float_data", "int32_data", "int64_data", "double_data"))
-    if held != count or any(length < 0 for length in tensor.dims):
-        raise DfqError(
-            f"'{path}' says that tensor '{tensor.name}' has {count:,} numbers and holds {held:,}",
-            WHOLE_FILE,
-            COPY_AGAIN,
-        )
-    return numpy_helper.to_array(tensor)
+    if any(length < 0 for length in tensor.dims):
+        raise DfqError(f"'{path}' has a tensor '{tensor.name}' of negative size", WHOLE_FILE, COPY_AGAIN)
+    try:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            return _external(tensor, path, kind, count)
+        fields = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+        held = sum(len(getattr(tensor, field)) for field in fields)
+        if tensor.HasField("raw_data"):
+            held = len(tensor.raw_data) // max(kind.itemsize, 1)
+        if held == count:
+            return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DfqError(f"'{path}', tensor '{tensor.name}': {reason}", WHOLE_FILE, COPY_AGAIN) from error
+    raise DfqError(
+        f"'{path}' says that tensor '{tensor.name}' has {count:,} numbers and holds {held:,}", WHOLE_FILE, COPY_AGAIN
+    )
 
 
 def _external(tensor: TensorProto, path: Path, kind: np.dtype, count: int) -> np.ndarray:
@@ -96,19 +101,16 @@ def _external(tensor: TensorProto, path: Path, kind: np.dtype, count: int) -> np
     location = Path(entries.get("location", ""))
     folder = path.resolve().parent
     file = (folder / location).resolve()
-    if location.is_absolute() or not file.is_relative_to(folder) or not location.name:
+    if location.is_absolute() or not file.is_relative_to(folder) or not location.name or file == folder:
         raise DfqError(
             f"'{path}' keeps tensor '{tensor.name}' in '{location}', outside of its own folder",
             "external data beside the file",
             "save the network again with its data beside it",
         )
-    try:
-        offset, size = int(entries.get("offset", 0)), file.stat().st_size
-    except (OSError, ValueError) as error:
-        raise DfqError(
-            f"'{path}' needs '{file.name}', which cannot be read", "all files of the network", COPY_AGAIN
-        ) from error
-    if offset < 0 or count < 0 or offset + count * kind.itemsize > size:
+    if not file.is_file():  # A pipe would block for ever.
+        raise DfqError(f"'{path}' needs '{file.name}', which is no file", "all files of the network", COPY_AGAIN)
+    offset = int(entries.get("offset", 0))
+    if offset < 0 or offset + count * kind.itemsize > file.stat().st_size:
         raise DfqError(f"'{file}' is shorter than '{path.name}' says", "all files of the network", COPY_AGAIN)
     return np.fromfile(file, dtype=kind, count=count, offset=offset).reshape(tuple(tensor.dims))
 
@@ -137,8 +139,10 @@ def _opset(model: ModelProto, path: Path, settings: ReadOnnxSettings) -> int:
     return found
 
 
-def _check_operators(graph: GraphProto, path: Path) -> None:
-    for node in all_nodes(graph.node):
+def _check_operators(graph: GraphProto, path: Path, settings: ReadOnnxSettings) -> None:
+    for count, node in enumerate(all_nodes(graph.node)):
+        if count >= settings.most_nodes:
+            raise DfqError(f"'{path}' has more than {settings.most_nodes:,} nodes", "a network for images", COPY_AGAIN)
         if node.op_type in QUANTIZED or node.op_type.startswith("QLinear"):
             raise DfqError(
                 f"'{path}' is already quantized: node '{node.name}' is {node.op_type}",
@@ -151,15 +155,21 @@ def _check_operators(graph: GraphProto, path: Path) -> None:
                 "a network that does the same for every image",
                 "export the part of the network in front of it",
             )
+        for attribute in node.attribute:
+            tensors = (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
+                raise DfqError(
+                    f"'{path}' keeps an attribute of node '{node.name}' in another file", WHOLE_FILE, COPY_AGAIN
+                )
 
 
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Yields the nodes of a graph and of the graphs inside them."""
+    """Yields the nodes of a graph and of the graphs inside them, whatever type their attributes claim to have."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from all_nodes(attribute.g.node)
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from all_nodes(graph.node)
 
 
 def _images(inputs: list[onnx.ValueInfoProto], path: Path) -> tuple[str, tuple[int | None, ...]]:
@@ -170,7 +180,8 @@ def _images(inputs: list[onnx.ValueInfoProto], path: Path) -> tuple[str, tuple[i
     shape = tuple(_length(dim) for dim in kind.shape.dim)
     if kind.elem_type not in FLOATS or len(shape) != 4:
         words = ", ".join("?" if length is None else str(length) for length in shape)
-        name = TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor"
+        known = kind.elem_type in TensorProto.DataType.values() and kind.elem_type
+        name = TensorProto.DataType.Name(kind.elem_type).lower() if known else "no tensor"
         raise DfqError(
             f"'{path}' takes '{inputs[0].name}', {name} ({words})",
             f"{IMAGES_NEEDED}, in floating point",

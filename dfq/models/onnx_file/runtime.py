@@ -3,15 +3,17 @@
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfq.errors import DfqError
 from dfq.graph.same_logits import off_by, same_logits
+from dfq.graph.settings import SameLogitsSettings
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import OnnxFile
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 ERRORS_ONLY = 3  # level of ONNX Runtime's messages
+SMALLEST = 1e-7  # probabilities below it are noise of float32
 
 
 class OriginalFile:
@@ -43,9 +45,14 @@ class OriginalFile:
 
     def _run(self, images: Tensor) -> list[Tensor]:
         given = {self.file.input: np.ascontiguousarray(images.numpy(force=True)).astype(self.kind)}
-        return [
-            torch.from_numpy(np.asarray(found)).float() for found in self.session.run(list(self.file.outputs), given)
-        ]
+        try:
+            results = self.session.run(list(self.file.outputs), given)
+        except Exception as error:  # ONNX Runtime has a class of its own for every kind of error
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise DfqError(
+                f"ONNX Runtime cannot run '{self.file.path}': {reason}", "a file that it runs", "check --input-size"
+            ) from error
+        return [torch.from_numpy(np.asarray(found)).float() for found in results]
 
 
 @torch.no_grad()
@@ -56,17 +63,37 @@ def check_same_outputs(
     original = OriginalFile(file, channels_last=network.channels_last)
     allowed = settings.same_outputs_float16 if file.has_float16 else settings.same_outputs
     for count in settings.batches:
-        images = torch.rand(count, *size, generator=torch.Generator().manual_seed(count))
-        for name, found, expected in zip(file.outputs, _all(network, images), original(images), strict=True):
-            if found.shape != expected.shape or not same_logits(found, expected, settings=allowed):
-                raise DfqError(
-                    f"'{file.path}', read by dfq, gives another '{name}' for {count} images: {off_by(found, expected)}",
-                    "the outputs that it has in ONNX Runtime",
-                    "please report the file: this is an error of dfq",
-                    exit_code=1,
-                )
+        generator = torch.Generator().manual_seed(count)
+        uniform, normal = (make(count, *size, generator=generator) for make in (torch.rand, torch.randn))
+        for images in (uniform, 2 * normal):
+            for name, found, expected in zip(file.outputs, _all(network, images), original(images), strict=True):
+                if network.ends_in_softmax:  # small probabilities tell of logits as large ones do
+                    found, expected = (each.clamp(min=SMALLEST).log() for each in (found, expected))
+                if not _are_same(found, expected, allowed):
+                    raise DfqError(
+                        f"'{file.path}', read by dfq, gives another '{name}' for {count} images: "
+                        f"{off_by(found, expected)}",
+                        "the outputs that it has in ONNX Runtime",
+                        "please report the file: this is a bug in dfq",
+                        exit_code=1,
+                    )
 
 
-def _all(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    found = network(images)
+def _are_same(found: Tensor, expected: Tensor, settings: SameLogitsSettings) -> bool:
+    """Returns whether two outputs are the same; what is no finite number must be none in both."""
+    if found.shape != expected.shape or not torch.equal(found.isfinite(), expected.isfinite()):
+        return False
+    finite = expected.isfinite()
+    return not finite.any() or same_logits(found[finite], expected[finite], settings=settings)
+
+
+def _all(network: OnnxNetwork, images: Tensor) -> tuple[Tensor, ...]:
+    try:
+        found = network(images)
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise DfqError(
+            f"'{network.path}' cannot be computed: {str(error).splitlines()[0][:200]}",
+            "a network for images of that size",
+            "check --input-size, or report the file",
+        ) from error
     return found if isinstance(found, tuple) else (found,)

@@ -12,9 +12,10 @@ class ReadOnnxSettings:
     Attributes:
         oldest_opset: The first version of the operators whose meaning the table knows.
         newest_opset: The last one.
-        counts: Primes that stand for the number of images while sizes are folded; no other size is as large.
+        counts: Primes that stand for the number of images while sizes are folded; sizes of images are far smaller.
         largest_tensor: Largest number of elements of a constant, and of a tensor for one image, that is computed: a
             small file may ask for tensors that no memory holds.
+        most_nodes: Largest number of nodes, those of inner graphs included.
         batches: Numbers of images on which the network is compared with ONNX Runtime.
         same_outputs: Settings of that comparison.
         same_outputs_float16: The same for a file with numbers of 16 bits, which dfq computes in 32.
@@ -24,6 +25,7 @@ class ReadOnnxSettings:
     newest_opset: int = 25
     counts: tuple[int, int] = (1_000_003, 1_000_033)
     largest_tensor: int = 2**28
+    most_nodes: int = 50_000
     batches: tuple[int, ...] = (1, 2, 5)
     same_outputs: SameLogitsSettings = SameLogitsSettings()
     same_outputs_float16: SameLogitsSettings = SameLogitsSettings(tolerance=0.02)

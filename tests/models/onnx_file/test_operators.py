@@ -40,6 +40,7 @@ CASES = [
         "Softplus", "Softsign", "HardSwish", "Identity", "Elu", "Selu", "Celu", "ThresholdedRelu", "LeakyRelu", "Sign",
         "HardSigmoid", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Log",
     )),
+    one_operator("Selu", alpha=5.0, gamma=1.5),
     one_operator("Mish", opset=18),
     one_operator("Gelu", opset=20),
     one_operator("Gelu", opset=20, approximate="tanh"),

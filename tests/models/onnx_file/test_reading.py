@@ -1,10 +1,12 @@
 """What is no network for images, damaged or hostile is refused in one line, before memory is taken."""
 
+import os
 import re
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_files import SHAPE, one_operator
 
@@ -181,3 +183,88 @@ def test_an_if_whose_condition_is_a_constant(tmp_path):
     model.graph.node[0].CopyFrom(helper.make_node("If", ["condition"], ["result"], name="branch", **branches))
     network = OnnxNetwork(read_onnx_file(written(model, tmp_path)), SHAPE)
     assert [step.node.op for step in network.modules() if hasattr(step, "node")] == ["Neg"]
+
+
+def of_constants(folder, *nodes: onnx.NodeProto, **stored: np.ndarray) -> object:
+    """Writes a file whose nodes compute "one" of constants, which is added to the images."""
+    model = changed()
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend([*nodes, helper.make_node("Add", ["images", "one"], ["result"], name="sum")])
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in stored.items())
+    return written(model, folder)
+
+
+def test_constants_that_no_memory_holds(tmp_path):
+    column, row = np.ones((20000, 1), np.float32), np.ones((1, 20000), np.float32)
+    nodes = helper.make_node("Mul", ["a", "b"], ["c"]), helper.make_node("ReduceSum", ["c"], ["one"])
+    assert "would be computed" in refused(of_constants(tmp_path, *nodes, a=column, b=row)).found
+
+
+def test_constants_of_chance(tmp_path):
+    node = helper.make_node("RandomNormal", [], ["one"], shape=[1])
+    assert "operator RandomNormal" in refused(of_constants(tmp_path, node)).found
+
+
+def test_a_loop_that_hides_in_a_branch(tmp_path):
+    body = helper.make_graph([helper.make_node("Loop", ["", ""], ["one"])], "g", [], [])
+    node = helper.make_node("If", ["c"], ["one"], then_branch=body, else_branch=body)
+    for attribute in node.attribute:
+        attribute.type = 0
+    assert "control flow" in refused(of_constants(tmp_path, node, c=np.array(True))).found
+
+
+def test_an_input_that_nobody_makes(tmp_path):
+    assert (
+        "'absent' is not defined" in refused(of_constants(tmp_path, helper.make_node("Neg", ["absent"], ["one"]))).found
+    )
+
+
+def test_the_same_constant_twice(tmp_path):
+    range_of = helper.make_node("Range", ["a", "b", "a"], ["r"])
+    nodes = (
+        range_of,
+        helper.make_node("Cast", ["r"], ["f"], to=1),
+        helper.make_node("ReduceSum", ["f"], ["one"], keepdims=0),
+    )
+    path = of_constants(tmp_path, *nodes, a=np.array(1), b=np.array(4))
+    network = OnnxNetwork(read_onnx_file(path), SHAPE)
+    assert torch.equal(network(torch.zeros(1, *SHAPE)), torch.full((1, *SHAPE), 6.0))
+
+
+def test_a_constant_that_is_no_number(tmp_path):
+    path = of_constants(tmp_path, helper.make_node("Neg", ["a"], ["one"]), a=np.array(np.nan, np.float32))
+    assert OnnxNetwork(read_onnx_file(path), SHAPE)(torch.zeros(1, *SHAPE)).isnan().all()
+
+
+def test_an_attribute_that_no_row_reads(tmp_path):
+    path = written(one_operator("ArgMax", axis=1, select_last_index=1), tmp_path)
+    with pytest.raises(DfqError, match="attribute select_last_index is 1"):
+        OnnxNetwork(read_onnx_file(path), SHAPE)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_external_data_in_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "data.bin")
+    assert "no file" in refused(external(tmp_path, "data.bin")).found
+
+
+@pytest.mark.parametrize("location", [".", "sub"])
+def test_external_data_in_a_folder(location, tmp_path):
+    (tmp_path / "sub").mkdir()
+    assert refused(external(tmp_path, location)).needed
+
+
+def test_images_that_no_memory_holds(tmp_path):
+    model = one_operator("Relu", shape=(3, 60000, 60000))
+    assert "takes images of 3x60000x60000" in refused(written(model, tmp_path)).found
+
+
+def test_arithmetic_of_two_numbers(tmp_path):
+    nodes = (
+        helper.make_node("Div", ["a", "b"], ["c"]),
+        helper.make_node("Sub", ["c", "b"], ["d"]),
+        helper.make_node("Cast", ["d"], ["one"], to=TensorProto.FLOAT),
+    )
+    path = of_constants(tmp_path, *nodes, a=np.array(-7), b=np.array(2))
+    network = OnnxNetwork(read_onnx_file(path), SHAPE)
+    assert torch.equal(network(torch.zeros(1, *SHAPE)), torch.full((1, *SHAPE), -5.0))

@@ -40,6 +40,11 @@ def _leaky_relu(node: Node, x: Tensor) -> Tensor:
     return F.leaky_relu(x, node.get("alpha", 0.01))
 
 
+def _selu(node: Node, x: Tensor) -> Tensor:
+    alpha, gamma = node.get("alpha", 1.67326319217681884765625), node.get("gamma", 1.05070102214813232421875)
+    return gamma * torch.where(x > 0, x, alpha * (torch.exp(x) - 1))
+
+
 def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x < 0, x * slope, x)
 
@@ -122,7 +127,7 @@ ELEMENTWISE = {
     "Identity": _plain(lambda x: x),
     "Dropout": Operator(lambda node, x, *_: (x, None)[: node.outputs] if node.outputs > 1 else x, static=(1, 2)),
     "Elu": Operator(lambda node, x: F.elu(x, node.get("alpha", 1.0))),
-    "Selu": _plain(F.selu),
+    "Selu": Operator(_selu),
     "Celu": Operator(lambda node, x: F.celu(x, node.get("alpha", 1.0))),
     "ThresholdedRelu": Operator(lambda node, x: torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))),
     "Clip": Operator(_clip, static=(1, 2)),
