@@ -128,7 +128,7 @@ def measure(path: Path, size: tuple[int, int, int] = (3, 48, 192)) -> dict:
             **eight_bit_files(teacher, student, spec),
         }
     except DfqError as error:
-        return {"refused": error.found}
+        return {"refused": error.found.replace(str(path), path.name)}
 
 
 def table(rows: dict) -> Table:

@@ -180,9 +180,10 @@ class FoldedGraph:
             raise self._unknown(proto)
         node = self._node(proto)
         made = sum(found.numel() for found in self._run(node, row, inputs) if found is not None) if row else 0
-        self.folded += max(made, made_numbers(proto, inputs) if row is None else 0)
-        if self.folded > self.settings.largest_tensor:
-            raise self._unfit(proto, f"constants of {self.folded:.3g} numbers would be computed")
+        size = max(made, made_numbers(proto, inputs) if row is None else 0)
+        self.folded += size
+        if size > self.settings.largest_tensor or self.folded > self.settings.most_constants:
+            raise self._unfit(proto, f"constants of {max(size, self.folded):.3g} numbers would be computed")
         if row is None:
             return evaluated(proto, inputs, self.file.opset)
         return [None if found is None else found.numpy() for found in self._run(node, row, inputs, device="cpu")]

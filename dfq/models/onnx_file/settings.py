@@ -15,6 +15,7 @@ class ReadOnnxSettings:
         counts: Primes that stand for the number of images while sizes are folded; sizes of images are far smaller.
         largest_tensor: Largest number of elements of a constant, and of a tensor for one image, that is computed: a
             small file may ask for tensors that no memory holds.
+        most_constants: Largest number of numbers that are computed of constants, over all nodes.
         most_nodes: Largest number of nodes, those of inner graphs included.
         batches: Numbers of images on which the network is compared with ONNX Runtime.
         same_outputs: Settings of that comparison.
@@ -25,6 +26,7 @@ class ReadOnnxSettings:
     newest_opset: int = 25
     counts: tuple[int, int] = (1_000_003, 1_000_033)
     largest_tensor: int = 2**28
+    most_constants: int = 2**30
     most_nodes: int = 50_000
     batches: tuple[int, ...] = (1, 2, 5)
     same_outputs: SameLogitsSettings = SameLogitsSettings()

@@ -21,11 +21,28 @@ def _geometry(node: Node, x: Tensor) -> tuple[list[int], list[int], list[int], l
 
 def _max_pool(node: Node, x: Tensor) -> Any:
     kernel, stride, dilation, pads = _geometry(node, x)
-    x, padding = split_padding(x, pads, float("-inf"))
-    if any(2 * pad > size for pad, size in zip(padding, kernel, strict=True)):  # more than torch takes
-        x, padding = F.pad(x, torch_padding(pads), value=float("-inf")), [0] * len(kernel)
-    y = MAXIMA[len(kernel) - 1](x, kernel, stride, padding, dilation, bool(node.get("ceil_mode", 0)))
+    pool, ceil = MAXIMA[len(kernel) - 1], bool(node.get("ceil_mode", 0))
+    if _ends_alone(x, kernel, stride, dilation, pads):  # Windows that end outside do what padding at the end does.
+        y = pool(x, kernel, stride, 0, dilation, True)
+    else:
+        x, padding = split_padding(x, pads, float("-inf"))
+        if any(2 * pad > size for pad, size in zip(padding, kernel, strict=True)):  # more than torch takes
+            x, padding = F.pad(x, torch_padding(pads), value=float("-inf")), [0] * len(kernel)
+        y = pool(x, kernel, stride, padding, dilation, ceil)
     return y if node.outputs == 1 else (y, None)
+
+
+def _ends_alone(x: Tensor, kernel: list[int], stride: list[int], dilation: list[int], pads: list[int]) -> bool:
+    """Returns whether padding stands at the ends alone, and as much of it as the last windows reach."""
+    rank = len(kernel)
+    if any(pads[:rank]) or not any(pads[rank:]):
+        return False
+    for length, size, step, spread, end in zip(x.shape[2:], kernel, stride, dilation, pads[rank:], strict=True):
+        reach = spread * (size - 1) + 1
+        padded, whole = (length + end - reach) // step + 1, -(-(length - reach) // step) + 1
+        if padded != whole or (whole - 1) * step >= length:
+            return False
+    return True
 
 
 def _average_pool(node: Node, x: Tensor) -> Tensor:
