@@ -1,6 +1,7 @@
 """Reference: the operators of ONNX files that dfq reads."""
 
 from dfq.graph.operators import Kind
+from dfq.models.onnx_file.constants import FOLDABLE
 from dfq.models.onnx_file.operators.table import FOLDED, KINDS, LEFT_OUT, OPERATORS
 from dfq.models.onnx_file.reading import CONTROL, QUANTIZED
 from dfq.models.onnx_file.settings import ReadOnnxSettings
@@ -11,8 +12,9 @@ INTRODUCTION = f"""# ONNX operators
 
 `dfq quantize model.onnx` reads files of opset {SETTINGS.oldest_opset} to {SETTINGS.newest_opset}. Each operator has a
 row in a table, which says what it computes; the tests compare every row with ONNX Runtime. What does not depend on the
-images is computed once, so shapes, masks and constants may use any operator of ONNX. Before anything else happens, the
-network that results is compared with the file in ONNX Runtime, on several numbers of random images.
+images is computed once; for shapes, masks and constants a file may also use
+{", ".join(map(md.code, FOLDABLE))}. Before anything else happens, the network that results is compared with the file in
+ONNX Runtime, on several numbers of random images.
 
 The last column says what becomes of an operator in the low-bit file for `ort-cpu`. A layer needs a weight that is
 stored in the file. [Reasons for floating point](reasons-for-float.md) tells when a layer stays in floating point all

@@ -26,8 +26,7 @@ def _transpose(node: Node, x: Tensor) -> Tensor:
 
 def _concat(node: Node, *inputs: Tensor) -> Tensor:
     axis = node["axis"] % inputs[0].dim()
-    count = max((x.shape[0] for x in inputs), key=lambda length: not isinstance(length, int)) if axis else None
-    if axis and any(not _same(x.shape[0], inputs[0].shape[0]) for x in inputs):  # a constant of one image's batch
+    if axis and any(not _same(x.shape[0], inputs[0].shape[0]) for x in inputs):  # some are constants of one row
         count = next(x.shape[0] for x in inputs if not _is_one(x.shape[0]))
         inputs = tuple(x.expand(count, *x.shape[1:]) if _is_one(x.shape[0]) else x for x in inputs)
     return torch.cat(inputs, axis)
