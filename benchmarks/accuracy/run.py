@@ -28,6 +28,7 @@ from benchmarks.common.options import (
     minutes_option,
     only_option,
     out_option,
+    profile_option,
     show_option,
     threads_option,
 )
@@ -90,13 +91,7 @@ class Bench(Data):
 @click.command()
 @data_option(required=False)
 @out_option("accuracy.json")
-@click.option(
-    "--profile",
-    type=click.Choice(list(PROFILES)),
-    default="5m",
-    show_default=True,
-    help="Run the cells of this profile.",
-)
+@profile_option(PROFILES, default="5m")
 @only_option
 @show_option
 @click.option("--readme", is_flag=True, help="Write the main table into README.md and stop.")

@@ -1,6 +1,6 @@
 """Options that several benchmarks share: one spelling, one help text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -18,6 +18,12 @@ def out_option(name: str, *, reads: bool = True) -> Callable:
     """Returns the option for the file of results, which is `benchmarks/results/NAME` unless a person says otherwise."""
     says = "Read and write the results here." if reads else "Write the results here."
     return click.option("--out", type=click.Path(path_type=Path), default=RESULTS / name, help=says)
+
+
+def profile_option(profiles: Iterable[str], *, default: str) -> Callable:
+    """Returns the option for the set of cells to run."""
+    kind, says = click.Choice(list(profiles)), "Run the cells of this profile."
+    return click.option("--profile", type=kind, default=default, show_default=True, help=says)
 
 
 only_option = click.option("--only", default="", help="Run only the cells whose name contains all of these words.")

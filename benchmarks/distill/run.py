@@ -24,6 +24,7 @@ from benchmarks.common.options import (
     minutes_option,
     only_option,
     out_option,
+    profile_option,
     threads_option,
 )
 from benchmarks.distill.plot import accuracy_over_time
@@ -80,13 +81,7 @@ class Bench:
 @click.command()
 @data_option(required=False)
 @out_option("distill.json")
-@click.option(
-    "--profile",
-    type=click.Choice(list(PROFILES)),
-    default="10m",
-    show_default=True,
-    help="Run the cells of this profile.",
-)
+@profile_option(PROFILES, default="10m")
 @only_option
 @click.option("--show", is_flag=True, help="Print the tables of finished cells, draw the curves and stop.")
 @threads_option

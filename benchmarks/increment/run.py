@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks.common.cells import read_rows, run_cells, stop_after
-from benchmarks.common.options import only_option, out_option, show_option, threads_option
+from benchmarks.common.options import only_option, out_option, profile_option, show_option, threads_option
 from benchmarks.increment.profiles import PROFILES, SOURCES, Cell, cells_of
 from benchmarks.increment.table import table
 from dfq.images.augment import Augment
@@ -91,13 +91,7 @@ def run(cell: Cell, data: Path) -> dict:
     help="Read the images of CIFAR-10 from this folder.",
 )
 @out_option("incremental.json")
-@click.option(
-    "--profile",
-    type=click.Choice(list(PROFILES)),
-    default="digits-5+5",
-    show_default=True,
-    help="Run the cells of this profile.",
-)
+@profile_option(PROFILES, default="digits-5+5")
 @only_option
 @show_option
 @threads_option
