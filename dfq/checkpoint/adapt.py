@@ -24,7 +24,7 @@ def adapted(
     weights: Weights,
     *,
     beside_matrices: bool = False,
-    training_only: Callable[[str], bool] = lambda name: False,
+    outside: Callable[[str], bool] = lambda name: False,
     settings: NameSettings = NameSettings(),
 ) -> tuple[Weights, tuple[str, ...]]:
     """Returns the file's tensors under the network's names, and sentences on what was changed.
@@ -37,7 +37,7 @@ def adapted(
         weights: State dict of the file.
         beside_matrices: Whether to leave out vectors and numbers of modules that the network does not have, too. This
             is for Lightning, which keeps losses and metrics beside the layers.
-        training_only: Returns whether one of the network's names belongs to a part that only training uses.
+        outside: Returns whether one of the network's names belongs to a part that is not built and is left out.
         settings: Where the network is looked for.
 
     Raises:
@@ -46,14 +46,15 @@ def adapted(
     places = fits(Tree.of(own), Tree.of(weights), settings=settings)
     if not places:
         foreign = [part for part in WRAPPERS if part not in _parts(own)]
-        return _renamed(weights, closest(own, weights, foreign, settings=settings)), ()
+        nearest = closest(own, weights, foreign, settings=settings)
+        return _renamed(weights, {file: name for file, name in nearest.items() if not outside(name)}), ()
     prefix, fit, said = _one(places, own, weights)
     names = {file: name for name, file in fit.items() if name in own}
     inside = f"{prefix}." if prefix else ""
     left_out = []
     for name in weights:
         below = name.removeprefix(inside)
-        if name in names or (name.startswith(inside) and training_only(below)):
+        if name in names or (name.startswith(inside) and outside(below)):
             continue
         if not name.startswith(inside) or _is_beside(name, own, weights, beside_matrices):
             left_out.append(name)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,18 +11,32 @@ from dfq.checkpoint.adapt import adapted
 from dfq.checkpoint.checks import IMAGE_NETWORK, classifier_key, first_layer_key, takes_images
 from dfq.checkpoint.weights import Contents, load_weights, rename
 from dfq.errors import DfqError
+from dfq.models import torchvision_library
 from dfq.models.exported_program import SUFFIX, ExportedNetwork
 from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
 from dfq.models.registry import build, full_names
 from dfq.models.suggest import suggest
 from dfq.models.timm_config import is_hub_name
-from dfq.models.torchvision_library import current_key, is_training_only
 from dfq.models.user_file import build_and_say, file_factory_takes_num_classes, is_file_name
 
 PICKLED = "pickle/"  # prefix of the class name of a network that came complete out of a pickle
 LIGHTNING = "pytorch-lightning_version"  # an entry of PyTorch Lightning's checkpoints
 
-Fitted = tuple[nn.Module, "OrderedDict[str, Tensor]", tuple[str, ...]]
+
+class Fitted(NamedTuple):
+    """A network that a file may be of.
+
+    Attributes:
+        name: Full name, with the arguments that the file's tensors need.
+        model: The network, with random weights.
+        weights: The file's tensors under the network's names.
+        said: Sentences on what was assumed and changed.
+    """
+
+    name: str
+    model: nn.Module
+    weights: "OrderedDict[str, Tensor]"
+    said: tuple[str, ...]
 
 
 def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tuple[nn.Module, str, tuple[str, ...]]:
@@ -34,12 +48,13 @@ def build_with_weights(contents: Contents, arch: str | None, path: Path) -> tupl
     names = _meanings(arch) if arch else _stated(contents, path)
     if not is_file_name(names[0]) and not takes_images(contents.weights):
         raise _not_images(contents.weights)
-    fitting = [(name, _fit(name, contents)) for name in names]
-    name, (model, weights, said) = max(fitting, key=lambda pair: _share(*pair[1][:2]))
+    fitting = [_fit(name, contents) for name in names]
+    name, model, weights, said = max(fitting, key=lambda each: _share(each.model, each.weights))
     try:
         load_weights(model, weights, name)
     except DfqError as error:
         raise _with_better(error, contents.weights, name) from error
+    _set_norm_epsilon(model, contents.norm_epsilon)
     if len(names) == 1:
         return model, name, said
     return model, name, (f"architecture {name}, whose tensors fit best among {', '.join(names)}", *said)
@@ -52,20 +67,36 @@ def _meanings(arch: str) -> list[str]:
 def _fit(arch: str, contents: Contents) -> Fitted:
     """Returns a network with as many classes as the weights have, the weights under its names, and what was done."""
     library, _, name = arch.partition("/")
-    weights, published = contents.weights, library == "torchvision"
-    if published:
-        weights = rename(weights, lambda key: current_key(name, key))
+    weights, of_torchvision = contents.weights, library == "torchvision"
+    if of_torchvision:
+        weights = rename(weights, lambda key: torchvision_library.current_key(name, key))
+        name = torchvision_library.fitted(name, {key: tensor.shape for key, tensor in weights.items()})
+        arch = f"torchvision/{name}"
     model, built = _built(arch, None)
     weights, changed = adapted(
         model.state_dict(),
         weights,
         beside_matrices=LIGHTNING in contents.metadata,
-        training_only=lambda key: published and is_training_only(name, key),
+        outside=lambda key: of_torchvision and torchvision_library.is_outside(name, key),
     )
     found, own = _classes(model, weights)
-    if found != own and (not is_file_name(arch) or file_factory_takes_num_classes(arch)):
+    if found != own and _takes_num_classes(arch):
         model, built = _built(arch, found)
-    return model, weights, (*built, *changed)
+    outside = torchvision_library.said_of(name) if of_torchvision else ()
+    return Fitted(arch, model, weights, (*built, *changed, *outside))
+
+
+def _takes_num_classes(arch: str) -> bool:
+    if is_file_name(arch):
+        return file_factory_takes_num_classes(arch)
+    library, _, name = arch.partition("/")  # the last layer of a detector has boxes and no classes
+    return library != "torchvision" or not torchvision_library.is_detector(name)
+
+
+def _set_norm_epsilon(model: nn.Module, epsilon: float | None) -> None:
+    for layer in model.modules():
+        if epsilon is not None and isinstance(layer, nn.BatchNorm2d):
+            layer.eps = epsilon
 
 
 def _built(arch: str, num_classes: int | None) -> tuple[nn.Module, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Checks that weights can belong to an image classifier, whatever its architecture."""
+"""Checks that weights can belong to a network of images, whatever its architecture."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,13 @@ from torch import Tensor
 
 from dfq.errors import DfqError
 
-IMAGE_NETWORK = "an image-classification network: images (N, channels, height, width) → logits (N, classes)"
+IMAGE_NETWORK = (
+    "a network of images: images (N, channels, height, width) → logits (N, classes) or other tensors of N rows"
+)
 
 
 def check_weights(weights: Mapping[str, Tensor]) -> None:
-    """Raises a DfqError for weights that no image classifier can have, such as empty, NaN or integer weights."""
+    """Raises a DfqError for weights that no network of images can have, such as empty, NaN or integer weights."""
     unusual = [name for name, tensor in weights.items() if tensor.layout != torch.strided or tensor.is_meta]
     if unusual:
         raise DfqError(

@@ -8,6 +8,7 @@ from dfq.checkpoint.input import resolve_input_spec
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
 from dfq.models.own_input import own_input
+from dfq.models.torchvision_detectors import refuse_whole
 from dfq.models.wrappers import plain_copy
 
 
@@ -23,9 +24,11 @@ def describe_network(
     What is not passed comes from the network's class, if that is torchvision's or timm's.
 
     Raises:
-        DfqError: The class is another one, and `input_size`, `mean` and `std` are not all passed.
+        DfqError: The class is another one, and `input_size`, `mean` and `std` are not all passed; or it is a detector
+            of torchvision, whose forward pass takes a list of images.
     """
     network, changed = plain_copy(model)
+    refuse_whole(network)
     flags = {"size": input_size, "mean": mean, "std": std}
     published, whose = (None, "") if None not in flags.values() else own_input(network) or (None, "")
     if published is None and None in flags.values():

@@ -5,6 +5,7 @@ which write only complete files. Nothing is fetched for anything but such a name
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dfq.checkpoint.selection import tensors
 from dfq.checkpoint.weights import Contents, in_float32
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
-from dfq.models import timm_library, torchvision_library
+from dfq.models import timm_library, torchvision_detectors, torchvision_library
 from dfq.models.registry import full_names
 from dfq.models.timm_config import fetch_config, input_of, is_hub_name, unreachable
 
@@ -54,7 +55,8 @@ def read_published(model: str) -> Contents:
     except Exception as error:  # a missing network, a full disk or a damaged file raises errors of many classes
         raise unreachable(model, error) from error
     spec = torchvision_library.input_spec(name, weights.name)
-    return _contents(state, f"torchvision/{name}", spec, f"{weights} of torchvision")
+    contents = _contents(state, f"torchvision/{name}", spec, f"{weights} of torchvision")
+    return replace(contents, norm_epsilon=torchvision_detectors.norm_epsilon(name, weights.name))
 
 
 def _contents(state: Mapping[str, Any], arch: str, input_spec: InputSpec | None, what: str) -> Contents:

@@ -31,12 +31,14 @@ class Contents:
         metadata: Everything else: `arch`, `input_spec`, a training script's `args`, …
         module: Network without wrappers around it, where the file was a .pt2 file or a pickled network.
         assumed: Sentences on each choice that was made, and on numbers that become float32.
+        norm_epsilon: ε of the BatchNorm layers that the weights were trained with; None: the architecture's own.
     """
 
     weights: "OrderedDict[str, Tensor]"
     metadata: dict[str, Any]
     module: nn.Module | None = None
     assumed: tuple[str, ...] = ()
+    norm_epsilon: float | None = None
 
 
 def find_contents(

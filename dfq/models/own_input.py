@@ -10,6 +10,7 @@ from dfq.models import torchvision_library
 from dfq.models.registry import build
 from dfq.models.shapes_only import shapes_only
 from dfq.models.timm_config import input_of
+from dfq.models.torchvision_detectors import refuse_whole
 
 
 def own_input(model: nn.Module) -> tuple[InputSpec, str] | None:
@@ -18,7 +19,11 @@ def own_input(model: nn.Module) -> tuple[InputSpec, str] | None:
     It is None where the input is not known, or where there is more than one. A network of timm states its input. For
     one of torchvision, all networks of the same file are considered; where their inputs differ, only those with the
     same tensors.
+
+    Raises:
+        DfqError: It is a detector of torchvision, whose forward pass takes a list of images.
     """
+    refuse_whole(model)
     library = type(model).__module__.partition(".")[0]
     found = {"timm": _of_timm, "torchvision": _of_torchvision}.get(library, lambda model: None)(model)
     if found is None or found[0].size[0] != _channels(model):

@@ -71,7 +71,7 @@ LIBRARIES: dict[str, Library] = {
     "torchvision": Library(
         build=torchvision_library.build,
         names=torchvision_library.names,
-        knows=lambda name: name in torchvision_library.names(),
+        knows=torchvision_library.knows,
         input_spec=torchvision_library.input_spec,
     ),
     "timm": Library(
@@ -117,7 +117,7 @@ def build(arch: str, num_classes: int | None = None) -> nn.Module:
     except Exception as error:
         raise DfqError(
             f"{library} fails to build '{name}' with num_classes={num_classes}: {_first_line(error)}",
-            "an image-classification network that builds without weights",
+            "a network of images that builds without weights",
             "check the name, or write a factory of your own: --arch path/to/net.py:factory",
         ) from error
 
@@ -146,7 +146,7 @@ def full_names(arch: str) -> list[str]:
     """
     if is_hub_name(arch):
         return [fetch_config(arch).arch]
-    plain, brace, arguments = arch.partition(":{")  # only timm's names have arguments, which may contain slashes
+    plain, brace, arguments = arch.partition(":{")  # arguments may contain slashes
     prefix, _, name = plain.rpartition("/")
     name += brace + arguments
     if prefix == "timm":

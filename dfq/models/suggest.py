@@ -8,12 +8,12 @@ from difflib import SequenceMatcher
 from torch import Size, Tensor
 
 from dfq.errors import DfqError
+from dfq.models import torchvision_library
 from dfq.models.registry import build
 from dfq.models.settings import SuggestSettings
 from dfq.models.shapes_only import shapes_only
 from dfq.models.source_files import Source
 from dfq.models.source_hints import likely
-from dfq.models.torchvision_library import current_key
 
 WRAPPERS = ("module", "_orig_mod")
 IGNORED = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
@@ -46,7 +46,7 @@ def _search(variants: list[Shapes], classes: int | None, settings: SuggestSettin
     """Builds the likeliest network again and again; a good fit makes networks with similar names likelier."""
     hints: dict[Source, float] = {}
     for shapes in variants:
-        for source, hint in likely(shapes, settings=settings).items():
+        for source, hint in (likely(shapes, settings=settings) | _with_backbone(shapes)).items():
             hints[source] = max(hint, hints.get(source, 0.0))
     trust = settings.hint_trust
     sums = {source: [trust * hint, trust] for source, hint in hints.items()}  # sum of weighted fits, sum of weights
@@ -68,6 +68,12 @@ def _search(variants: list[Shapes], classes: int | None, settings: SuggestSettin
     return shares
 
 
+def _with_backbone(shapes: Shapes) -> dict[Source, float]:
+    """Returns torchvision's segmentation networks or detectors that have parts of these names, with the hint 1."""
+    names = torchvision_library.with_parts_of(shapes)
+    return {Source(f"torchvision/{name}", "torchvision/with_backbone", frozenset(), ()): 1.0 for name in names}
+
+
 def _place(name: str) -> int:
     return ORDER.index(name.partition("/")[0])
 
@@ -78,17 +84,24 @@ def _short(name: str) -> str:
 
 def _fit(variants: list[Shapes], name: str, classes: int | None) -> tuple[float, float]:
     """Returns the share of names with their shapes that fit, and the mean of it and the share of names alone."""
+    if name.startswith("torchvision/"):
+        variants = [_of_torchvision(_short(name), each) for each in variants]
+        name = f"torchvision/{torchvision_library.fitted(_short(name), variants[0])}"
     try:
         with shapes_only():
             state = build(name, classes).state_dict()
     except DfqError:  # some networks compute with their weights while they are made
         return 0.0, 0.0
     own = {key: tensor.shape for key, tensor in state.items() if not key.endswith(IGNORED)}
-    if name.startswith("torchvision/"):
-        variants = [{current_key(_short(name), key): shape for key, shape in each.items()} for each in variants]
     shares = [(_overlap(own.items(), each.items()), _overlap(own.keys(), each.keys())) for each in variants]
     whole, names = max(shares)
     return whole, (whole + names) / 2
+
+
+def _of_torchvision(name: str, shapes: Shapes) -> Shapes:
+    """Returns the shapes under today's names, without the parts that are not built."""
+    renamed = {torchvision_library.current_key(name, key): shape for key, shape in shapes.items()}
+    return {key: shape for key, shape in renamed.items() if not torchvision_library.is_outside(name, key)}
 
 
 def _overlap(first, second) -> float:

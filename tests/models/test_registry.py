@@ -8,7 +8,7 @@ from dfq.errors import DfqError
 from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD
 from dfq.models import registry, timm_library
 from dfq.models.registry import OWN, build, full_names, known_names, published_input_spec
-from dfq.models.torchvision_library import is_training_only
+from dfq.models.torchvision_library import is_outside
 
 PARAMETERS = {  # millions, from the papers and the repositories whose checkpoints these nets load
     "resnet20": 0.27,
@@ -61,9 +61,9 @@ def test_torchvision_network_builds_with_any_number_of_classes(name):
 
 def test_auxiliary_heads_are_neither_built_nor_loaded():
     assert not [key for key in build("torchvision/googlenet").state_dict() if key.startswith("aux")]
-    assert is_training_only("googlenet", "aux1.conv.conv.weight")
-    assert is_training_only("inception_v3", "AuxLogits.fc.weight")
-    assert not is_training_only("resnet18", "fc.weight")
+    assert is_outside("googlenet", "aux1.conv.conv.weight")
+    assert is_outside("inception_v3", "AuxLogits.fc.weight")
+    assert not is_outside("resnet18", "fc.weight")
 
 
 def test_centred_input_equals_torchvision_own_transform():
