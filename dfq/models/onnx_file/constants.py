@@ -48,7 +48,7 @@ def python_value(attribute: AttributeProto, path: Path) -> Any:
 
 # What may be computed of constants by the reference of the ONNX project, beside the operators of the table.
 FOLDABLE = (
-    "Range", "ScatterND", "ScatterElements", "GatherND", "EyeLike", "NonZero", "OneHot", "Xor", "IsNaN", "Shape",
+    "ScatterND", "ScatterElements", "GatherND", "EyeLike", "NonZero", "OneHot", "Xor", "IsNaN", "Shape",
     "Size", "Compress", "BitShift", "Tan", "Atan", "Sinh", "Cosh",
 )  # fmt: skip
 
@@ -74,9 +74,6 @@ def made_numbers(proto: NodeProto, inputs: Sequence[Value]) -> float:
     """Returns how many numbers a foldable node makes of constants where its inputs may ask for any."""
     values = [value for value in inputs if isinstance(value, np.ndarray)]
     sizes = [float(value.size) for value in values]
-    if proto.op_type == "Range":
-        start, limit, delta = (value.item() for value in values)
-        return abs(limit - start) / max(abs(delta), 1e-9)
     if proto.op_type == "OneHot":
         return sizes[0] * float(values[1].reshape(-1)[0])
     if proto.op_type == "NonZero":

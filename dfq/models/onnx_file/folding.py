@@ -23,21 +23,25 @@ from dfq.models.onnx_file.constants import (
     python_value,
     shape_of,
 )
+from dfq.models.onnx_file.opening import opened
+from dfq.models.onnx_file.operators.float_operators import FLOAT_OPERATORS
 from dfq.models.onnx_file.operators.row import Node, Operator
 from dfq.models.onnx_file.operators.table import OPERATORS
 from dfq.models.onnx_file.reading import CONTROL, DOMAINS, OnnxFile, stored
+from dfq.models.onnx_file.refusals import float_operator, node_name, unfit_node, unknown_operator
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 # Attributes that no row reads, and the values with which they change nothing.
 USUAL: dict[tuple[str, str], Any] = {
     ("ArgMax", "select_last_index"): 0,
+    ("ArgMin", "select_last_index"): 0,
     ("BatchNormalization", "training_mode"): 0,
     ("Resize", "antialias"): 0,
     ("Resize", "exclude_outside"): 0,
     ("Resize", "keep_aspect_ratio_policy"): "stretch",
     ("Resize", "cubic_coeff_a"): -0.75,
 }
-GROWING = ("ConstantOfShape", "Expand", "Tile")  # they make tensors as large as their inputs say
+GROWING = ("ConstantOfShape", "Expand", "Range", "Tile")  # they make tensors as large as their inputs say
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class FoldedGraph:
         size: Size (C, H, W) of the images.
         channels_last: Whether the file takes images (N, H, W, C).
         count: The prime that stands for the number of images.
+        allow_float_ops: Whether operators that always stay in floating point are taken.
 
     Attributes:
         computed: The nodes that depend on the images, in order.
@@ -83,8 +88,10 @@ class FoldedGraph:
         *,
         channels_last: bool,
         count: int,
+        allow_float_ops: bool = False,
         settings: ReadOnnxSettings = ReadOnnxSettings(),
     ):
+        self.table = {**OPERATORS, **FLOAT_OPERATORS} if allow_float_ops else OPERATORS
         self.file, self.count, self.settings = file, count, settings
         shape = (count, *size[1:], size[0]) if channels_last else (count, *size)
         images = torch.empty(shape, device="meta")
@@ -102,14 +109,14 @@ class FoldedGraph:
                 raise
             except Exception as error:  # torch, NumPy and the reference raise whatever they like
                 reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                raise self._unfit(proto, reason) from error
+                raise unfit_node(self.file, proto, reason) from error
 
     def _take(self, proto: NodeProto) -> None:
         missing = [name for name in proto.input if name and name not in self.values]
         if proto.domain not in DOMAINS or proto.op_type in CONTROL:
-            raise self._unknown(proto)
+            raise unknown_operator(self.file, proto)
         if missing:
-            raise self._unfit(proto, f"its input '{missing[0]}' is not defined (sparse tensors are not read)")
+            raise unfit_node(self.file, proto, f"its input '{missing[0]}' is not defined (sparse tensors are not read)")
         inputs: list[Value] = [self.values[name] if name else None for name in proto.input]
         depends = any(isinstance(value, Tensor) for value in inputs)
         if proto.op_type == "If":
@@ -127,14 +134,19 @@ class FoldedGraph:
         """Puts the nodes of the branch that a constant chooses in the place of an `If`."""
         (condition,) = inputs
         if not isinstance(condition, np.ndarray):
-            raise self._unfit(
-                proto, "what it does depends on the image", "a network that does the same for every image"
+            raise unfit_node(
+                self.file, proto, "what it does depends on the image", "a network that does the same for every image"
             )
         name = "then_branch" if condition.item() else "else_branch"
         branch = next(attribute.g for attribute in proto.attribute if attribute.name == name)
         self.values |= {tensor.name: in_float32(stored(tensor, self.file.path)) for tensor in branch.initializer}
         self._take_all(branch.node)
-        self._keep(proto, [self.values[value.name] for value in branch.output])
+        results = [self.values[value.name] for value in branch.output]
+        for name, inner, value in zip(proto.output, branch.output, results, strict=True):
+            if isinstance(value, Tensor):
+                node = Node(f"{node_name(proto)}_{name}", "Identity", self.file.opset)
+                self.computed.append(Computed(node, OPERATORS["Identity"], (inner.name,), (value,), (name,)))
+        self._keep(proto, results)
 
     def _grows(self, proto: NodeProto, inputs: list[Value]) -> bool:
         """Returns whether a node makes a tensor with as many rows as there are images."""
@@ -142,15 +154,17 @@ class FoldedGraph:
         return proto.op_type in GROWING and any(((value > 0) & (value % self.count == 0)).any() for value in numbers)
 
     def _compute(self, proto: NodeProto, inputs: list[Value]) -> None:
-        node, row = self._node(proto), OPERATORS.get(proto.op_type)
+        node, row = self._node(proto), self.table.get(proto.op_type)
+        if row is None and proto.op_type in FLOAT_OPERATORS:
+            raise float_operator(self.file, proto)
         if row is None:
-            raise self._unknown(proto)
-        if proto.op_type == "Reshape" and isinstance(inputs[1], np.ndarray):
-            inputs[1] = self._opened(inputs[0], inputs[1])
+            raise unknown_operator(self.file, proto)
+        if self.file.shape[0] is not None:
+            row, inputs = opened(node, row, inputs, self.file.shape[0], self.count)
         results = self._run(node, row, inputs)
         largest = max(result.numel() for result in results if result is not None)
         if largest > self.settings.largest_tensor * self.count:
-            raise self._unfit(proto, f"it makes a tensor of {largest // self.count:,} numbers for one image")
+            raise unfit_node(self.file, proto, f"it makes a tensor of {largest // self.count:,} numbers for one image")
         outputs = tuple(proto.output)
         self.computed.append(Computed(node, row, tuple(proto.input), tuple(inputs), outputs))
         self._keep(proto, results)
@@ -165,25 +179,18 @@ class FoldedGraph:
             return value.item()
         return torch.from_numpy(np.array(value)).to(device)
 
-    def _opened(self, x: Value, shape: np.ndarray) -> np.ndarray:
-        """Returns the shape for any number of images where the file was exported for a fixed one."""
-        fixed = self.file.shape[0]
-        is_rows = isinstance(x, Tensor) and x.dim() > 0 and x.shape[0] % self.count == 0
-        if fixed is None or not is_rows or not len(shape) or not 0 < shape[0] < self.count or shape[0] % fixed:
-            return shape
-        return np.concatenate([[shape[0] // fixed * self.count], shape[1:]]).astype(np.int64)
-
     def _evaluated(self, proto: NodeProto, inputs: list[Value]) -> list[Any]:
         """Returns what a node makes of constants: by its row, or by the reference of the ONNX project."""
-        row = OPERATORS.get(proto.op_type)
-        if row is None and proto.op_type not in FOLDABLE:
-            raise self._unknown(proto)
+        is_foldable = proto.op_type in FOLDABLE
+        row = OPERATORS.get(proto.op_type) or (None if is_foldable else FLOAT_OPERATORS.get(proto.op_type))
+        if row is None and not is_foldable:
+            raise unknown_operator(self.file, proto)
         node = self._node(proto)
         made = sum(found.numel() for found in self._run(node, row, inputs) if found is not None) if row else 0
         size = max(made, made_numbers(proto, inputs) if row is None else 0)
         self.folded += size
         if size > self.settings.largest_tensor or self.folded > self.settings.most_constants:
-            raise self._unfit(proto, f"constants of {max(size, self.folded):.3g} numbers would be computed")
+            raise unfit_node(self.file, proto, f"constants of {max(size, self.folded):.3g} numbers would be computed")
         if row is None:
             return evaluated(proto, inputs, self.file.opset)
         return [None if found is None else found.numpy() for found in self._run(node, row, inputs, device="cpu")]
@@ -203,25 +210,6 @@ class FoldedGraph:
         attributes = {attribute.name: python_value(attribute, self.file.path) for attribute in proto.attribute}
         for (op, name), usual in USUAL.items():
             if op == proto.op_type and attributes.get(name, usual) != usual:
-                raise self._unfit(proto, f"its attribute {name} is {attributes[name]}")
+                raise unfit_node(self.file, proto, f"its attribute {name} is {attributes[name]}")
         outputs = len([name for name in proto.output if name])
-        return Node(self._name(proto), proto.op_type, self.file.opset, attributes, outputs)
-
-    def _name(self, proto: NodeProto) -> str:
-        return proto.name or f"{proto.op_type} of {next(iter(proto.output), 'nothing')}"
-
-    def _unknown(self, proto: NodeProto) -> DfqError:
-        operator = f"{proto.domain}.{proto.op_type}" if proto.domain else proto.op_type
-        return DfqError(
-            f"'{self.file.path}' has the operator {operator} (node '{self._name(proto)}', opset {self.file.opset}), "
-            "which dfq does not know",
-            "operators of the table in the documentation",
-            "export the network again with other operators, or report the file",
-        )
-
-    def _unfit(self, proto: NodeProto, reason: str, needed: str = "a network that ONNX Runtime runs") -> DfqError:
-        return DfqError(
-            f"'{self.file.path}', node '{self._name(proto)}' ({proto.op_type}): {reason}",
-            needed,
-            "check --input-size, export the network again, or report the file",
-        )
+        return Node(node_name(proto), proto.op_type, self.file.opset, attributes, outputs)

@@ -4,61 +4,21 @@ import re
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
 from dfq.models.onnx_file.folding import Computed, FoldedGraph
-from dfq.models.onnx_file.operators.row import Node, Operator
+from dfq.models.onnx_file.operators.float_operators import FLOAT_OPERATORS
+from dfq.models.onnx_file.operators.row import Node
 from dfq.models.onnx_file.reading import OnnxFile
+from dfq.models.onnx_file.row_order import needed_alone, plain_reshapes
 from dfq.models.onnx_file.settings import ReadOnnxSettings
-from dfq.models.onnx_file.sizes import Sizes, solved
+from dfq.models.onnx_file.sizes import solved
+from dfq.models.onnx_file.step import Step
 
 WEIGHT = ".weight"
 MAX_DEPTH = 16  # modules inside each other; a name may have any number of parts
 OPERATOR = re.compile(r"/[A-Z]\w*$")  # the last part of a node's name in files of torch
-
-
-class Step(nn.Module):
-    """One node with its weights and constants.
-
-    Args:
-        node: The node.
-        row: Its row in the table.
-        inputs: A constant, the name of a tensor, `Sizes`, a number, or None for each input.
-    """
-
-    def __init__(self, node: Node, row: Operator, inputs: list[Any]):
-        super().__init__()
-        self.node, self.row = node, row
-        self.inputs = [self._stored(place, value) if isinstance(value, np.ndarray) else value
-                       for place, value in enumerate(inputs)]  # fmt: skip
-
-    def _stored(self, place: int, value: np.ndarray) -> tuple[str]:
-        """Keeps a constant as the layer's weight or bias, or as a buffer; returns its name."""
-        tensor = torch.from_numpy(np.array(value))
-        name = self.row.weights.get(place)
-        if name is not None and tensor.is_floating_point():
-            self.register_parameter(name, nn.Parameter(tensor))
-            return (name,)
-        self.register_buffer(f"input_{place}", tensor)
-        return (f"input_{place}",)
-
-    def forward(self, values: dict[str, Any], count: Any) -> Any:
-        """Returns the node's results.
-
-        Args:
-            values: Tensors by their names in the file.
-            count: Number of images.
-        """
-        return self.row.run(self.node, *(self._input(value, values, count) for value in self.inputs))
-
-    def _input(self, value: Any, values: dict[str, Any], count: Any) -> Any:
-        if isinstance(value, Sizes):
-            return value.at(count)
-        if isinstance(value, tuple):
-            return getattr(self, value[0])
-        return values[value] if isinstance(value, str) else value
 
 
 class OnnxNetwork(nn.Module):
@@ -70,8 +30,10 @@ class OnnxNetwork(nn.Module):
         file: The file.
         size: Size (C, H, W) of the images.
         channels_last: Whether the file itself takes images (N, H, W, C).
+        allow_float_ops: Whether operators that always stay in floating point are taken.
 
     Attributes:
+        float_operators: Names of those operators that the network has.
         ends_in_softmax: Whether the output is that of a softmax.
         output_shapes: The shape of each output, whose first length is a prime in the place of the number of images.
 
@@ -85,17 +47,24 @@ class OnnxNetwork(nn.Module):
         size: tuple[int, int, int],
         *,
         channels_last: bool = False,
+        allow_float_ops: bool = False,
         settings: ReadOnnxSettings = ReadOnnxSettings(),
     ):
         super().__init__()
         self.path, self.input, self.outputs, self.channels_last = file.path, file.input, file.outputs, channels_last
         first, second = (
-            FoldedGraph(file, size, channels_last=channels_last, count=count, settings=settings)
+            FoldedGraph(
+                file, size, channels_last=channels_last, count=count, allow_float_ops=allow_float_ops, settings=settings
+            )
             for count in settings.counts
         )
+        self.float_operators = tuple(sorted({each.node.op for each in first.computed} & set(FLOAT_OPERATORS)))
         self.order: list[tuple[str, tuple[str, ...]]] = []
-        for one, two in zip(first.computed, second.computed, strict=True):
-            self.order.append((self._place(one, self._step(one, two, settings)), one.outputs))
+        steps = [
+            (one, self._step(one, two, settings)) for one, two in zip(first.computed, second.computed, strict=True)
+        ]
+        for computed, step in needed_alone(plain_reshapes(steps, settings.counts[0]), file.outputs):
+            self.order.append((self._place(computed, step), computed.outputs))
         missing = [name for name in file.outputs if not isinstance(first.values.get(name), Tensor)]
         if missing:
             raise DfqError(

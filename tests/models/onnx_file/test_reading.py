@@ -182,7 +182,9 @@ def test_an_if_whose_condition_is_a_constant(tmp_path):
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(False), "condition"))
     model.graph.node[0].CopyFrom(helper.make_node("If", ["condition"], ["result"], name="branch", **branches))
     network = OnnxNetwork(read_onnx_file(written(model, tmp_path)), SHAPE)
-    assert [step.node.op for step in network.modules() if hasattr(step, "node")] == ["Neg"]
+    assert [step.node.op for step in network.modules() if hasattr(step, "node")] == ["Neg", "Identity"]
+    images = torch.randn(2, *SHAPE)
+    assert torch.equal(network(images), -images)
 
 
 def of_constants(folder, *nodes: onnx.NodeProto, **stored: np.ndarray) -> object:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dfq.models.onnx_file.operators.row import Node, Operator
+from dfq.models.onnx_file.operators.row import Node, Operator, plain
 
 # Types by their numbers in ONNX; what computes with 16 or 64 bits does so with 32 here.
 TYPES = {
@@ -81,50 +81,45 @@ def _mean(node: Node, *inputs: Tensor) -> Tensor:
     return sum(inputs[1:], inputs[0]) / len(inputs)
 
 
-def _plain(function):
-    """Returns the row of an operator that is a function of torch."""
-    return Operator(lambda node, *inputs: function(*inputs))
-
-
 def _arithmetic(function):
     """Returns the row of an operator between two tensors, or a tensor and a number."""
     return Operator(lambda node, a, b: function(a, b), numbers=(0, 1))
 
 
 ELEMENTWISE = {
-    "Relu": _plain(F.relu),
-    "Sigmoid": _plain(torch.sigmoid),
-    "Tanh": _plain(torch.tanh),
-    "Erf": _plain(torch.erf),
-    "Exp": _plain(torch.exp),
-    "Log": _plain(torch.log),
-    "Sqrt": _plain(torch.sqrt),
-    "Neg": _plain(torch.neg),
-    "Abs": _plain(torch.abs),
-    "Reciprocal": _plain(torch.reciprocal),
-    "Floor": _plain(torch.floor),
-    "Ceil": _plain(torch.ceil),
-    "Round": _plain(torch.round),
-    "Sign": _plain(torch.sign),
-    "Sin": _plain(torch.sin),
-    "Cos": _plain(torch.cos),
-    "Softplus": _plain(F.softplus),
-    "Softsign": _plain(F.softsign),
-    "HardSwish": _plain(F.hardswish),
-    "Mish": _plain(F.mish),
-    "Not": _plain(torch.logical_not),
-    "And": _plain(torch.logical_and),
-    "Or": _plain(torch.logical_or),
-    "Equal": _plain(torch.eq),
-    "Less": _plain(torch.lt),
-    "LessOrEqual": _plain(torch.le),
-    "Greater": _plain(torch.gt),
-    "GreaterOrEqual": _plain(torch.ge),
-    "Where": _plain(torch.where),
+    "Relu": plain(F.relu),
+    "Sigmoid": plain(torch.sigmoid),
+    "Tanh": plain(torch.tanh),
+    "Erf": plain(torch.erf),
+    "Exp": plain(torch.exp),
+    "Log": plain(torch.log),
+    "Sqrt": plain(torch.sqrt),
+    "Neg": plain(torch.neg),
+    "Abs": plain(torch.abs),
+    "Reciprocal": plain(torch.reciprocal),
+    "Floor": plain(torch.floor),
+    "Ceil": plain(torch.ceil),
+    "Round": plain(torch.round),
+    "Sign": plain(torch.sign),
+    "Sin": plain(torch.sin),
+    "Cos": plain(torch.cos),
+    "Softplus": plain(F.softplus),
+    "Softsign": plain(F.softsign),
+    "HardSwish": plain(F.hardswish),
+    "Mish": plain(F.mish),
+    "Not": plain(torch.logical_not),
+    "And": plain(torch.logical_and),
+    "Or": plain(torch.logical_or),
+    "Equal": plain(torch.eq),
+    "Less": plain(torch.lt),
+    "LessOrEqual": plain(torch.le),
+    "Greater": plain(torch.gt),
+    "GreaterOrEqual": plain(torch.ge),
+    "Where": plain(torch.where),
     "Add": _arithmetic(operator.add),
     "Sub": _arithmetic(operator.sub),
     "Mul": _arithmetic(operator.mul),
-    "Identity": _plain(lambda x: x),
+    "Identity": plain(lambda x: x),
     "Dropout": Operator(lambda node, x, *_: (x, None)[: node.outputs] if node.outputs > 1 else x, static=(1, 2)),
     "Elu": Operator(lambda node, x: F.elu(x, node.get("alpha", 1.0))),
     "Selu": Operator(_selu),

@@ -50,3 +50,8 @@ class Operator:
     static: tuple[int, ...] = ()
     weights: Mapping[int, str] = field(default_factory=dict)
     numbers: tuple[int, ...] = ()
+
+
+def plain(function: Run) -> Operator:
+    """Returns the row of an operator that is a function of torch."""
+    return Operator(lambda node, *inputs: function(*inputs))

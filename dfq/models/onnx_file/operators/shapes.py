@@ -78,6 +78,16 @@ def _gather(node: Node, x: Tensor, index) -> Tensor:
     return x.select(axis, index)
 
 
+def gather_of_each_image(rows: int, shape: tuple[int, ...]) -> Operator:
+    """Returns the row of a gather that takes the same of each image's rows; an image gives results of `shape`."""
+
+    def run(node: Node, x: Tensor, index: Tensor) -> Tensor:
+        found = x.reshape(-1, rows, *x.shape[1:]).index_select(1, index)
+        return found.reshape(-1, *shape[1:], *x.shape[1:])
+
+    return Operator(run)
+
+
 def _squeeze(node: Node, x: Tensor, axes=None) -> Tensor:
     axes = node.get("axes") if axes is None else axes
     if axes is None:
@@ -107,7 +117,7 @@ def _constant_of_shape(node: Node, shape) -> Tensor:
     return torch.full(shape, value.reshape(-1)[0].item(), dtype=torch.from_numpy(value.copy()).dtype)
 
 
-def _reduction(reduce):
+def reduction(reduce):
     def run(node: Node, x: Tensor, axes=None) -> Tensor:
         axes = node.get("axes") if axes is None else axes
         keep = bool(node.get("keepdims", 1))
@@ -154,17 +164,18 @@ SHAPES = {
     "Expand": Operator(_expand, static=(1,)),
     "Tile": Operator(lambda node, x, repeats: x.repeat(repeats), static=(1,)),
     "ConstantOfShape": Operator(_constant_of_shape, static=(0,)),
+    "Range": Operator(lambda node, start, end, step: torch.arange(start[0], end[0], step[0]), static=(0, 1, 2)),
     "CumSum": Operator(lambda node, x, axis: x.cumsum(axis[0]), static=(1,)),
     "ArgMax": Operator(_arg_max),
     "TopK": Operator(_top_k, static=(1,)),
     "Trilu": Operator(_trilu, static=(1,)),
-    "ReduceMean": _reduction(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
-    "ReduceSum": _reduction(lambda x, axes, keep: x.sum(axes, keepdim=keep)),
-    "ReduceMax": _reduction(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
-    "ReduceMin": _reduction(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
-    "ReduceProd": _reduction(_product),
-    "ReduceL1": _reduction(lambda x, axes, keep: x.abs().sum(axes, keepdim=keep)),
-    "ReduceL2": _reduction(lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt()),
-    "ReduceSumSquare": _reduction(lambda x, axes, keep: x.square().sum(axes, keepdim=keep)),
-    "ReduceLogSumExp": _reduction(lambda x, axes, keep: x.logsumexp(axes, keepdim=keep)),
+    "ReduceMean": reduction(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
+    "ReduceSum": reduction(lambda x, axes, keep: x.sum(axes, keepdim=keep)),
+    "ReduceMax": reduction(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
+    "ReduceMin": reduction(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
+    "ReduceProd": reduction(_product),
+    "ReduceL1": reduction(lambda x, axes, keep: x.abs().sum(axes, keepdim=keep)),
+    "ReduceL2": reduction(lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt()),
+    "ReduceSumSquare": reduction(lambda x, axes, keep: x.square().sum(axes, keepdim=keep)),
+    "ReduceLogSumExp": reduction(lambda x, axes, keep: x.logsumexp(axes, keepdim=keep)),
 }
