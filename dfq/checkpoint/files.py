@@ -21,7 +21,7 @@ from dfq.checkpoint.foreign import foreign_format
 from dfq.errors import DfqError
 from dfq.models.exported_archive import is_exported
 from dfq.models.exported_program import read_exported
-from dfq.models.onnx_file.read import CHANNELS_LAST, read_onnx
+from dfq.models.onnx_file.read import ASSUMED, CHANNELS_LAST, read_onnx
 from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
 from dfq.models.registry import full_names, is_known
 
@@ -32,6 +32,7 @@ CHECKPOINT = (
 SAVE_STATE_DICT = "torch.save(model.state_dict(), 'weights.pt'), then pass it with --arch"
 SAVE_AGAIN = "copy or download the file again, or save it again: " + SAVE_STATE_DICT
 
+FROM_ONNX = "from_onnx"  # key of the metadata: the file is an ONNX file
 PICKLE_MARK = b"\x80"
 # The number in files of torch.save from before its zip format (2020).
 TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -50,7 +51,11 @@ REFUSED_CODE = re.compile(r"GLOBAL (\S+)|Can only (?:create new object|build Ten
 
 
 def read_file(
-    path: Path, *, allow_pickle: bool = False, input_size: Sequence[int] | None = None
+    path: Path,
+    *,
+    allow_pickle: bool = False,
+    allow_float_ops: bool = False,
+    input_size: Sequence[int] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Returns the object that `path` holds, on the CPU, and the metadata that its container keeps beside it.
 
@@ -59,6 +64,7 @@ def read_file(
     Args:
         path: Any file. Its format is recognised by the content, that of `.safetensors` and `.onnx` by the name.
         allow_pickle: Whether to unpickle what `weights_only` refuses. This runs code from the file.
+        allow_float_ops: Whether to take operators of an ONNX file that always stay in floating point.
         input_size: Size (C, H, W) of the images, for an ONNX file that leaves it open.
 
     Raises:
@@ -68,8 +74,8 @@ def read_file(
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ONNX_SUFFIX:
-        network = read_onnx(path, input_size)
-        return network, {"from_onnx": True, CHANNELS_LAST: network.meta[CHANNELS_LAST]}
+        network = read_onnx(path, input_size, allow_float_ops=allow_float_ops)
+        return network, {FROM_ONNX: True, **{name: network.meta[name] for name in (CHANNELS_LAST, ASSUMED)}}
     if head.startswith(b"PK"):
         return _read_zip(path, allow_pickle), {}
     if head.startswith(PICKLE_MARK):

@@ -10,14 +10,14 @@ from torch import nn
 
 from dfq.checkpoint.arch import PICKLED, build_with_weights
 from dfq.checkpoint.checks import check_weights
-from dfq.checkpoint.files import read_file
+from dfq.checkpoint.files import FROM_ONNX, read_file
 from dfq.checkpoint.folder import read_folder
 from dfq.checkpoint.input import check_forward, resolve_input_spec
 from dfq.checkpoint.published import is_published_name, read_published
 from dfq.checkpoint.weights import Contents, find_contents
 from dfq.errors import DfqError
 from dfq.images.input_spec import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from dfq.models.onnx_file.read import CHANNELS_LAST
+from dfq.models.onnx_file.read import ASSUMED, CHANNELS_LAST
 from dfq.models.own_input import own_input
 from dfq.models.registry import published_input_spec
 from dfq.models.timm_config import is_hub_name
@@ -60,6 +60,8 @@ class ReadOptions(TypedDict, total=False):
         weights: Which of several weights in the file to take: a key (`state_dict`, `model.ema`), or the first part of
             the names inside (`student`). None: the averaged ones (EMA), else the only ones.
         allow_pickle: Whether files that hold Python objects are unpickled. This RUNS CODE FROM THE FILE.
+        allow_float_ops: Whether an ONNX file may have operators that are seldom in networks for images, and for which
+            there are no integers. They stay in floating point.
     """
 
     arch: str | None
@@ -68,6 +70,7 @@ class ReadOptions(TypedDict, total=False):
     std: float | Sequence[float] | None
     weights: str | None
     allow_pickle: bool
+    allow_float_ops: bool
 
 
 def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]) -> Loaded:
@@ -95,8 +98,9 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
         guessed = (OF_ONNX,)
     if contents.metadata.get(CHANNELS_LAST):
         guessed = (*guessed, ROWS_FIRST)
+    read = contents.metadata.get(ASSUMED, ()) if contents.metadata.get(FROM_ONNX) else ()
     check_forward(model, input_spec)
-    return Loaded(model, name, input_spec, (*contents.assumed, *assumed, *guessed))
+    return Loaded(model, name, input_spec, (*contents.assumed, *read, *assumed, *guessed))
 
 
 def _read(file: Path, options: ReadOptions) -> Contents:
@@ -115,14 +119,19 @@ def _read(file: Path, options: ReadOptions) -> Contents:
         inside, stated = read_folder(file, arch)
         content, metadata = read_file(inside, allow_pickle=allow_pickle)
         return find_contents(content, {**metadata, **stated}, weights)
-    read = read_file(file, allow_pickle=allow_pickle, input_size=options.get("input_size"))
+    read = read_file(
+        file,
+        allow_pickle=allow_pickle,
+        allow_float_ops=options.get("allow_float_ops", False),
+        input_size=options.get("input_size"),
+    )
     return find_contents(*read, weights)
 
 
 def _of_onnx(contents: Contents) -> InputSpec | None:
     """Returns what is assumed of the images of an ONNX file with three channels, which says their size alone."""
     size = contents.metadata.get("input_size")
-    if not contents.metadata.get("from_onnx") or size is None or size[0] != len(IMAGENET_MEAN):
+    if not contents.metadata.get(FROM_ONNX) or size is None or size[0] != len(IMAGENET_MEAN):
         return None
     return InputSpec(size=tuple(size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 

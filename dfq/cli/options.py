@@ -35,6 +35,7 @@ class ModelOptions:
     device: str
     threads: int | None
     allow_pickle: bool
+    allow_float_ops: bool
 
     def load(self, model: Path) -> Teacher:
         """Sets the number of threads, and returns the teacher."""
@@ -43,6 +44,7 @@ class ModelOptions:
         return load_teacher(
             model, arch=self.arch, input_size=self.input_size, mean=self.mean, std=self.std,
             weights=self.weights, device=device, allow_pickle=self.allow_pickle,
+            allow_float_ops=self.allow_float_ops,
         )  # fmt: skip
 
     def load_for_run(self, model: Path, data: Path | None, progress: Progress) -> tuple[Teacher, Labelled | None]:
@@ -129,6 +131,9 @@ model_options = _stack(
         click.option("--allow-pickle", is_flag=True,
                      help="Read pickled Python objects. This RUNS CODE FROM THE FILE: only for files whose maker you "
                      "trust.  [default: off]"),
+        click.option("--allow-float-ops", is_flag=True,
+                     help="Take operators of an ONNX file for which there are no integers, such as LSTM and GatherND: "
+                     "they stay in floating point.  [default: off]"),
     ]
 )  # fmt: skip
 

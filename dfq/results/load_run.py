@@ -75,7 +75,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
 
 def _build(config: dict, arch: str | None, run: RunFolder) -> nn.Module:
     if arch is None and run.source.exists():
-        return read_onnx(run.source, config["input_spec"]["size"])
+        return read_onnx(run.source, config["input_spec"]["size"], allow_float_ops=True)
     recorded = config["arch"]
     if arch is None and (recorded is None or ".py:" in recorded or recorded.startswith("pickle/")):
         raise DfqError(

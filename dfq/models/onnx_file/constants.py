@@ -12,11 +12,12 @@ from torch import Tensor
 from dfq.models.onnx_file.reading import stored
 
 Value = np.ndarray | Tensor | None  # a constant, a tensor without memory, or an input that is left out
+HALVES = ("float16", "bfloat16")  # NumPy's names of the numbers of 16 bits
 
 
 def in_float32(value: Value) -> Value:
     """Returns the value; numbers of 16 and of 64 bits become 32-bit numbers."""
-    is_other = isinstance(value, np.ndarray) and value.dtype in (np.float16, np.float64)
+    is_other = isinstance(value, np.ndarray) and value.dtype.name in (*HALVES, "float64")
     return value.astype(np.float32) if is_other else value  # type: ignore[union-attr]
 
 
@@ -43,6 +44,8 @@ def python_value(attribute: AttributeProto, path: Path) -> Any:
     value = helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode()
+    if attribute.type == AttributeProto.STRINGS:
+        return [each.decode() for each in value]
     return list(value) if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value
 
 

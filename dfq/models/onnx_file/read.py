@@ -1,6 +1,7 @@
 """`read_onnx`: an ONNX file becomes a captured network, like any other."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dfq.graph.capture.capture import capture
 from dfq.graph.file_interface import INTERFACE, FileInterface
 from dfq.graph.rewriting.rewrite import CapturedNetwork
 from dfq.images.input_spec import InputSpec
+from dfq.models.onnx_file.constants import HALVES
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
 from dfq.models.onnx_file.runtime import check_same_outputs
@@ -16,10 +18,15 @@ from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 SUFFIX = ".onnx"
 CHANNELS_LAST = "channels_last"  # key of a captured network's `meta`: the file takes images (N, H, W, C)
+ASSUMED = "assumed"  # the same: a sentence for everything that was taken and may not be wanted
 
 
 def read_onnx(
-    path: str | Path, size: Sequence[int] | None = None, *, settings: ReadOnnxSettings = ReadOnnxSettings()
+    path: str | Path,
+    size: Sequence[int] | None = None,
+    *,
+    allow_float_ops: bool = False,
+    settings: ReadOnnxSettings = ReadOnnxSettings(),
 ) -> CapturedNetwork:
     """Reads an ONNX file as a network of layers for any number of images; no code in it is executed.
 
@@ -28,6 +35,8 @@ def read_onnx(
 
     Args:
         size: Size (C, H, W) of the images; needed where the file leaves it open.
+        allow_float_ops: Whether operators are taken that are seldom in networks for images, and for which there are no
+            integers (`dfq.models.onnx_file.operators.float_operators`). They stay in floating point.
 
     Raises:
         DfqError: The file is missing, damaged, hostile, quantized already, or no network for images; it has an operator
@@ -35,14 +44,24 @@ def read_onnx(
     """
     file = read_onnx_file(Path(path), settings=settings)
     found, channels_last = image_size(file, size, settings=settings)
-    network = OnnxNetwork(file, found, channels_last=channels_last, settings=settings)
+    network = OnnxNetwork(file, found, channels_last=channels_last, allow_float_ops=allow_float_ops, settings=settings)
     _check_logits(network, file)
     check_same_outputs(network, file, found, settings)
     channels = found[0]
     captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
     captured.meta[CHANNELS_LAST] = channels_last
+    captured.meta[ASSUMED] = _assumed(network, file)
     captured.meta[INTERFACE] = FileInterface(file.input, file.outputs[0])
     return captured
+
+
+def _assumed(network: OnnxNetwork, file: OnnxFile) -> tuple[str, ...]:
+    kinds = Counter(value.dtype.name for value in file.tensors.values() if value.dtype.name in HALVES)
+    said = [f"float32 in place of {kind}, which {count} tensors have" for kind, count in kinds.items()]
+    if network.float_operators:
+        names = ", ".join(network.float_operators)
+        said.append(f"that {names} may be taken: they stay in floating point (--allow-float-ops)")
+    return tuple(said)
 
 
 def _check_logits(network: OnnxNetwork, file: OnnxFile) -> None:

@@ -13,6 +13,11 @@ from dfq.errors import DfqError
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+# Types of numbers that quantized networks alone have.
+QUANTIZED_TYPES = (
+    TensorProto.INT4, TensorProto.UINT4, TensorProto.INT2, TensorProto.UINT2, TensorProto.FLOAT4E2M1,
+    TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ,
+)  # fmt: skip
 CONTROL = ("Loop", "Scan", "SequenceMap")
 DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -72,6 +77,8 @@ def stored(tensor: TensorProto, path: Path) -> np.ndarray:
     Raises:
         DfqError: The file does not hold as many numbers as it says, or they lie outside of the file's folder.
     """
+    if tensor.data_type in QUANTIZED_TYPES:
+        raise _quantized(path, f"tensor '{tensor.name}' is {TensorProto.DataType.Name(tensor.data_type)}")
     count = int(np.prod([int(length) for length in tensor.dims], dtype=object)) if tensor.dims else 1
     try:
         kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
@@ -93,6 +100,14 @@ def stored(tensor: TensorProto, path: Path) -> np.ndarray:
         raise DfqError(f"'{path}', tensor '{tensor.name}': {reason}", WHOLE_FILE, COPY_AGAIN) from error
     raise DfqError(
         f"'{path}' says that tensor '{tensor.name}' has {count:,} numbers and holds {held:,}", WHOLE_FILE, COPY_AGAIN
+    )
+
+
+def _quantized(path: Path, reason: str) -> DfqError:
+    return DfqError(
+        f"'{path}' is already quantized: {reason}",
+        "a network in floating point",
+        "pass the file that it was made from",
     )
 
 
@@ -144,11 +159,7 @@ def _check_operators(graph: GraphProto, path: Path, settings: ReadOnnxSettings) 
         if count >= settings.most_nodes:
             raise DfqError(f"'{path}' has more than {settings.most_nodes:,} nodes", "a network for images", COPY_AGAIN)
         if node.op_type in QUANTIZED or node.op_type.startswith("QLinear"):
-            raise DfqError(
-                f"'{path}' is already quantized: node '{node.name}' is {node.op_type}",
-                "a network in floating point",
-                "pass the file that it was made from",
-            )
+            raise _quantized(path, f"node '{node.name}' is {node.op_type}")
         if node.op_type in CONTROL or node.op_type.startswith(("Sequence", "Optional")):
             raise DfqError(
                 f"'{path}' has control flow or sequences: node '{node.name}' is {node.op_type}",

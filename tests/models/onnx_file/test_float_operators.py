@@ -2,16 +2,25 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import helper, numpy_helper
-from support.onnx_files import SHAPE, one_operator
+from support.onnx_files import SHAPE, exported, one_operator
+from torch import Tensor, nn
 
+import dfq
+from dfq.errors import DfqError
+from dfq.graph.operators import Kind, kind_of
+from dfq.graph.rewriting.rewrite import rewritten
+from dfq.graph.shapes import propagate_shapes
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.operators.float_operators import FLOAT_OPERATORS
 from dfq.models.onnx_file.operators.table import OPERATORS
 from dfq.models.onnx_file.reading import read_onnx_file
 from dfq.models.onnx_file.runtime import check_same_outputs
 from dfq.models.onnx_file.settings import ReadOnnxSettings
+from dfq.models.registry import build
 
 RANDOM = np.random.default_rng(0)
 
@@ -134,3 +143,94 @@ def test_an_operator_computes_what_the_runtime_computes(model, tmp_path):
 def test_every_row_has_a_case_and_stands_in_one_table():
     tried = {node.op_type for model in CASES for node in model.graph.node}
     assert not set(FLOAT_OPERATORS) - tried and not set(FLOAT_OPERATORS) & set(OPERATORS)
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GatherND", "MeanVarianceNormalization", "RMSNormalization"])
+def test_an_operator_stays_in_floating_point(op, tmp_path):
+    model = next(model for model in CASES if label(model).startswith(op))
+    onnx.save(model, tmp_path / "one.onnx")
+    network = OnnxNetwork(read_onnx_file(tmp_path / "one.onnx"), SHAPE, allow_float_ops=True)
+    program = torch.export.export(
+        network, (torch.zeros(2, *SHAPE),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    ).run_decompositions({})
+    captured = rewritten(program)
+    propagate_shapes(captured, SHAPE)
+    kinds = {kind_of(node, captured) for node in captured.graph.nodes if node.op.startswith("call_")}
+    # A product is on integers where all that it reads is.
+    assert Kind.FLOAT in kinds and not kinds & {Kind.MATRIX, Kind.INTEGER, Kind.RELU}
+
+
+def refused(path, **options) -> DfqError:
+    with pytest.raises(DfqError) as caught:
+        OnnxNetwork(read_onnx_file(path), SHAPE, **options)
+    return caught.value
+
+
+def test_a_float_operator_is_refused_where_nobody_allowed_it(tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(one_operator("Shrink"), path)
+    error = refused(path)
+    assert "operator Shrink (node 'the_Shrink', opset 17)" in error.found
+    assert error.way_out == "--allow-float-ops (it then stays in floating point)"
+
+
+def test_an_operator_in_neither_table_is_refused_either_way(tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(one_operator("NonZero"), path)
+    for allow in (False, True):
+        error = refused(path, allow_float_ops=allow)
+        assert "operator NonZero (node 'the_NonZero', opset 17)" in error.found
+        assert "--allow-float-ops" not in error.way_out and "in front of it" in error.way_out
+
+
+@pytest.mark.parametrize(
+    "model, reason",
+    [
+        (recurrent("LSTM", 4, activations=["Relu", "Tanh", "Tanh"]), "activations relu, tanh, tanh"),
+        (recurrent("LSTM", 4, clip=1.0), "attribute clip"),
+        (recurrent("GRU", 3), "linear_before_reset is 0"),
+        (one_operator("ScatterND", ints(0)[:, None], numbers(1, 3, 8, 8), opset=18, reduction="mul"), "reduction mul"),
+    ],
+    ids=["activations", "clip", "reset", "reduction"],
+)
+def test_what_torch_computes_otherwise_is_refused(model, reason, tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path)
+    assert reason in refused(path, allow_float_ops=True).found
+
+
+class Reader(nn.Module):
+    """A convolution, and a recurrent layer that reads its columns, as readers of text do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.lstm, self.head = nn.Conv2d(3, 8, 3), nn.LSTM(8, 6, bidirectional=True), nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        columns = torch.relu(self.conv(images)).mean(2).permute(2, 0, 1)
+        return self.head(self.lstm(columns)[0][-1])
+
+
+@pytest.mark.slow
+def test_the_job_keeps_it_in_floating_point_and_the_run_loads_again(tmp_path):
+    torch.manual_seed(0)
+    path, run = exported(Reader(), tmp_path / "net.onnx"), tmp_path / "run"
+    with pytest.raises(DfqError, match="LSTM"):
+        dfq.load_teacher(path)
+    teacher = dfq.load_teacher(path, mean=0.0, std=1.0, allow_float_ops=True)
+    assert teacher.assumed == ("that LSTM may be taken: they stay in floating point (--allow-float-ops)",)
+    dfq.quantize(teacher, method="instant", images=16, out=run, progress=False)
+    operators = {node.op_type for node in onnx.load(run / "model.onnx").graph.node}
+    assert "LSTM" in operators and "QuantizeLinear" in operators
+    path.unlink()
+    student, images = dfq.load(run), torch.rand(3, *SHAPE)
+    session = onnxruntime.InferenceSession(run / "model.onnx")
+    (answer,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(student(images), torch.from_numpy(answer), atol=1e-3, rtol=1e-3)
+
+
+def test_the_option_is_ignored_for_other_files(tmp_path):
+    checkpoint = {"arch": "dfq/resnet20", "state_dict": build("dfq/resnet20").state_dict()}
+    torch.save(checkpoint, tmp_path / "net.pt")
+    assert dfq.load_teacher(tmp_path / "net.pt", allow_float_ops=True).num_classes == 10

@@ -11,7 +11,7 @@ from dfq.models.onnx_file.operators.row import Node, Operator, plain
 # Types by their numbers in ONNX; what computes with 16 or 64 bits does so with 32 here.
 TYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
-    10: torch.float32, 11: torch.float32,
+    10: torch.float32, 11: torch.float32, 16: torch.float32,
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Operators that are read with `--allow-float-ops` alone: they are seldom in networks for images, and stay in float."""
 
+import math
 from typing import Any
 
 import torch
@@ -73,8 +74,9 @@ def _center_crop_pad(node: Node, x: Tensor, shape) -> Tensor:
 
 def _standardised(node: Node, x: Tensor) -> Tensor:
     axes = tuple(node.get("axes", (0, 2, 3)))
-    centred = x - x.mean(axes, keepdim=True)
-    return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+    size = math.prod(x.shape[axis] for axis in axes)
+    centred = x - x.sum(axes, keepdim=True) / size  # a mean over all pixels would be a pooling on integers
+    return centred / ((centred.square().sum(axes, keepdim=True) / size).sqrt() + 1e-9)
 
 
 def _rms_norm(node: Node, x: Tensor, scale: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ def _first_state(x: Tensor, recurrent: Tensor, state: Tensor | None) -> Tensor:
     """Returns the state (directions, N, features) in front of the first step; one row stands for all images."""
     shape = (recurrent.shape[0], x.shape[1], recurrent.shape[2])
     if state is None:
-        return torch.zeros_like(x[:1, :, :1]).expand(shape)
-    return state.expand(shape) if isinstance(state.shape[1], int) and state.shape[1] == 1 else state
+        state = torch.zeros_like(x[:1, :, :1])
+    return state.expand(shape).repeat(1, 1, 1)  # a copy: torch's exporter takes no other order in memory
 
 
 def _recurrent(function: Callable[..., Any], *, cell: bool = False) -> Operator:
