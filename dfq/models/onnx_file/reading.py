@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from dfq.errors import DfqError
+from dfq.models.onnx_file.external import COPY_AGAIN, external_array, is_elsewhere
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
 QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
@@ -23,7 +24,6 @@ DOMAINS = ("", "ai.onnx")
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 CHANNELS = (1, 3, 4)  # numbers of channels of images
 WHOLE_FILE = "a whole ONNX file"
-COPY_AGAIN = "copy or download the file again, or export the network again"
 IMAGES_NEEDED = "one input of images: (N, channels, height, width), or (N, height, width, channels)"
 
 
@@ -40,6 +40,7 @@ class OnnxFile:
         shape: Shape of the images; None for a length that the file leaves open.
         outputs: Names of its outputs, in order.
         has_float16: Whether it computes with numbers of 16 bits.
+        elsewhere: Names of the tensors whose numbers lie in another folder, to which links lead.
     """
 
     path: Path
@@ -50,10 +51,11 @@ class OnnxFile:
     shape: tuple[int | None, ...]
     outputs: tuple[str, ...]
     has_float16: bool
+    elsewhere: tuple[str, ...]
 
 
 def read_onnx_file(path: Path, *, settings: ReadOnnxSettings = ReadOnnxSettings()) -> OnnxFile:
-    """Reads and checks a file; external data is read from the file's own folder alone.
+    """Reads and checks a file; external data is read as `dfq.models.onnx_file.external` says.
 
     Raises:
         DfqError: The file is missing, damaged or hostile; it is quantized already; it has control flow; or it takes
@@ -68,7 +70,9 @@ def read_onnx_file(path: Path, *, settings: ReadOnnxSettings = ReadOnnxSettings(
     outputs = tuple(value.name for value in model.graph.output)
     used = {name for node in all_nodes(model.graph.node) for name in node.input}
     kinds = {value.dtype for name, value in tensors.items() if name in used}
-    return OnnxFile(path, model.graph, opset, tensors, name, shape, outputs, np.dtype(np.float16) in kinds)
+    external = (each for each in model.graph.initializer if each.data_location == TensorProto.EXTERNAL)
+    elsewhere = tuple(each.name for each in external if is_elsewhere(each, path))
+    return OnnxFile(path, model.graph, opset, tensors, name, shape, outputs, np.dtype(np.float16) in kinds, elsewhere)
 
 
 def stored(tensor: TensorProto, path: Path) -> np.ndarray:
@@ -88,7 +92,7 @@ def stored(tensor: TensorProto, path: Path) -> np.ndarray:
         raise DfqError(f"'{path}' has a tensor '{tensor.name}' of negative size", WHOLE_FILE, COPY_AGAIN)
     try:
         if tensor.data_location == TensorProto.EXTERNAL:
-            return _external(tensor, path, kind, count)
+            return external_array(tensor, path, kind, count)
         fields = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
         held = sum(len(getattr(tensor, field)) for field in fields)
         if tensor.HasField("raw_data"):
@@ -109,25 +113,6 @@ def _quantized(path: Path, reason: str) -> DfqError:
         "a network in floating point",
         "pass the file that it was made from",
     )
-
-
-def _external(tensor: TensorProto, path: Path, kind: np.dtype, count: int) -> np.ndarray:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = Path(entries.get("location", ""))
-    folder = path.resolve().parent
-    file = (folder / location).resolve()
-    if location.is_absolute() or not file.is_relative_to(folder) or not location.name or file == folder:
-        raise DfqError(
-            f"'{path}' keeps tensor '{tensor.name}' in '{location}', outside of its own folder",
-            "external data beside the file",
-            "save the network again with its data beside it",
-        )
-    if not file.is_file():  # A pipe would block for ever.
-        raise DfqError(f"'{path}' needs '{file.name}', which is no file", "all files of the network", COPY_AGAIN)
-    offset = int(entries.get("offset", 0))
-    if offset < 0 or offset + count * kind.itemsize > file.stat().st_size:
-        raise DfqError(f"'{file}' is shorter than '{path.name}' says", "all files of the network", COPY_AGAIN)
-    return np.fromfile(file, dtype=kind, count=count, offset=offset).reshape(tuple(tensor.dims))
 
 
 def _parsed(path: Path) -> ModelProto:

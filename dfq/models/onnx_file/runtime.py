@@ -1,7 +1,6 @@
 """Compares a network with the ONNX file that it was made from, in ONNX Runtime on random images."""
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -10,9 +9,9 @@ from dfq.graph.same_logits import off_by, same_logits
 from dfq.graph.settings import SameLogitsSettings
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import OnnxFile
+from dfq.models.onnx_file.session import session_of
 from dfq.models.onnx_file.settings import ReadOnnxSettings
 
-ERRORS_ONLY = 3  # level of ONNX Runtime's messages
 SMALLEST = 1e-7  # probabilities below it are noise of float32
 
 
@@ -20,15 +19,7 @@ class OriginalFile:
     """The file in ONNX Runtime, for any number of images (N, C, H, W)."""
 
     def __init__(self, file: OnnxFile, *, channels_last: bool):
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        try:
-            self.session = onnxruntime.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has a class of its own for every kind of error
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise DfqError(
-                f"ONNX Runtime cannot load '{file.path}': {reason}", "a file that it runs", "export the network again"
-            ) from error
+        self.session = session_of(file)
         (given,) = (value for value in self.session.get_inputs() if value.name == file.input)
         self.kind = np.float16 if "float16" in given.type else np.float64 if "double" in given.type else np.float32
         self.file, self.channels_last = file, channels_last
