@@ -2,6 +2,7 @@
 
 from dfq.graph.operators import Kind
 from dfq.models.onnx_file.constants import FOLDABLE
+from dfq.models.onnx_file.operators.float_operators import FLOAT_OPERATORS
 from dfq.models.onnx_file.operators.table import FOLDED, KINDS, LEFT_OUT, OPERATORS
 from dfq.models.onnx_file.reading import CONTROL, QUANTIZED
 from dfq.models.onnx_file.settings import ReadOnnxSettings
@@ -20,6 +21,7 @@ The last column says what becomes of an operator in the low-bit file for `ort-cp
 stored in the file. [Reasons for floating point](reasons-for-float.md) tells when a layer stays in floating point all
 the same.
 """
+HEAD = ("operator", "in the low-bit file")
 INTEGER = "integers"
 MEANINGS = {
     Kind.MATRIX: f"{INTEGER}, where one input is a stored weight",
@@ -31,14 +33,26 @@ MEANINGS = {
 IN_FLOAT = "floating point: ONNX Runtime has no integer kernel for it, or none that is faster"
 FOLDED_AWAY = "folded into the layer before it"
 GONE = "nothing: it changes nothing"
+ALLOWED = "floating point; needs `--allow-float-ops`"
+FLOAT = """## What needs `--allow-float-ops`
+
+These operators are seldom in networks for images, and there are no integers for them. A file with one of them is
+refused, unless `--allow-float-ops` (in Python: `allow_float_ops=True`) allows them: then they stay in floating point,
+and the report names them. Of `LSTM`, `GRU` and `RNN` the usual activations are read, of `GRU` the form with
+`linear_before_reset`, and of `ScatterND` the reductions `none` and `add`.
+"""
 REFUSED = """## What is refused
 
 - Files that are quantized already ({quantized}, `QLinear…`), with control flow that depends on the images or with
   sequences ({control}, `Sequence…`); an `If` whose condition is a constant is replaced by its branch.
 - Files that take something else than one input of images in floating point: text, audio, several inputs.
-- Files whose external data lies outside of their own folder, that hold fewer numbers than they declare, or that compute
-  a tensor of more than {largest:,} numbers for one image.
-- Networks that compute with the number of images, or with sizes that depend on what an image shows.
+- Files that have numbers of fewer than 8 bits, or of float8: they are quantized already. `float16` and `bfloat16`
+  become `float32`, and dfq says so.
+- Files whose external data lies outside of their own folder, unless both are links to one other folder as in the cache
+  of Hugging Face; that hold fewer numbers than they declare; or that compute a tensor of more than {largest:,} numbers
+  for one image.
+- Networks with constants or sizes that depend on the number of images in another way than `a + b · images`, or with
+  sizes that depend on what an image shows.
 """
 
 
@@ -49,8 +63,9 @@ def page() -> str:
         control=", ".join(map(md.code, CONTROL)),
         largest=SETTINGS.largest_tensor,
     )
-    table = md.table(("operator", "in the low-bit file"), rows)
-    return "\n\n".join([INTRODUCTION.strip(), table, refused.strip()]) + "\n"
+    table = md.table(HEAD, rows)
+    floats = md.table(HEAD, [(md.code(name), ALLOWED) for name in sorted(FLOAT_OPERATORS)])
+    return "\n\n".join([INTRODUCTION.strip(), table, FLOAT.strip(), floats, refused.strip()]) + "\n"
 
 
 def _outcome(name: str) -> str:

@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from support.command_line import fail, succeed
 from support.onnx_files import SHAPE, exported, one_operator
 from torch import Tensor, nn
 
@@ -228,6 +229,13 @@ def test_the_job_keeps_it_in_floating_point_and_the_run_loads_again(tmp_path):
     (answer,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(student(images), torch.from_numpy(answer), atol=1e-3, rtol=1e-3)
+
+
+def test_the_command_line_names_the_option_and_takes_it(tmp_path):
+    path = exported(Reader(), tmp_path / "net.onnx")
+    assert "--allow-float-ops" in fail("inspect", path)
+    shown = succeed("inspect", path, "--allow-float-ops", "--mean", 0, "--std", 1)
+    assert "LSTM" in shown and "they stay in floating point" in " ".join(shown.split())
 
 
 def test_the_option_is_ignored_for_other_files(tmp_path):
