@@ -8,12 +8,13 @@ in torchvision's own networks.
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, RetinaNet  # type: ignore[import-untyped]
+from torchvision.models.detection import FCOS, RetinaNet, ssdlite  # type: ignore[import-untyped]
+from torchvision.models.detection._utils import retrieve_out_channels  # type: ignore[import-untyped]
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN  # type: ignore[import-untyped]
 from torchvision.models.detection.ssd import SSD  # type: ignore[import-untyped]
 
@@ -23,6 +24,12 @@ from dfq.models.shapes_only import shapes_only
 
 WHOLE = (FCOS, SSD, RetinaNet, GeneralizedRCNN)
 ROI_HEADS = "roi_heads."
+# SSDlite's last blocks are half as wide where training did not start from the backbone's published weights.
+REDUCED_TAIL = "reduced_tail"
+TAIL, FULL_TAIL = (
+    "backbone.features.1.0.3.0.weight",
+    160,
+)  # the first weight that differs, and its rows where it is full
 # With these weights, torchvision sets ε of the BatchNorm layers to 0, with which they were trained.
 WITHOUT_EPSILON = (
     "fasterrcnn_resnet50_fpn",
@@ -84,10 +91,31 @@ def names() -> list[str]:
 
 
 def build(name: str, **options: Any) -> nn.Module:
+    if not options.pop(REDUCED_TAIL, True):
+        return _ssdlite_with_full_tail(**options)
     whole = _whole(name, **options)
     if isinstance(whole, GeneralizedRCNN):
         return HeadsOfProposals(whole.backbone, whole.rpn.head, whole.roi_heads.box_roi_pool.featmap_names)
     return HeadsOfBoxes(whole.backbone, whole.head)
+
+
+def _ssdlite_with_full_tail(num_classes: int = 91) -> nn.Module:
+    """Builds what torchvision makes where the backbone's published weights are loaded, which have the full tail."""
+    norm_layer = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    mobilenet = torchvision.models.mobilenet_v3_large(norm_layer=norm_layer)
+    backbone = ssdlite._mobilenet_extractor(mobilenet, 6, norm_layer)  # all six stages may be trained
+    channels = retrieve_out_channels(backbone, (320, 320))
+    return HeadsOfBoxes(backbone, ssdlite.SSDLiteHead(channels, [6] * len(channels), num_classes, norm_layer))
+
+
+def arguments(name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, bool]:
+    """Returns the options of `build`, other than the number of classes, that the tensors of a state dict need."""
+    tails = [shape[0] for key, shape in shapes.items() if f".{key}".endswith(f".{TAIL}")]
+    return {REDUCED_TAIL: False} if has_tail(name) and tails[:1] == [FULL_TAIL] else {}
+
+
+def has_tail(name: str) -> bool:
+    return name.startswith("ssdlite320_")
 
 
 @functools.cache

@@ -105,18 +105,20 @@ def _check(name: str, arguments: dict[str, Any]) -> None:
     kinds: dict[str, type] = {"num_classes": int} if name in detectors.names() + segmentation_names() else {}
     if name in segmentation_names():
         kinds["aux_loss"] = bool
+    if detectors.has_tail(name):
+        kinds[detectors.REDUCED_TAIL] = bool
     for key, value in arguments.items():
         is_right_kind = type(value) is kinds.get(key)
         if not is_right_kind or (key == "num_classes" and value < 1):
             raise DfqError(
                 f"the argument '{key}' = {value!r} of torchvision/{name}",
-                "num_classes of a segmentation network or detector, or aux_loss of a segmentation network",
+                f"one of {', '.join(kinds)}, with a value of its kind" if kinds else "a name without arguments",
                 "leave it out",
             )
 
 
 def fitted(name: str, shapes: Mapping[str, Sequence[int]]) -> str:
-    """Returns the name of the segmentation network or detector with the outputs and classes of a state dict.
+    """Returns the name of the segmentation network or detector with what a state dict needs: outputs, classes, widths.
 
     These are arguments, which are left out where they are the default ones. Names of classification networks stay as
     they are.
@@ -129,7 +131,7 @@ def fitted(name: str, shapes: Mapping[str, Sequence[int]]) -> str:
         found["num_classes"] = classes
     if plain in segmentation_names() and any(f".{SECOND_OUTPUT}" in f".{key}" for key in shapes):
         found["aux_loss"] = True
-    arguments = {**found, **stated}
+    arguments = {**found, **detectors.arguments(plain, shapes), **stated}
     return f"{plain}:{json.dumps(arguments)}" if arguments else plain
 
 

@@ -75,6 +75,21 @@ def test_detector_with_proposals_gives_these_and_feature_maps(name):
     assert outputs["objectness"]["0"].shape[1] * 4 == outputs["pred_bbox_deltas"]["0"].shape[1]
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_ssdlite_that_began_with_a_published_backbone(full):
+    """torchvision makes the last blocks of the backbone half as wide where it does not load published weights."""
+    with shapes_only(), pytest.MonkeyPatch.context() as patch:
+        published = torchvision.models.MobileNet_V3_Large_Weights.DEFAULT
+        patch.setattr(type(published), "get_state_dict", lambda self, **options: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda self, weights: None)
+        name = "ssdlite320_mobilenet_v3_large"
+        own = torchvision.models.get_model(name, weights_backbone=published if full else None, num_classes=7)
+    fitted = library.fitted(name, shapes(own))
+    assert ("reduced_tail" in fitted) == full
+    with shapes_only():
+        assert shapes(build(f"torchvision/{fitted}")) == shapes(own)
+
+
 def test_ssd_computes_what_torchvision_computes():
     """torchvision's detector gives the same outputs of its heads for an image that is neither scaled nor normalised."""
     name, seen = "ssdlite320_mobilenet_v3_large", []
