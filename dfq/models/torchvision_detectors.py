@@ -26,10 +26,7 @@ WHOLE = (FCOS, SSD, RetinaNet, GeneralizedRCNN)
 ROI_HEADS = "roi_heads."
 # SSDlite's last blocks are half as wide where training did not start from the backbone's published weights.
 REDUCED_TAIL = "reduced_tail"
-TAIL, FULL_TAIL = (
-    "backbone.features.1.0.3.0.weight",
-    160,
-)  # the first weight that differs, and its rows where it is full
+TAIL, FULL_TAIL = "backbone.features.1.0.3.0.weight", 160  # the first weight that differs, and its number of rows
 # With these weights, torchvision sets ε of the BatchNorm layers to 0, with which they were trained.
 WITHOUT_EPSILON = (
     "fasterrcnn_resnet50_fpn",
