@@ -26,7 +26,12 @@ WHOLE = (FCOS, SSD, RetinaNet, GeneralizedRCNN)
 ROI_HEADS = "roi_heads."
 # SSDlite's last blocks are half as wide where training did not start from the backbone's published weights.
 REDUCED_TAIL = "reduced_tail"
-TAIL, FULL_TAIL = "backbone.features.1.0.3.0.weight", 160  # the first weight that differs, and its number of rows
+TAIL = "backbone.features.1.0.3.0.weight"  # the first weight that differs
+FULL_TAIL = 160  # its number of rows where the tail is full
+SSDLITE_SIZE = (320, 320)
+STAGES = 6  # number of the backbone's stages whose weights may be trained, which are all
+ANCHORS = 6  # number of boxes at each place of a feature map
+COCO_CLASSES = 91
 # With these weights, torchvision sets ε of the BatchNorm layers to 0, with which they were trained.
 WITHOUT_EPSILON = (
     "fasterrcnn_resnet50_fpn",
@@ -96,13 +101,14 @@ def build(name: str, **options: Any) -> nn.Module:
     return HeadsOfBoxes(whole.backbone, whole.head)
 
 
-def _ssdlite_with_full_tail(num_classes: int = 91) -> nn.Module:
+def _ssdlite_with_full_tail(num_classes: int = COCO_CLASSES) -> nn.Module:
     """Builds what torchvision makes where the backbone's published weights are loaded, which have the full tail."""
     norm_layer = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     mobilenet = torchvision.models.mobilenet_v3_large(norm_layer=norm_layer)
-    backbone = ssdlite._mobilenet_extractor(mobilenet, 6, norm_layer)  # all six stages may be trained
-    channels = retrieve_out_channels(backbone, (320, 320))
-    return HeadsOfBoxes(backbone, ssdlite.SSDLiteHead(channels, [6] * len(channels), num_classes, norm_layer))
+    backbone = ssdlite._mobilenet_extractor(mobilenet, STAGES, norm_layer)
+    channels = retrieve_out_channels(backbone, SSDLITE_SIZE)
+    anchors = [ANCHORS] * len(channels)
+    return HeadsOfBoxes(backbone, ssdlite.SSDLiteHead(channels, anchors, num_classes, norm_layer))
 
 
 def arguments(name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, bool]:
