@@ -184,8 +184,10 @@ def current_key(name: str, key: str) -> str:
 
 
 def is_outside(name: str, key: str) -> bool:
-    """Returns whether `key` belongs to a part that is not built: a head that only training uses, or RoI heads."""
-    return key.startswith(AUXILIARY_HEADS.get(name, ())) or (is_detector(name) and detectors.is_outside(name, key))
+    """Returns whether `key` belongs to a part that is not built: a head for training or not asked for, or RoI heads."""
+    plain, arguments = split_arguments(name)
+    auxiliary = (SECOND_OUTPUT,) if arguments.get("aux_loss") is False else AUXILIARY_HEADS.get(plain, ())
+    return key.startswith(auxiliary) or (plain in detectors.names() and detectors.is_outside(plain, key))
 
 
 def said_of(name: str) -> tuple[str, ...]:
