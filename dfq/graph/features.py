@@ -1,4 +1,4 @@
-"""Features of a traced network beside its logits, for relational and feature-matching losses."""
+"""Features of a traced network beside its outputs, for relational and feature-matching losses."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -6,22 +6,30 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, fx
 
 from dfq.graph.operators import Kind, is_quantizer, is_tensor, kind_of
+from dfq.graph.outputs import Outputs, channel_axis, output_nodes
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 
 @dataclass(frozen=True)
 class Features:
-    """Logits and features of one forward pass.
+    """Outputs and features of one forward pass.
 
     Attributes:
-        logits: Logits (N, classes).
+        outputs: What the network gives.
         stages: Last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
-        penultimate: Input of the classifier, flattened to (N, D).
+        penultimate: Input of the last layer (N, D): flattened, or its mean over all positions where the network gives
+            something else than one tensor (N, C).
     """
 
-    logits: Tensor
+    outputs: Outputs
     stages: tuple[Tensor, ...]
     penultimate: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits (N, classes) of a classifier."""
+        assert isinstance(self.outputs, Tensor)
+        return self.outputs
 
     def pooled_stages(self) -> list[Tensor]:
         """Returns the mean of each stage over its pixels, (N, C) in float32."""
@@ -48,14 +56,19 @@ class FeatureExtractor:
     def __init__(self, network: fx.GraphModule):
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
-        logits = graph.graph_copy(network.graph, copies)
-        stages, penultimate = _stage_ends(network), _classifier_input(network)
-        graph.output((logits, tuple(copies[_quantized(node, network)] for node in stages), copies[penultimate]))
+        outputs = graph.graph_copy(network.graph, copies)
+        stages, penultimate = _stage_ends(network), _last_layer_input(network)
+        given = output_nodes(network)
+        self._is_pooled = len(given) > 1 or len(given[0].meta["tensor_meta"].shape) != 2
+        graph.output((outputs, tuple(copies[_quantized(node, network)] for node in stages), copies[penultimate]))
         self._network = fx.GraphModule(network, graph)
 
     def __call__(self, images: Tensor) -> Features:
-        logits, stages, penultimate = self._network(images)
-        return Features(logits, stages, penultimate.flatten(1))
+        outputs, stages, penultimate = self._network(images)
+        if self._is_pooled and penultimate.dim() > 2:
+            axis = channel_axis(penultimate.shape)
+            penultimate = penultimate.movedim(axis, 1).flatten(2).mean(2)
+        return Features(outputs, stages, penultimate.flatten(1))
 
 
 _extractors: WeakKeyDictionary[fx.GraphModule, FeatureExtractor] = WeakKeyDictionary()
@@ -80,7 +93,7 @@ def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
     return list(ends.values())
 
 
-def _classifier_input(network: fx.GraphModule) -> fx.Node:
+def _last_layer_input(network: fx.GraphModule) -> fx.Node:
     calls = [node for node in network.graph.nodes if node.op == "call_module"]
     source = [call for call in calls if isinstance(network.get_submodule(str(call.target)), MATRIX_LAYERS)][-1].args[0]
     assert isinstance(source, fx.Node)

@@ -1,10 +1,12 @@
-"""`FileInterface`: how an ONNX file of a network is met: names of its input and output, and a softmax at its end."""
+"""`FileInterface`: how an ONNX file of a network is met: names of its input and outputs, and a softmax at its end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from dfq.graph.outputs import LOGITS
 
 INTERFACE = "file_interface"  # key of a captured network's `meta`
 
@@ -15,21 +17,24 @@ class FileInterface:
 
     Attributes:
         images: Name of the input.
-        logits: Name of the output.
+        outputs: Names of the outputs, in order.
         softmax: Whether the file ends in a softmax. Teachers and students give the logits in front of it.
     """
 
     images: str = "images"
-    logits: str = "logits"
+    outputs: tuple[str, ...] = (LOGITS,)
     softmax: bool = False
 
-    def to_dict(self) -> dict[str, str | bool]:
-        return asdict(self)
+    def to_dict(self) -> dict[str, str | list[str] | bool]:
+        return {"images": self.images, "outputs": list(self.outputs), "softmax": self.softmax}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> "FileInterface":
-        """Returns what `to_dict` wrote; None stands for the default."""
-        return cls(**values) if values else cls()
+        """Returns what `to_dict` wrote; None stands for the default. Older runs name a single output `logits`."""
+        if not values:
+            return cls()
+        outputs = values.get("outputs") or (values.get("logits", LOGITS),)
+        return cls(values["images"], tuple(outputs), values["softmax"])
 
 
 def interface_of(network: nn.Module) -> FileInterface:

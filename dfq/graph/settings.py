@@ -1,21 +1,23 @@
-"""Settings of the capture, the folding, and the comparison of logits that both end with."""
+"""Settings of the capture, the folding, and the comparison of outputs that both end with."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class SameLogitsSettings:
-    """Settings of the comparison of two networks' logits.
+class SameOutputsSettings:
+    """Settings of the comparison of two networks' outputs.
 
     Attributes:
-        tolerance: Largest difference of a logit, as a share of the largest expected logit. Kernels that add in another
-            order differ by no more.
-        smallest_scale: Lower bound of the largest logit in this comparison. Logits below it may be what is left of
-            much larger values.
+        tolerance: Largest difference of a value, as a share of the largest expected value of its output. Kernels that
+            add in another order differ by no more.
+        smallest_scale: Lower bound of the largest value in this comparison. Values below it may be what is left of
+            much larger ones.
+        other_choices: Largest share of the whole numbers of an output, such as the classes of an argmax, that differ.
     """
 
     tolerance: float = 1e-4
     smallest_scale: float = 0.1
+    other_choices: float = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,13 @@ class CaptureSettings:
         fixed_batch: Number of images that a network is exported for where it uses that number as a plain Python
             number. It is a prime, so that its multiples among the arguments of operators can be recognised, and small
             enough for a network that walks through its images one by one.
-        same_logits: Settings of the comparison of logits.
+        same_outputs: Settings of the comparison of outputs.
     """
 
     examples: int = 2
     batches: tuple[int, ...] = (1, 2, 5)
     fixed_batch: int = 113
-    same_logits: SameLogitsSettings = SameLogitsSettings()
+    same_outputs: SameOutputsSettings = SameOutputsSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +48,10 @@ class FoldingSettings:
             ReLU. Beyond it, a ReLU passes everything or next to nothing.
         halvings: Number of times that the interval of this ratio is halved.
         images: Number of images on which the folded network is compared with the captured one.
-        same_logits: Settings of the comparison of logits.
+        same_outputs: Settings of the comparison of outputs.
     """
 
     largest_ratio: float = 8.0
     halvings: int = 40
     images: int = 2
-    same_logits: SameLogitsSettings = SameLogitsSettings()
+    same_outputs: SameOutputsSettings = SameOutputsSettings()

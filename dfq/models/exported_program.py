@@ -9,8 +9,10 @@ from torch.export import ExportedProgram
 
 from dfq.errors import DfqError
 from dfq.graph.capture.capture import functional
+from dfq.graph.file_interface import INTERFACE, FileInterface
+from dfq.graph.outputs import as_tuple, named_outputs
 from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
-from dfq.graph.same_logits import check_logits, off_by, same_logits
+from dfq.graph.same_outputs import off_by, same_outputs
 from dfq.graph.silence import silence
 from dfq.models.exported_archive import EXPORT_AGAIN, read_archive
 from dfq.models.settings import ReadExportedSettings
@@ -27,7 +29,7 @@ def read_exported(path: str | Path, *, settings: ReadExportedSettings = ReadExpo
     images with what torch makes of the program.
 
     Raises:
-        DfqError: The file is missing or unsafe; the program is not an image classifier in evaluation mode; or it takes
+        DfqError: The file is missing or unsafe; the program is no network of images in evaluation mode; or it takes
             only the number of images that it was exported with.
     """
     file = Path(path)
@@ -75,17 +77,19 @@ def _check_same(
 ) -> None:
     answers = original(images.clone())  # the program may write to its input
     single = answers[0] if isinstance(answers, (tuple, list)) and len(answers) == 1 else answers
-    expected = check_logits(single, len(images), f"'{file}'")
-    found = network(images)
-    if not same_logits(found, expected, settings=settings.same_logits):
-        raise DfqError(f"'{file}' gives other logits once it is made of layers: {off_by(found, expected)}",
-                       "the same logits", "save the weights and pass the architecture: --arch path/to/net.py:factory",
+    given = named_outputs(single, len(images), f"'{file}'")
+    network.meta[INTERFACE], expected = FileInterface(outputs=tuple(given.tensors)), tuple(given.tensors.values())
+    found = as_tuple(network(images))
+    if not same_outputs(found, expected, settings=settings.same_outputs):
+        raise DfqError(f"'{file}' gives other outputs once it is made of layers: {off_by(found, expected)}",
+                       "the same outputs", "save the weights and pass the architecture: --arch path/to/net.py:factory",
                        exit_code=1)  # fmt: skip
     count = settings.other_images
     try:
         repeated = images[:1].expand(count, -1, -1, -1)
         with silence():
-            same = same_logits(network(repeated), found[:1].expand(count, -1), settings=settings.same_logits)
+            rows = tuple(each[:1].expand(count, *each.shape[1:]) for each in found)
+            same = same_outputs(as_tuple(network(repeated)), rows, settings=settings.same_outputs)
     except RuntimeError:
         same = False
     if not same:

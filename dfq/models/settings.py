@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dfq.graph.settings import SameLogitsSettings
+from dfq.graph.settings import SameOutputsSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class ReadExportedSettings:
     Attributes:
         images: Number of images in this comparison, where the program takes any number.
         other_images: Number of images with which it is checked that the network takes any number.
-        same_logits: Settings of the comparison of logits.
+        same_outputs: Settings of the comparison of outputs.
     """
 
     images: int = 2
     other_images: int = 3
-    same_logits: SameLogitsSettings = SameLogitsSettings()
+    same_outputs: SameOutputsSettings = SameOutputsSettings()

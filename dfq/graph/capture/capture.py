@@ -12,14 +12,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dfq.errors import DfqError
 from dfq.graph.capture.functional import is_functional
 from dfq.graph.capture.open_batch import has_fixed_batch, open_batch
+from dfq.graph.file_interface import INTERFACE, FileInterface
+from dfq.graph.outputs import named_outputs
 from dfq.graph.rewriting.refusals import not_exported, one_batch
 from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
-from dfq.graph.same_logits import check_alone, check_same
+from dfq.graph.same_outputs import check_alone, check_same
 from dfq.graph.settings import CaptureSettings
 from dfq.graph.shapes import propagate_shapes
 from dfq.graph.silence import silence
 from dfq.images.input_spec import InputSpec
 
+LEFT_OUT = "left_out"  # key of a captured network's `meta`: names of what the network gives beside tensors
 FIXED_BATCH = "Constraints violated"  # torch.export's error where the number of images cannot be open
 
 
@@ -33,18 +36,18 @@ def capture(
     """Returns `model` in evaluation mode as a graph of layers, which shares its parameters and buffers.
 
     In-place updates become plain operators, and weights that are computed from parameters become plain weights. The
-    result gives the same logits as `model` on random images, 1, 2 and 5 at a time. A captured network is returned as
-    it is.
+    result gives the same outputs as `model` on random images, 1, 2 and 5 at a time: one tensor, or a tuple of them
+    where `model` returns several in a list, tuple or dictionary. A captured network is returned as it is.
 
     Args:
-        model: Maps normalised images (N, C, H, W) to logits (N, classes). It is left in evaluation mode.
+        model: Maps normalised images (N, C, H, W) to tensors with a row for each image. It is left in evaluation mode.
         input_spec: Size and normalisation of its images.
         trains: Whether the model is trained through the graph: then dropout is kept, and weights that are computed from
             parameters stay computed.
         settings: How the network is exported, and on which images the graph is compared with it.
 
     Raises:
-        DfqError: torch.export refuses the network; the logits of an image depend on the others of its batch; the
+        DfqError: torch.export refuses the network; the outputs of an image depend on the others of its batch; the
             network takes one number of images only; or the captured graph computes something else.
     """
     if isinstance(model, CapturedNetwork):
@@ -138,8 +141,17 @@ def _checked(
     network.meta["image_size"] = tuple(input_spec.size)
     with silence():
         propagate_shapes(network, tuple(input_spec.size))
+    _name_outputs(network, model, input_spec, settings.examples)
     for count in settings.batches:
         images = random_images(model, input_spec, count, seed=count)
-        check_same(network, model, images, type(model).__name__, settings=settings.same_logits)
-    check_alone(network, images, type(model).__name__, settings=settings.same_logits)
+        check_same(network, model, images, type(model).__name__, settings=settings.same_outputs)
+    check_alone(network, images, type(model).__name__, settings=settings.same_outputs)
     return network
+
+
+@torch.no_grad()
+def _name_outputs(network: CapturedNetwork, model: nn.Module, input_spec: InputSpec, count: int) -> None:
+    """Notes the names of the outputs in the network's interface, and what `model` gives beside tensors."""
+    given = named_outputs(model(random_images(model, input_spec, count)), count, type(model).__name__)
+    network.meta[INTERFACE] = FileInterface(outputs=tuple(given.tensors))
+    network.meta[LEFT_OUT] = given.left_out

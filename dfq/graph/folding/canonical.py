@@ -10,7 +10,7 @@ from dfq.graph.capture.capture import random_images
 from dfq.graph.folding.fold_affine import fold_affine_maps, spell_out_hard_sigmoids
 from dfq.graph.folding.fold_batch_norm import fold_batch_norms
 from dfq.graph.folding.merge_branches import merge_branches
-from dfq.graph.same_logits import off_by, same_logits
+from dfq.graph.same_outputs import off_by, same_outputs
 from dfq.graph.settings import FoldingSettings
 from dfq.graph.shapes import propagate_shapes
 from dfq.images.input_spec import InputSpec
@@ -32,10 +32,12 @@ def folded(
     propagate_shapes(copied, tuple(input_spec.size))
     images = random_images(network, input_spec, settings.images)
     found, expected = copied(images), network(images)
-    if not same_logits(found, expected, settings=settings.same_logits) and not _is_rounding(network, images, settings):
+    if not same_outputs(found, expected, settings=settings.same_outputs) and not _is_rounding(
+        network, images, settings
+    ):
         raise DfqError(
-            f"the network gives other logits once it is simplified: {off_by(found, expected)}",
-            "the same logits",
+            f"the network gives other outputs once it is simplified: {off_by(found, expected)}",
+            "the same outputs",
             "please report the architecture: this is an error of dfq",
             exit_code=1,
         )
@@ -56,12 +58,12 @@ def _simplified(network: fx.GraphModule, settings: FoldingSettings) -> fx.GraphM
 def _is_rounding(network: fx.GraphModule, images: Tensor, settings: FoldingSettings) -> bool:
     """Returns whether the same simplification of the same network changes nothing in float64.
 
-    In deep networks with random weights, float32 rounding alone can move the logits by more than the tolerance.
+    In deep networks with random weights, float32 rounding alone can move the outputs by more than the tolerance.
     """
     precise, images = copy.deepcopy(network).double(), images.double()
     try:
         found = _simplified(precise, settings)(images)
-        return same_logits(found, precise(images), settings=settings.same_logits)
+        return same_outputs(found, precise(images), settings=settings.same_outputs)
     except RuntimeError:  # the network asks for float32 somewhere
         return False
 

@@ -8,7 +8,7 @@ from torch import fx, nn
 
 from dfq.errors import DfqError
 from dfq.graph.rewriting.module_paths import innermost_path
-from dfq.graph.same_logits import WAY_OUT
+from dfq.graph.same_outputs import WAY_OUT
 
 # Folders whose lines in a traceback are not the network's own code.
 LIBRARIES = tuple(f"{Path(package).parent}/" for package in (torch.__file__, __file__))

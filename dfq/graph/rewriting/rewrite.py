@@ -95,7 +95,8 @@ class _Rewriting:
             self._take_input(node)
         elif node.op == "output":
             results = dict(zip([str(getattr(n, "name", n)) for n in node.args[0]], node.args[0], strict=True))  # type: ignore[union-attr, arg-type]
-            chosen = [self._argument(results[str(name)]) for name in self.outputs]
+            given = [self._argument(results[str(name)]) for name in self.outputs]
+            chosen = [value for value in given if isinstance(value, fx.Node)]  # None and numbers are no outputs
             self.graph.output(chosen[0] if len(chosen) == 1 else tuple(chosen))
         elif not is_check(node):
             value = self._call(node)

@@ -45,13 +45,13 @@ def read_onnx(
     file = read_onnx_file(Path(path), settings=settings)
     found, channels_last = image_size(file, size, settings=settings)
     network = OnnxNetwork(file, found, channels_last=channels_last, allow_float_ops=allow_float_ops, settings=settings)
-    _check_logits(network, file)
+    _check_rows(network, file, settings)
     check_same_outputs(network, file, found, settings)
     channels = found[0]
     captured = capture(network, InputSpec(size=found, mean=(0.0,) * channels, std=(1.0,) * channels))
     captured.meta[CHANNELS_LAST] = channels_last
     captured.meta[ASSUMED] = _assumed(network, file)
-    captured.meta[INTERFACE] = FileInterface(file.input, file.outputs[0])
+    captured.meta[INTERFACE] = FileInterface(file.input, tuple(file.outputs))
     return captured
 
 
@@ -64,16 +64,16 @@ def _assumed(network: OnnxNetwork, file: OnnxFile) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _check_logits(network: OnnxNetwork, file: OnnxFile) -> None:
-    """Raises `DfqError` where the file gives something else than one tensor of logits."""
-    shapes = [", ".join(["N", *map(str, shape[1:])]) for shape in network.output_shapes]
-    if len(shapes) != 1 or len(network.output_shapes[0]) != 2:
-        given = " and ".join(f"'{name}' ({shape})" for name, shape in zip(file.outputs, shapes, strict=True))
-        raise DfqError(
-            f"'{file.path}' gives {given}",
-            "one output: logits (N, classes)",
-            "export the network with its logits alone: dfq compresses image classifiers",
-        )
+def _check_rows(network: OnnxNetwork, file: OnnxFile, settings: ReadOnnxSettings) -> None:
+    """Raises `DfqError` where an output has no row for each image."""
+    for name, shape in zip(file.outputs, network.output_shapes, strict=True):
+        if not shape or shape[0] != settings.counts[0]:
+            given = ", ".join("?" if length % settings.counts[0] == 0 else str(length) for length in shape)
+            raise DfqError(
+                f"'{file.path}' gives '{name}' of shape ({given})",
+                "outputs with a row for each image, as (N, …)",
+                "export the network without the operators that join its images",
+            )
 
 
 def image_size(

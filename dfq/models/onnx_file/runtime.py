@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from dfq.errors import DfqError
-from dfq.graph.same_logits import off_by, same_logits
-from dfq.graph.settings import SameLogitsSettings
+from dfq.graph.same_outputs import off_by, same_outputs
+from dfq.graph.settings import SameOutputsSettings
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import OnnxFile
 from dfq.models.onnx_file.session import session_of
@@ -70,12 +70,12 @@ def check_same_outputs(
                     )
 
 
-def _are_same(found: Tensor, expected: Tensor, settings: SameLogitsSettings) -> bool:
+def _are_same(found: Tensor, expected: Tensor, settings: SameOutputsSettings) -> bool:
     """Returns whether two outputs are the same; what is no finite number must be none in both."""
     if found.shape != expected.shape or not torch.equal(found.isfinite(), expected.isfinite()):
         return False
     finite = expected.isfinite()
-    return not finite.any() or same_logits(found[finite], expected[finite], settings=settings)
+    return not finite.any() or same_outputs(found[finite], expected[finite], settings=settings)
 
 
 def _all(network: OnnxNetwork, images: Tensor) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dfq.graph.settings import SameLogitsSettings
+from dfq.graph.settings import SameOutputsSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +29,5 @@ class ReadOnnxSettings:
     most_constants: int = 2**30
     most_nodes: int = 50_000
     batches: tuple[int, ...] = (1, 2, 5)
-    same_outputs: SameLogitsSettings = SameLogitsSettings()
-    same_outputs_float16: SameLogitsSettings = SameLogitsSettings(tolerance=0.02)
+    same_outputs: SameOutputsSettings = SameOutputsSettings()
+    same_outputs_float16: SameOutputsSettings = SameOutputsSettings(tolerance=0.02)

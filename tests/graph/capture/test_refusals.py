@@ -13,7 +13,7 @@ from dfq.graph.capture.capture import capture
 from dfq.graph.folding import canonical
 from dfq.graph.rewriting import rewrite
 from dfq.graph.rewriting.aten_layers import ATEN
-from dfq.graph.same_logits import same_logits
+from dfq.graph.same_outputs import same_outputs
 
 
 def refusal(model: nn.Module, spec=SPEC) -> DfqError:
@@ -166,8 +166,8 @@ def test_rounding_is_no_wrong_simplification(monkeypatch):
 
     def only_in_float64(found, expected, *, settings):
         compared.append(found.dtype)
-        return found.dtype == torch.float64 and same_logits(found, expected, settings=settings)
+        return found.dtype == torch.float64 and same_outputs(found, expected, settings=settings)
 
-    monkeypatch.setattr(canonical, "same_logits", only_in_float64)
+    monkeypatch.setattr(canonical, "same_outputs", only_in_float64)
     network = canonical.folded(capture(Plain(), SPEC), SPEC)
     assert compared == [torch.float32, torch.float64] and network.get_submodule("head").weight.dtype == torch.float32
