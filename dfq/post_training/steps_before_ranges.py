@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from dfq.graph.layer_outputs import matrix_calls
+from dfq.graph.outputs import as_tuple, is_whole
 from dfq.post_training.equalization.cross_layer import equalize
 from dfq.post_training.equalization.depthwise import fill_depthwise_inputs
 from dfq.post_training.equalization.settings import CrossLayerSettings, DepthwiseSettings
@@ -148,11 +149,18 @@ def difference(
     seed: int = 0,
     settings: PreparationSettings = PreparationSettings(),
 ) -> float:
-    """Returns how far two networks' logits are apart, on some images and on noise, ÷ the spread of the teacher's."""
+    """Returns how far two networks' outputs are apart, on some images and on noise, ÷ the spread of the teacher's.
+
+    Of several outputs, the one that is furthest off counts.
+    """
     images = images[: settings.compared]
     pixels = torch.rand(len(images), *images.shape[1:], generator=torch.Generator().manual_seed(seed))
     both = torch.cat([images, teacher.input_spec.normalize(pixels.to(images.device))])
-    wanted, found = teacher(both).double(), other(both).double()
+    pairs = zip(as_tuple(other(both)), as_tuple(teacher(both)), strict=True)
+    return max(_apart(found.double(), wanted.double()) for found, wanted in pairs if not is_whole(wanted))
+
+
+def _apart(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / (wanted - wanted.mean(0)).norm().clamp(min=1e-12))
 
 

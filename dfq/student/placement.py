@@ -1,8 +1,10 @@
 """Decides where quantizers go: which tensors get which grid, for a graph and a scheme.
 
 Placements (`Scheme.placement`), each a rule over tensors:
-    "edges": Every tensor that an integer kernel reads or must write gets a grid, except for the logits. Linear layers
-        may write floating point at no cost, convolutions may not. Additions, concatenations, pooling and gates run on
+    "edges": Every tensor that an integer kernel reads or must write gets a grid, except for what the network gives.
+        Only convolutions that give a map of several positions, as those of detectors and segmentation networks, write
+        it on a grid of `Scheme.edge_bits`, because they could not run on integers otherwise. Linear layers may write
+        floating point at no cost, convolutions may not. Additions, concatenations, pooling and gates run on
         integers where everything that they read is integer, so that the residual stream of a transformer stays in
         floating point between its normalizations. Convolutions that gain nothing from integers stay in floating point
         (`Target.min_products`), except for the grid of their weight.
@@ -40,6 +42,8 @@ class TensorPlan:
         shared: Nodes that only move these values and share the grid.
         narrow: A second grid, for what is already on the first one; None: all readers see the first grid.
         narrow_readers: The nodes that alone read what is on the second grid.
+        spares_output: Whether the network gives these values as they are, in floating point, and only others read them
+            on the grid.
     """
 
     node: fx.Node
@@ -48,6 +52,7 @@ class TensorPlan:
     shared: tuple[fx.Node, ...]
     narrow: QuantSpec | None = None
     narrow_readers: tuple[fx.Node, ...] = ()
+    spares_output: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ class QuantizerPlan:
 
 
 def _on_edges(graph: PlacementGraph, node: fx.Node) -> bool:
-    if graph.is_absorbed(node) or graph.is_logits(node):
+    if graph.is_absorbed(node):
         return False
+    if graph.only_given(node):
+        return graph.is_map_of_convolution(node)
     return graph.integer[node] or any(graph.reads_integers(reader) for reader in graph.readers(node))
 
 
@@ -129,14 +136,19 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
     wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
     if scheme.first_last_bits is not None and graph.is_first_output(node):
         wanted = max(wanted, *(bits[first][1] for first in graph.first_layers))
-    others = [reader for reader in readers if reader not in matrices and graph.reads_integers(reader)]
+    spares_output = not graph.integer[node]
+    others = [
+        reader
+        for reader in readers
+        if reader not in matrices and (graph.reads_integers(reader) or (reader.op == "output" and not spares_output))
+    ]
     is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
     spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)
     limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
     shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
     if is_split:
-        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices)
-    return TensorPlan(node, spec, limit, shared)
+        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices, spares_output)
+    return TensorPlan(node, spec, limit, shared, spares_output=spares_output)
 
 
 def _read_as_integers(graph: PlacementGraph, moved: fx.Node) -> bool:

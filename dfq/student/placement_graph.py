@@ -23,7 +23,7 @@ class PlacementGraph:
         layers: Names of the matrix layers, in the order of the graph.
         has_gated_activations: Whether the network has SiLU, HardSwish or GELU.
         first_layers: Names of the layers that read the images.
-        last_layers: Names of the layers that write the logits.
+        last_layers: Names of the layers that write an output.
         float_layers: Why a convolution gains nothing from integers, by the name of the layer.
         integer: Whether each node must write integers.
     """
@@ -51,7 +51,7 @@ class PlacementGraph:
 
     @property
     def ends(self) -> set[str]:
-        """The layers that read the images, and those that write the logits."""
+        """The layers that read the images, and those that write an output."""
         return self.first_layers | self.last_layers
 
     def _readers_of_images(self) -> list[fx.Node]:
@@ -150,8 +150,16 @@ class PlacementGraph:
             node = sources[0]
         return str(node.target) in self.first_layers
 
-    def is_logits(self, node: fx.Node) -> bool:
+    def only_given(self, node: fx.Node) -> bool:
+        """Returns whether the values of `node` are what the network gives, and nothing else reads them."""
         return all(reader.op == "output" for reader in self.readers(node))
+
+    def is_map_of_convolution(self, node: fx.Node) -> bool:
+        """Returns whether the node is what a convolution gives, or an activation of that, and has several positions."""
+        shape = _shape(node)
+        source = node.all_input_nodes[0] if self.kinds[node] is Kind.RELU else node
+        is_convolution = self.integer[node] and self._is_convolution(source)
+        return is_convolution and shape is not None and shape[2:].numel() > 1
 
 
 def _shape(node: fx.Node) -> torch.Size | None:

@@ -21,9 +21,12 @@ class LoadOptions(ReadOptions, total=False):
 
     Attributes:
         device: Name of a device of torch, such as "cpu", "cuda" or "cuda:1".
+        classifies: Whether a single output (N, C) is logits of classes (`dfq.teacher.Teacher`); False for an embedding,
+            None: it is, unless its length is always 1.
     """
 
     device: str
+    classifies: bool | None
 
 
 def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[LoadOptions]) -> Teacher:
@@ -54,14 +57,15 @@ def load_teacher(model: str | Path | nn.Module | Teacher, **options: Unpack[Load
             "a checkpoint file, a torch.nn.Module or a dfq.Teacher",
             "put the weights into their network: network.load_state_dict(weights)",
         )
-    reading = {name: value for name, value in options.items() if name != "device"}
-    device = options.get("device", "cpu")
+    reading = {name: value for name, value in options.items() if name not in ("device", "classifies")}
+    device, classifies = options.get("device", "cpu"), options.get("classifies")
     if isinstance(model, nn.Module):
         described: dict[str, Any] = {name: reading.get(name) for name in ("input_size", "mean", "std")}
         network, spec, assumed = describe_network(model, **described)
-        return Teacher(network, spec, device, arch=options.get("arch"), assumed=assumed)
+        return Teacher(network, spec, device, arch=options.get("arch"), assumed=assumed, classifies=classifies)
     loaded = load_checkpoint(model, **cast(dict[str, Any], reading))
-    return Teacher(loaded.model, loaded.input_spec, device, arch=loaded.arch, assumed=loaded.assumed)
+    said = loaded.assumed
+    return Teacher(loaded.model, loaded.input_spec, device, arch=loaded.arch, assumed=said, classifies=classifies)
 
 
 def split_options(options: Mapping[str, Any], settings: type[SettingsClass]) -> tuple[LoadOptions, SettingsClass]:

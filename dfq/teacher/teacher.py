@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from dfq.errors import DfqError
 from dfq.graph.capture.capture import capture
 from dfq.graph.features import FeatureExtractor
 from dfq.graph.file_interface import interface_of
@@ -17,16 +19,16 @@ from dfq.graph.folding.canonical import folded
 from dfq.images.input_spec import InputSpec
 from dfq.teacher.answers import boundary_of
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
+from dfq.teacher.output_kinds import described, has_unit_length, left_out, outputs_of
 
 SOFTMAX = (
     "that the softmax at the end only makes probabilities of logits: students are fitted to the logits, and the files "
     "that dfq writes end in the softmax again"
 )
-
-
-def output_of(network: fx.GraphModule) -> fx.Node:
-    """Returns the node whose value the network returns."""
-    return next(node for node in network.graph.nodes if node.op == "output").args[0]  # type: ignore[return-value]
+EMBEDDING = (
+    "that the output is an embedding and no logits of classes, because its length is 1 for every image: students are "
+    "fitted to its values"
+)
 
 
 def _is_on(model: nn.Module, device: torch.device) -> bool:
@@ -49,17 +51,22 @@ class Teacher:
     """A frozen full-precision network in evaluation mode.
 
     Args:
-        model: Network that maps normalised images (N, C, H, W) to logits (N, classes). It is never changed.
+        model: Network that maps normalised images (N, C, H, W) to logits (N, classes), or to any other tensors with a
+            row for each image. It is never changed.
         input_spec: Size and normalisation of its images.
         device: Device of the copy; synthetic images and students are on the same one.
         arch: Name by which the network can be rebuilt (`dfq.models.registry`); None: it can only be passed from Python.
         assumed: Sentences on what was assumed while the network was loaded.
+        classifies: Whether a single output (N, C) is logits of classes; None: it is, unless its length is always 1. All
+            other outputs are values, which students are fitted to as such.
 
     Attributes:
         original: The given network, on the device.
         model: A copy that was captured as a graph of layers (`dfq.graph.capture.capture`).
         interface: Names in ONNX files of the network, and whether these end in a softmax, which `model` is without.
-        num_classes: Width of the logits.
+        outputs: What the network gives.
+        is_classifier: Whether it gives logits of classes and nothing else.
+        num_classes: Width of the logits; 0 where the network is no classifier.
         boundary: Value of a single logit that separates two classes (`dfq.teacher.answers`).
 
     Raises:
@@ -74,26 +81,57 @@ class Teacher:
         *,
         arch: str | None = None,
         assumed: Sequence[str] = (),
+        classifies: bool | None = None,
     ):
         self.input_spec, self.device = input_spec, torch.device(device)
         self.arch, self.assumed = arch, tuple(assumed)
         self.original = model if _is_on(model, self.device) else copy.deepcopy(model).to(self.device)
         with evaluating(self.original):
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
-        self.interface = replace(interface_of(self.model), softmax=remove_final_softmax(self.model))
-        self.num_classes = output_of(self.model).meta["tensor_meta"].shape[-1]
-        self.boundary = boundary_of(self.model)
-        if self.interface.softmax:
+        self.interface = interface_of(self.model)
+        self.outputs = outputs_of(self.model, self.interface.outputs)
+        self.assumed = (*self.assumed, *left_out(self.model))
+        self.is_classifier = self._classifies(classifies)
+        if self.is_classifier and remove_final_softmax(self.model):
+            self.interface = replace(self.interface, softmax=True)
             self.assumed = (*self.assumed, SOFTMAX)
+        self.num_classes = self.outputs[0].shape[0] if self.is_classifier else 0
+        self.boundary = boundary_of(self.model)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns the logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to them."""
+    def _classifies(self, said: bool | None) -> bool:
+        if len(self.outputs) != 1 or len(self.outputs[0].shape) != 1:
+            return False
+        if said is None and has_unit_length(self.model, self.input_spec):
+            self.assumed = (*self.assumed, EMBEDDING)
+            return False
+        return said is not False
+
+    def __call__(self, images: Tensor) -> Any:
+        """Returns the logits (N, classes) of normalised images (N, C, H, W); differentiable with respect to them.
+
+        A network that is no classifier gives its outputs (`dfq.graph.outputs.Outputs`).
+        """
         return self.model(images)
 
     @property
     def num_answers(self) -> int:
-        """Number of classes that the network tells apart; a single logit tells two apart."""
-        return max(self.num_classes, 2)
+        """Number of classes that the network tells apart; a single logit tells two apart, and other outputs none."""
+        return max(self.num_classes, 2) if self.is_classifier else 0
+
+    def check_classifier(self, what: str, reason: str, way_out: str) -> None:
+        """Raises `DfqError` where the outputs are no logits of classes.
+
+        Args:
+            what: What was asked for, such as "method rgal".
+            reason: Why it needs classes.
+            way_out: What is possible instead.
+        """
+        if not self.is_classifier:
+            raise DfqError(
+                f"{what} for a network that is no classifier: it gives {described(self.outputs)}",
+                f"logits (N, classes): {reason}",
+                way_out,
+            )
 
     @property
     def has_batch_norm(self) -> bool:
