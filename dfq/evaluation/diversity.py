@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import ceil, isfinite, log, nan
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,12 @@ from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, two_or_more
 from dfq.teacher.batch_norm_statistics import pool_moments
 
+NO_CLASSES: Mapping[str, Any] = MappingProxyType(
+    {
+        **dict.fromkeys(("entropy", "margin", "class_balance", "classes_seen", "label_agreement")),
+        "entropy_counts": (), "class_counts": (), "classes_per_bin": 1,
+    }
+)  # fmt: skip
 LARGEST_DISTANCE = 2.0  # Two unit vectors are not further apart.
 
 
@@ -23,12 +30,15 @@ LARGEST_DISTANCE = 2.0  # Two unit vectors are not further apart.
 class Diversity:
     """What a set of images looks like to the teacher; the class of an image is the teacher's top-1 answer.
 
+    Where the teacher is no classifier, all images count as one class, and entropy, margin and classes are None or
+    empty.
+
     Distances are Euclidean distances between penultimate features scaled to length 1, over all pairs of images: 0 (same
     direction), √2 (orthogonal), 2 (opposite). After a ReLU they are at most √2.
 
     Attributes:
         images: Number of images that were measured.
-        num_classes: Number of classes C of the teacher; 2 where it has a single logit.
+        num_classes: Number of classes C of the teacher; 2 where it has a single logit, and 0 where it is no classifier.
         same_class_distance: Mean distance over pairs of one class, 0 to 2; None where there is no such pair. A small
             value means that images repeat.
         different_class_distance: Mean distance over pairs of two classes, 0 to 2; None where there is no such pair.
@@ -54,11 +64,11 @@ class Diversity:
     different_class_distance: float | None
     same_class_pairs: tuple[int, ...]
     different_class_pairs: tuple[int, ...]
-    entropy: float
+    entropy: float | None
     entropy_counts: tuple[int, ...]
-    margin: float
-    class_balance: float
-    classes_seen: int
+    margin: float | None
+    class_balance: float | None
+    classes_seen: int | None
     classes_per_bin: int
     class_counts: tuple[int, ...]
     label_agreement: float | None
@@ -97,23 +107,32 @@ def measure_diversity(
         raise DfqError("a batch of 0 images", "at least one image to measure")
     chosen = batch.pick(batch.spread(settings.max_images).to(batch.images.device))
     logits, features, deviation = _answers(teacher, chosen.images, settings.batch_size)
-    predicted, probabilities = answers(logits, teacher.boundary), two_or_more(logits).double().softmax(1)
-    labels, entropies = chosen.labels, torch.special.entr(probabilities).sum(1)
+    predicted = torch.zeros(len(chosen), dtype=torch.int64) if logits is None else answers(logits, teacher.boundary)
     return Diversity(
         images=len(chosen),
         num_classes=teacher.num_answers,
         **_distances(features, predicted, settings.distance_bins),
-        entropy=entropies.mean().item(),
-        entropy_counts=_histogram(entropies.log10(), settings.entropy_bins, *settings.entropy_decades),
-        margin=_margin(probabilities),
-        **_classes(predicted, teacher.num_answers, settings.max_class_bins),
-        label_agreement=None if labels is None else _mean(labels.cpu() == predicted),
+        **(NO_CLASSES if logits is None else _of_classes(logits, predicted, chosen.labels, settings)),
         batch_norm_deviation=deviation,
     )
 
 
-def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor, tuple[float, ...] | None]:
-    """Returns the logits (N, C), the unit penultimate features (N, D), and the deviation of each BatchNorm layer.
+def _of_classes(logits: Tensor, predicted: Tensor, labels: Tensor | None, settings: DiversitySettings) -> dict:
+    probabilities = two_or_more(logits).double().softmax(1)
+    entropies = torch.special.entr(probabilities).sum(1)
+    return {
+        "entropy": entropies.mean().item(),
+        "entropy_counts": _histogram(entropies.log10(), settings.entropy_bins, *settings.entropy_decades),
+        "margin": _margin(probabilities),
+        **_classes(predicted, probabilities.shape[1], settings.max_class_bins),
+        "label_agreement": None if labels is None else _mean(labels.cpu() == predicted),
+    }
+
+
+def _answers(
+    teacher: Teacher, images: Tensor, batch_size: int
+) -> tuple[Tensor | None, Tensor, tuple[float, ...] | None]:
+    """Returns the logits (N, C) of a classifier, the unit penultimate features (N, D), and the BatchNorm deviations.
 
     All of them are on the CPU.
     """
@@ -121,13 +140,16 @@ def _answers(teacher: Teacher, images: Tensor, batch_size: int) -> tuple[Tensor,
     logits, features, moments, parts = [], [], [], images.split(batch_size)
     with teacher.bn_statistics() as statistics:
         for part in parts:
-            logits.append(teacher(part).float().cpu())
+            if teacher.is_classifier:
+                logits.append(teacher(part).float().cpu())
+            else:
+                teacher(part)
             features.append(normalize(extract(part).penultimate.float()).cpu())
             moments.append(statistics.moments)
         pooled = pool_moments(moments, [len(part) for part in parts])
         has_moments = any(moment is not None for moment in pooled)
         deviation = tuple(statistics.deviations(pooled).tolist()) if has_moments else None
-    return torch.cat(logits), torch.cat(features), deviation
+    return torch.cat(logits) if logits else None, torch.cat(features), deviation
 
 
 def _distances(features: Tensor, predicted: Tensor, bins: int) -> dict:

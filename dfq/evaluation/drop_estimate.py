@@ -7,7 +7,7 @@ that look like nothing at all (`dfq.images.scrambled`) tell most, because studen
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import exp, inf, log
+from math import exp, inf, isfinite, log
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,24 @@ class Evidence:
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+    @property
+    def measures(self) -> tuple[float, float, float]:
+        """Three figures that are the smaller, the better the student is."""
+        return self.divergence, self.mixed_divergence, 1 - self.far_agreement
+
+    @property
+    def is_finite(self) -> bool:
+        return isfinite(self.divergence) and isfinite(self.mixed_divergence)
+
+    def against(self, other: "Evidence", method: str) -> str:
+        """Says in words how this student compares with another one, made by `method`."""
+        return (
+            f"on held-out synthetic images it differs from the teacher by {self.divergence:.3g} nats, {method}'s by "
+            f"{other.divergence:.3g}; on mixtures of them by {self.mixed_divergence:.3g} and "
+            f"{other.mixed_divergence:.3g}; on images that look like nothing it agrees with it on "
+            f"{self.far_agreement:.1%}, {method}'s on {other.far_agreement:.1%}"
+        )
 
 
 class HeldOutEvidence:

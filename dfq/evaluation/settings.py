@@ -32,6 +32,8 @@ class DropEstimateSettings:
     Attributes:
         mixtures: Least number of mixtures of held-out images, and of far images, for images of up to 64×64 pixels.
         mixtures_large: Least number of mixtures, and of far images, for larger images.
+        mixtures_of_maps: Least number of mixtures, and of far images, of small images for networks that are no
+            classifiers.
         blended: Share of the mixtures that are blends of two images, in [0, 1].
         patched: Share of the mixtures that are patched together from two images, in [0, 1].
         temperature: Temperature τ of the divergence τ²·KL(teacher ‖ student).
@@ -47,6 +49,7 @@ class DropEstimateSettings:
 
     mixtures: int = 1024
     mixtures_large: int = 128
+    mixtures_of_maps: int = 256
     blended: float = 0.5
     patched: float = 0.5
     temperature: float = 4.0

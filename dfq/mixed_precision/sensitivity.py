@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from dfq.errors import DfqError
+from dfq.graph.outputs import Outputs
 from dfq.mixed_precision.settings import SensitivitySettings
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.range_rules import RANGES
 from dfq.quantizers.scheme import Scheme
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
-from dfq.training.losses import knowledge_distillation
+from dfq.training.output_losses import output_divergence
 from dfq.training.settings import TrainSettings
 
 Grids = Mapping[str, Mapping[int, FakeQuantize]]  # layer → bits → the fitted grid of its weight
@@ -32,9 +33,10 @@ def weight_sensitivity(
 ) -> tuple[dict[str, dict[int, float]], int]:
     """Measures how much each weight suffers; returns layer → bits → sensitivity in nats, and the number of images.
 
-    The sensitivity of a layer at b bits is the mean of τ²·KL(teacher ‖ probe) over the images. The probe is the teacher
-    with this one weight rounded to b bits (per channel, on the grid of `scheme`, with a range that is fitted as the
-    settings say) and everything else in floating point. τ is that of the held-out divergence in training. This is
+    The sensitivity of a layer at b bits is the mean of τ²·KL(teacher ‖ probe) over the images, or of the relative
+    squared error of outputs that are no logits. The probe is the teacher with this one weight rounded to b bits (per
+    channel, on the grid of `scheme`, with a range that is fitted as the settings say) and everything else in floating
+    point. τ is that of the held-out divergence in training. This is
     ZeroQ's measure (Cai et al., CVPR 2020, section 3.3), but there τ is 1, at which images that the teacher is sure of
     say nothing.
 
@@ -60,7 +62,7 @@ def weight_sensitivity(
             weight = network.get_submodule(layer).weight
             grids[layer] = {b: _fitted(weight, scheme, b, settings.ranges, layer) for b in bits}  # type: ignore[arg-type]
             task.advance()
-        probe, seen = _Probe(network, grids, task), 0
+        probe, seen = _Probe(teacher, network, grids, task), 0
         for batch in batches:
             probe.compare(batch)
             seen += len(batch)
@@ -96,9 +98,9 @@ class _Probe(fx.Interpreter):
     What precedes the layer is thus computed once, which halves the work.
     """
 
-    def __init__(self, network: fx.GraphModule, grids: Grids, task: Any):
+    def __init__(self, teacher: Teacher, network: fx.GraphModule, grids: Grids, task: Any):
         super().__init__(network)
-        self.grids, self.task = grids, task
+        self.teacher, self.grids, self.task = teacher, grids, task
         self.sums = {layer: dict.fromkeys(widths, 0.0) for layer, widths in grids.items()}  # over images, in nats
         self.nodes: list[fx.Node] = list(network.graph.nodes)
         calls: dict[str, fx.Node] = {}
@@ -109,10 +111,10 @@ class _Probe(fx.Interpreter):
 
     def compare(self, images: Tensor) -> None:
         """Adds the divergences on `images` (N, C, H, W) to `sums`."""
-        self.found: dict[tuple[str, int], Tensor] = {}
+        self.found: dict[tuple[str, int], Outputs] = {}
         expected = self.run(images)
         for (layer, bits), logits in self.found.items():
-            divergence = knowledge_distillation(logits, expected, TrainSettings.selection_temperature)
+            divergence = output_divergence(self.teacher, logits, expected, TrainSettings.selection_temperature)
             if not torch.isfinite(divergence):
                 raise DfqError(f"answers that are not finite with {layer} at {bits} bits", "finite logits", exit_code=1)
             self.sums[layer][bits] += max(float(divergence), 0.0) * len(images)  # rounding can make a zero negative
@@ -126,16 +128,16 @@ class _Probe(fx.Interpreter):
                 self.task.advance()
         return super().run_node(n)
 
-    def _rest(self, start: fx.Node) -> Tensor:
-        """Returns logits (N, classes) from copies of the values that are alive now: layers may work in place."""
-        alive, output = self.env, None
+    def _rest(self, start: fx.Node) -> Outputs:
+        """Returns the outputs from copies of the values that are alive now: layers may work in place."""
+        alive: dict[fx.Node, Any] = self.env
+        output: Any = None
         self.env = dict(zip(alive, copy.deepcopy(list(alive.values())), strict=True))
         for node in self.nodes[self.nodes.index(start) :]:
             output = self.env[node] = super().run_node(node)
             for spent in self.user_to_last_uses.get(node, ()):
                 del self.env[spent]
         self.env = alive
-        assert isinstance(output, Tensor)
         return output
 
 

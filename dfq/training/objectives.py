@@ -11,6 +11,7 @@ from dfq.images.batch import Batch
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, two_or_more
 from dfq.training.losses import knowledge_distillation, label_cross_entropy
+from dfq.training.output_losses import output_divergence
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, NegativeSampling, draw_triplets, triplet_loss
 
 Objective = Callable[[fx.GraphModule, Batch, Teacher], dict[str, Tensor]]
@@ -19,6 +20,8 @@ Objective = Callable[[fx.GraphModule, Batch, Teacher], dict[str, Tensor]]
 @dataclass(frozen=True, kw_only=True)
 class KnowledgeDistillation:
     """Plain distillation: τ²·KL of the logits and no cross-entropy (drawn labels only pull the student off; AIT 2022).
+
+    The outputs of networks that are no classifiers are matched by their relative squared error.
 
     Attributes:
         temperature: Temperature τ. 4 keeps the small logits in play without drowning the large ones.
@@ -29,7 +32,7 @@ class KnowledgeDistillation:
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
         with torch.no_grad():
             target = teacher(batch.images)
-        return {"kd": knowledge_distillation(student(batch.images), target, self.temperature)}
+        return {"kd": output_divergence(teacher, student(batch.images), target, self.temperature)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,8 @@ class LabelledDistillation:
 class RelationalDistillation:
     """RGAL's student phase: distillation, feature matching, and triplets that pull same labels together.
 
+    The outputs of networks that are no classifiers are matched by their relative squared error; they have no triplets.
+
     The loss is τ²·KL of the logits + pooled_weight · Σ_stages MSE of pooled features + map_weight · Σ_stages relative
     MSE of feature maps + triplet_weight · triplets of the penultimate features, whose labels are the teacher's answers
     (Liang & Fu, IJCV 2025). The paper has τ 20, pooled_weight 0.1, triplet_weight 0.1, and no map term. Deviation: the
@@ -88,7 +93,7 @@ class RelationalDistillation:
         with torch.no_grad():
             target = teacher.features(batch.images)
         features = features_of(student)(batch.images)
-        losses = {"kd": knowledge_distillation(features.logits, target.logits, self.temperature)}
+        losses = {"kd": output_divergence(teacher, features.outputs, target.outputs, self.temperature)}
         if self.pooled_weight:
             losses["pooled"] = self.pooled_weight * _pooled_difference(features, target)
         if self.map_weight:
@@ -104,11 +109,11 @@ def _pooled_difference(student: Features, teacher: Features) -> Tensor:
     """Returns the mean squared difference of pooled features, summed over the stages that have one shape in both."""
     pairs = student.stages_alike(teacher)
     losses = ((s.float().mean((2, 3)) - t.float().mean((2, 3))).square().mean() for s, t in pairs)
-    return sum(losses, torch.zeros((), device=student.logits.device))
+    return sum(losses, torch.zeros((), device=student.penultimate.device))
 
 
 def _map_difference(student: Features, teacher: Features) -> Tensor:
     """Returns the mean squared difference of maps ÷ the teacher's variance, summed over stages of one shape in both."""
     pairs = student.stages_alike(teacher)
     losses = ((s.float() - t.float()).square().mean() / t.float().var().clamp(min=1e-6) for s, t in pairs)
-    return sum(losses, torch.zeros((), device=student.logits.device))
+    return sum(losses, torch.zeros((), device=student.penultimate.device))

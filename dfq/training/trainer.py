@@ -8,15 +8,16 @@ from functools import partial
 import torch
 from torch import Tensor, fx, nn
 
+from dfq.graph.outputs import Outputs, joined
 from dfq.images.batch import Batch
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
-from dfq.training.losses import knowledge_distillation
 from dfq.training.objectives import Objective
 from dfq.training.optimizer_steps import cosine, set_learning_rates, step_if_finite
+from dfq.training.output_losses import output_divergence
 from dfq.training.settings import TrainSettings
 from dfq.training.training_state import TrainingState
 
@@ -26,8 +27,9 @@ class History:
     """What training did: one record per evaluation, and the notes that the report should carry.
 
     A record holds `step`, `seconds`, `learning_rate`, the mean of each training loss since the last record, and
-    `held_out`, which is τ²·KL(teacher ‖ student) in nats on synthetic images that were not trained on. It also holds
-    `accuracy` where the trainer was given a way to measure it.
+    `held_out`, which is τ²·KL(teacher ‖ student) in nats on synthetic images that were not trained on, or the relative
+    squared error of outputs that are no logits. It also holds `accuracy` where the trainer was given a way to measure
+    it.
 
     Attributes:
         records: The records, in order.
@@ -139,18 +141,18 @@ class Trainer:
         return self.settings.mix(augmented, self.generator) if self.settings.mix else augmented
 
     @torch.no_grad()
-    def _with_targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Returns the images, and the teacher's logits of them."""
+    def _with_targets(self, batch: Batch) -> tuple[Tensor, Outputs]:
+        """Returns the images, and the teacher's outputs of them."""
         parts = batch.images.split(self.settings.target_batch_size)
-        return batch.images, torch.cat([self.teacher(images) for images in parts])
+        return batch.images, joined([self.teacher(images) for images in parts])
 
     @torch.no_grad()
-    def _divergence(self, images: Tensor, target: Tensor) -> float:
+    def _divergence(self, images: Tensor, target: Outputs) -> float:
         self.student.eval()
-        logits = torch.cat([self.student(part) for part in images.split(self.settings.batch_size)])
-        return float(knowledge_distillation(logits, target, self.settings.selection_temperature))
+        outputs = joined([self.student(part) for part in images.split(self.settings.batch_size)])
+        return float(output_divergence(self.teacher, outputs, target, self.settings.selection_temperature))
 
-    def _evaluate(self, images: Tensor, target: Tensor, losses: dict[str, float], rate: float) -> None:
+    def _evaluate(self, images: Tensor, target: Outputs, losses: dict[str, float], rate: float) -> None:
         divergence = self._divergence(images, target)
         record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
         if self.accuracy is not None:
