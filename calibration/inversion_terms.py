@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +27,8 @@ class SynthesisStep:
         pixel_logits: Values (N, C, H, W) of the parametrization, which are unbounded.
         pixels: Pixels (N, C, H, W) in [0, 1] that these values stand for.
         images: Normalised and augmented images (N, C, H, W), as the networks see them.
-        labels: Labels (N,) that were drawn for the images.
-        logits: Logits (N, classes) of the teacher.
+        labels: Labels (N,) that were drawn for the images; None where the teacher is no classifier.
+        logits: Logits (N, classes) of the teacher, or whatever outputs it has.
         student: Features of the student; None while there is no student to work against.
         standardized: Whether the input seems to be normalised by moments of the data
             (`InputSpec.is_standardized`).
@@ -37,8 +38,8 @@ class SynthesisStep:
     pixel_logits: Tensor
     pixels: Tensor
     images: Tensor
-    labels: Tensor
-    logits: Tensor
+    labels: Tensor | None
+    logits: Any
     student: Features | None
     standardized: bool
     generator: torch.Generator
@@ -53,7 +54,7 @@ A term's class may set `needs_student` (it works against the student) and `needs
 
 @dataclass(frozen=True)
 class LabelCrossEntropy:
-    """Cross-entropy of the teacher's logits with the drawn labels.
+    """Cross-entropy of the teacher's logits with the drawn labels; it does not apply where there are no classes.
 
     Attributes:
         weight: Weight of the term.
@@ -61,8 +62,8 @@ class LabelCrossEntropy:
 
     weight: float
 
-    def __call__(self, step: SynthesisStep) -> Tensor:
-        return self.weight * label_cross_entropy(step.logits, step.labels)
+    def __call__(self, step: SynthesisStep) -> Tensor | None:
+        return None if step.labels is None else self.weight * label_cross_entropy(step.logits, step.labels)
 
 
 @dataclass(frozen=True)

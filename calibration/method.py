@@ -40,6 +40,8 @@ class Method:
         first_share: Share of the images, in (0, 1], that is made before training; the rest is made while the student
             learns.
         paired: Whether every image of a batch has a partner of its class.
+        needs_classes: Why the method works for classifiers only, after "logits (N, classes): "; empty: it works for any
+            outputs.
         images: Number of images, where the method sets it; None: the job sets it.
         images_large: Number of images of more than 64 pixels a side, without a time budget. Within a budget, the clock
             ends their synthesis.
@@ -69,6 +71,7 @@ class Method:
     source: Callable[..., ImageSource] = FixedImages
     first_share: float = 1.0
     paired: bool = False
+    needs_classes: str = ""
     images: int | None = None
     images_large: int = 128
     synthesis_share: float = 0.4

@@ -19,6 +19,7 @@ from dfq.calibration.method import Distillation, Method
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import CorrectFromMoments, RangesFromMoments, Reconstruct, RoundWeights
 from dfq.post_training.steps_before_ranges import EqualizeChannels, FillAsExpected, FillAsSeen, RotateStreams
+from dfq.teacher import Teacher
 from dfq.training.image_sources import FreshImages, GrowingImages, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation
 from dfq.training.retain_objective import RetainingDistillation
@@ -37,6 +38,7 @@ RGAL = Method(
     name="rgal",
     paper="Liang & Fu, IJCV 2025, arXiv 2412.11380",
     summary="images between classes are generated against the student while it learns",
+    needs_classes="it compares images of equal and of different labels",
     synthesizer=partial(Inversion, rgal.GENERATED),
     objective=rgal.STUDENT_PHASE,
     source=GrowingImages,
@@ -71,6 +73,7 @@ METHODS: dict[str, Method] = {
             name="gdfq",
             paper="Xu et al., ECCV 2020, arXiv 2003.03603",
             summary="a conditional generator learns along with the student, which also gets labels",
+            needs_classes="its generator makes images for labels",
             synthesizer=partial(GDFQ, GDFQConfig()),
             objective=LabelledDistillation(),
             source=FreshImages,
@@ -81,6 +84,7 @@ METHODS: dict[str, Method] = {
             name="gdfq-published",
             paper="Xu et al., ECCV 2020, arXiv 2003.03603, and its released code",
             summary="as gdfq, with the paper's quantizer: frozen min–max ranges, and SGD at 1e-4",
+            needs_classes="its generator makes images for labels",
             synthesizer=partial(GDFQ, GDFQConfig()),
             objective=LabelledDistillation(divide_by_classes=True),
             source=FreshImages,
@@ -126,6 +130,7 @@ METHODS: dict[str, Method] = {
             name="adadfkd",
             paper="Li et al., Neural Networks 2024",
             summary="generator, negatives and samples go from easy to hard while the student learns",
+            needs_classes="its samples go from easy to hard by the teacher's confidence in a class",
             synthesizer=partial(AdaDFKD, AdaDFKDConfig()),
             objective=SelfPacedDistillation(),
             source=ScheduledImages,
@@ -136,6 +141,7 @@ METHODS: dict[str, Method] = {
             name="rdskd",
             paper="Han et al., ICASSP 2021, arXiv 2011.03749",
             summary="a generator without weights to tune learns first, and then the student",
+            needs_classes="its generator is to make images that the teacher puts into a class",
             synthesizer=partial(RDSKD, RDSKDConfig()),
             objective=KnowledgeDistillation(temperature=10.0),
             source=FreshImages,
@@ -146,6 +152,7 @@ METHODS: dict[str, Method] = {
             name="retain",
             paper="Patel et al., CVPR 2023, arXiv 2302.14290",
             summary="what is learned from new images must agree with what is remembered of old ones",
+            needs_classes="its generator is to make images that the teacher puts into a class",
             synthesizer=partial(Retain, RetainConfig()),
             objective=RetainingDistillation(inner_rate=1e-3),  # The student's Adam has 3e-5.
             source=FreshImages,
@@ -160,6 +167,7 @@ METHODS: dict[str, Method] = {
             name="qimera",
             paper="Choi et al., NeurIPS 2021, arXiv 2111.02625",
             summary="a conditional generator also mixes classes, for images that lie between them",
+            needs_classes="its generator mixes classes",
             synthesizer=partial(Qimera, QimeraConfig()),
             objective=KnowledgeDistillation(),
             source=FreshImages,
@@ -170,6 +178,7 @@ METHODS: dict[str, Method] = {
             name="dafl",
             paper="Chen et al., ICCV 2019, arXiv 1904.01186",
             summary="a generator makes images that the teacher is sure of; no BatchNorm statistics",
+            needs_classes="its generator is to make images that the teacher puts into a class",
             synthesizer=partial(DAFL, DAFLConfig()),
             objective=KnowledgeDistillation(),
             source=FreshImages,
@@ -180,6 +189,7 @@ METHODS: dict[str, Method] = {
             name="cmi-inversion",
             paper="Fang et al., IJCAI 2021, arXiv 2105.08584, without its contrastive term",
             summary="a small generator per batch works against the student: rgal without relations",
+            needs_classes="its images are to be answered differently by teacher and student",
             synthesizer=partial(Inversion, rgal.BASE),
             objective=KnowledgeDistillation(),
             source=GrowingImages,
@@ -198,6 +208,7 @@ METHODS: dict[str, Method] = {
             name="rgal-gdfq",
             paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the generator of gdfq",
             summary="RGAL's losses at their published weights, with one generator for the whole run",
+            needs_classes="it compares images of equal and of different labels",
             synthesizer=partial(GDFQ, rgal.AS_PUBLISHED),
             objective=rgal.STUDENT_FROM_SCRATCH,
             source=FreshImages,
@@ -205,3 +216,12 @@ METHODS: dict[str, Method] = {
         ),
     )
 }  # fmt: skip
+
+ANY_OUTPUT = tuple(name for name, method in METHODS.items() if not method.needs_classes)
+
+
+def check_method(method: Method, teacher: Teacher) -> None:
+    """Raises `DfqError` where a method needs classes and the teacher has none."""
+    if method.needs_classes:
+        way_out = f"take --method {AUTO}, or one of {', '.join(ANY_OUTPUT)}"
+        teacher.check_classifier(f"method {method.name}", method.needs_classes, way_out)

@@ -61,8 +61,8 @@ StoredImageSource = StoredImages | str | Path
 
 @torch.no_grad()
 def with_answers(batch: Batch, teacher: Teacher, *, settings: AnswerSettings = AnswerSettings()) -> Batch:
-    """Returns the batch; where its method drew no labels, the teacher's answers are its labels."""
-    if batch.labels is not None:
+    """Returns the batch; where its method drew no labels, a classifier's answers are its labels."""
+    if batch.labels is not None or not teacher.is_classifier:
         return batch
     parts = [part.to(teacher.device) for part in batch.images.split(settings.batch_size)]
     return Batch(batch.images, torch.cat([answers(teacher(part), teacher.boundary).cpu() for part in parts]))

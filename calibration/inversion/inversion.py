@@ -108,9 +108,10 @@ class Inversion:
         self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.notes: list[str] = []
         if not teacher.has_batch_norm:
+            source = "the input prior and label cross-entropy" if teacher.is_classifier else "the input prior"
             self.notes.append(
-                "the teacher has no BatchNorm statistics: images come from the input prior and label cross-entropy "
-                "alone, which describes the training data far less; expect a larger drop"
+                f"the teacher has no BatchNorm statistics: images come from {source} alone, which describes the "
+                "training data far less; expect a larger drop"
             )
 
     def update(self, student: fx.GraphModule) -> dict[str, float]:
@@ -121,12 +122,14 @@ class Inversion:
     def sample(self, count: int) -> Batch:
         """Returns `count` images with labels in equal shares; pixels lie on the 8-bit grid of image files.
 
+        Images for a teacher that is no classifier have no labels.
+
         Where the time budget ends first, there are fewer images (and a note), because a few finished images serve
         better than many that have hardly left their random start.
         """
         sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
         kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
-        batches: list[tuple[Tensor, Tensor]] = []
+        batches: list[tuple[Tensor, Tensor | None]] = []
         start = self.budget.elapsed()
         with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
@@ -137,16 +140,18 @@ class Inversion:
                     break
                 batches.append(self._batch(kind, size, self.budget.part(1.0), task))
         self.batches_made += len(batches)
-        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        images = torch.cat([made for made, _ in batches])
+        drawn = [labels for _, labels in batches if labels is not None]
+        labels = torch.cat(drawn) if drawn else None
         if len(self.kinds) > 1:  # Any part of the images, such as the held-out one, shall hold all kinds.
             order = torch.randperm(len(images), generator=self.generator).to(images.device)
             return Batch(images, labels).pick(order)
         return Batch(images, labels)
 
-    def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor]:
+    def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor | None]:
         spec, device = self.teacher.input_spec, self.teacher.device
         parametrization = config.parametrization(size, spec.size, self.generator, device)
-        labels = self._draw_labels(config, size).to(device)
+        labels = self._draw_labels(config, size).to(device) if self.teacher.is_classifier else None
         optimizer = torch.optim.Adam(parametrization.parameters(), lr=config.learning_rate, betas=config.betas)
         losses: list[float] = []
         step = 0
@@ -167,7 +172,9 @@ class Inversion:
             pixels = (pixels.clamp(0, 1) * 255).round() / 255
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
 
-    def _loss(self, config: InversionConfig, parametrization: Parametrization, labels: Tensor, statistics) -> Tensor:
+    def _loss(
+        self, config: InversionConfig, parametrization: Parametrization, labels: Tensor | None, statistics
+    ) -> Tensor:
         with fast_autocast(self.teacher.device):
             pixel_logits = parametrization.logits().float()
             pixels = parametrization.to_pixels(pixel_logits)
@@ -179,7 +186,7 @@ class Inversion:
         step = SynthesisStep(pixel_logits, pixels, images, labels, logits, student, standardized, self.generator)
         deviation = input_prior(images)
         if self.teacher.has_batch_norm:
-            deviation = config.matching.deviation(statistics, self.earlier, len(labels))
+            deviation = config.matching.deviation(statistics, self.earlier, len(images))
         terms = [loss for term in config.terms if (loss := term(step)) is not None]
         return deviation + torch.stack([t.float() for t in terms]).sum()
 
