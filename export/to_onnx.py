@@ -21,6 +21,7 @@ from dfq.graph.capture.capture import capture
 from dfq.graph.file_interface import FileInterface
 from dfq.graph.final_softmax import add_final_softmax
 from dfq.graph.folding.canonical import folded
+from dfq.graph.outputs import output_nodes
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
 from dfq.student.convert import activation_quantizers
@@ -43,8 +44,8 @@ def export_onnx(
 
     Activations become QuantizeLinear, a Clip below 8 bits, and DequantizeLinear. Weights are INT8 per channel, or
     packed INT4 or INT2 with a cast and a factor. Biases are INT32. `dfq.quantizers.targets` says what differs between
-    runtimes. The student does not change. The file takes normalised images (N, C, H, W) and gives logits (N, classes),
-    under the names of `interface`. It appears whole or not at all.
+    runtimes. The student does not change. The file takes normalised images (N, C, H, W) and gives what the student
+    gives, in this order, under the names of `interface`. It appears whole or not at all.
 
     Args:
         student: A student whose ranges are calibrated.
@@ -52,7 +53,7 @@ def export_onnx(
         input_spec: Size of the images.
         batch_size: N; None leaves it open.
         target: The runtime, at best that of the student's scheme. Another one is possible where it allows its grids.
-        interface: Names of input and output, and whether the file ends in a softmax (`Teacher.interface`).
+        interface: Names of input and outputs, and whether the file ends in a softmax (`Teacher.interface`).
 
     Raises:
         DfqError: The target is unknown or cannot hold the student's grids, ONNX lacks an operator, or the folder cannot
@@ -105,6 +106,7 @@ class _Lowered:
 def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int | None, target: Target) -> Path:
     if lowered.interface.softmax:
         add_final_softmax(lowered.network)
+    _own_each_output(lowered.network)
     model = _convert(lowered, input_spec, batch_size, target.opset)
     apply_integer_layout(model, lowered.weights, target)
     _name_ends(model.graph, lowered.interface)
@@ -118,9 +120,24 @@ def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int
     return path
 
 
+def _own_each_output(network: fx.GraphModule) -> None:
+    """Copies what a network gives twice, or gives as it got it: outputs of a file are values of their own."""
+    output = next(node for node in network.graph.nodes if node.op == "output")
+    if not isinstance(output.args[0], (tuple, list)):
+        return
+    own: list[fx.Node] = []
+    for node in output_nodes(network):
+        with network.graph.inserting_before(output):
+            is_own = node.op != "placeholder" and node not in own
+            own.append(node if is_own else network.graph.call_function(torch.clone, (node,)))
+    output.args = (tuple(own),)
+    network.recompile()
+
+
 def _name_ends(graph: ir.Graph, interface: FileInterface) -> None:
-    """Gives the input and the output their names; a value inside of the graph that has one of them gets another."""
-    ends = {id(graph.inputs[0]): interface.images, id(graph.outputs[0]): interface.logits}
+    """Gives the input and the outputs their names; a value inside of the graph that has one of them gets another."""
+    named = dict(zip(graph.outputs, interface.outputs, strict=True))
+    ends = {id(value): name for value, name in ((graph.inputs[0], interface.images), *named.items())}
     for initializer in [each for each in graph.initializers.values() if each.name in ends.values()]:
         del graph.initializers[initializer.name]  # type: ignore[arg-type]
         initializer.name = f"{initializer.name}_inside"
@@ -129,7 +146,8 @@ def _name_ends(graph: ir.Graph, interface: FileInterface) -> None:
         for value in node.outputs:
             if id(value) not in ends and value.name in ends.values():
                 value.name = f"{value.name}_inside"
-    graph.inputs[0].name, graph.outputs[0].name = interface.images, interface.logits
+    for value, name in ((graph.inputs[0], interface.images), *named.items()):
+        value.name = name
 
 
 def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
@@ -144,7 +162,7 @@ def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, o
                 verbose=False,
                 opset_version=opset,
                 input_names=["images"],
-                output_names=["logits"],
+                output_names=[f"output_{place}" for place in range(len(lowered.interface.outputs))],
                 dynamic_shapes=dynamic,
             )
     except Exception as error:
@@ -152,9 +170,9 @@ def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, o
     assert program is not None
     if batch_size is None:
         program.model.graph.inputs[0].shape = ir.Shape(["batch", *input_spec.size])
-        logits = program.model.graph.outputs[0]
-        if logits.shape is not None:
-            logits.shape = ir.Shape(["batch", *list(logits.shape)[1:]])
+        for output in program.model.graph.outputs:
+            if output.shape is not None:
+                output.shape = ir.Shape(["batch", *list(output.shape)[1:]])
     return program.model
 
 

@@ -48,14 +48,14 @@ class Engine(Runner):
         else:
             self._session = _open(Path(path), _options(threads, optimized), providers)
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(self._session.get_outputs()) != 1 or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
             shapes = ", ".join(f"{i.name} {i.shape}" for i in inputs)
-            raise DfqError(f"'{path}' reads {shapes}", "one input (N, C, H, W) and one output (N, classes)")
+            raise DfqError(f"'{path}' reads {shapes}", "one input (N, C, H, W)")
         super().__init__(path, tuple(inputs[0].shape))
         self._input = inputs[0].name
 
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: images})[0]
+    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+        return self._session.run(None, {self._input: images})
 
 
 def sums_overflow() -> bool:

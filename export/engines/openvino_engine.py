@@ -50,8 +50,9 @@ class OpenVinoEngine(Runner):
         lengths = self._compiled.input(0).get_partial_shape()
         super().__init__(path, tuple(None if each.is_dynamic else each.get_length() for each in lengths))
 
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._compiled(images)[0])
+    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+        found = self._compiled(images)
+        return [np.asarray(found[output]) for output in self._compiled.outputs]
 
     def float_nodes(self) -> list[dict]:
         """Returns name, op and reason of each layer that computes in floating point, as the compiled network tells."""

@@ -21,8 +21,8 @@ class ReferenceEngine(Runner):
         super().__init__(path, _input_shape(model))
         self._input, self._evaluator = model.graph.input[0].name, ReferenceEvaluator(model, new_ops=[_quick_gelu()])
 
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self._evaluator.run(None, {self._input: images})[0])
+    def compute(self, images: np.ndarray) -> list[np.ndarray]:
+        return self._evaluator.run(None, {self._input: images})
 
 
 def _quick_gelu() -> type:

@@ -1,19 +1,22 @@
 """`Runner`: an ONNX file that some engine has opened. Batches, shapes and errors are the same for all of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from dfq.errors import DfqError
 from dfq.export.engines.settings import EngineSettings
+from dfq.graph.outputs import joined
 
 MAX_LENGTH = 300  # A message quotes at most this many characters of an engine's own.
 
 
 class Runner(ABC):
-    """A file that takes images and gives logits.
+    """A file that takes images and gives logits, or any other outputs.
 
     Args:
         path: The ONNX file.
@@ -29,16 +32,18 @@ class Runner(ABC):
         self.path, self.shape = Path(path), shape
 
     @abstractmethod
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        """Returns logits (N, classes) of float32 (N, C, H, W), with an N that the file takes. It may raise anything."""
+    def compute(self, images: np.ndarray) -> Sequence[np.ndarray]:
+        """Returns the outputs for float32 (N, C, H, W), with an N that the file takes. It may raise anything."""
 
     @property
     def batch_size(self) -> int | None:
         """The only N that the file takes; None if it takes any."""
         return self.shape[0] if isinstance(self.shape[0], int) else None
 
-    def run(self, images: Tensor | np.ndarray, batch_size: int = EngineSettings().batch_size) -> np.ndarray:
-        """Returns logits (N, classes), float32, of normalised images (N, C, H, W).
+    def run(self, images: Tensor | np.ndarray, batch_size: int = EngineSettings().batch_size) -> Any:
+        """Returns what the file gives for normalised images (N, C, H, W): an array, or a tuple of several arrays.
+
+        A classifier's file gives logits (N, classes), float32.
 
         Raises:
             DfqError: The images have another shape than the file takes, or the engine fails.
@@ -46,17 +51,17 @@ class Runner(ABC):
         array = np.ascontiguousarray(images.numpy(force=True) if isinstance(images, Tensor) else images, np.float32)
         self._check(array.shape)
         step = self.batch_size or batch_size
-        logits = [self._run(array[start : start + step]) for start in range(0, len(array), step)]
-        return np.concatenate(logits)
+        return joined([self._run(array[start : start + step]) for start in range(0, len(array), step)])
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def _run(self, images: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
         count = len(images)
         if self.batch_size and count < self.batch_size:  # the last batch of a file with a fixed N
             images = np.concatenate([images, np.zeros((self.batch_size - count, *images.shape[1:]), np.float32)])
         try:
-            return self.compute(images)[:count]
+            found = tuple(np.asarray(output)[:count] for output in self.compute(images))
         except Exception as error:  # each engine has its own classes, few of them public
             raise DfqError(f"'{self.path}' fails in {self.engine}: {first_line(error)}", exit_code=1) from error
+        return found[0] if len(found) == 1 else found
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 4 or shape[0] == 0 or shape[1:] != self.shape[1:]:

@@ -16,11 +16,15 @@ class ExportedFiles:
         onnx: The file of `export_onnx`, which is compared with its student.
         float_onnx: The teacher's file of `export_float_onnx`, for size and latency; None: there is none.
         softmax: Whether the files end in a softmax, which networks in torch are without.
+        is_classifier: Whether the output is logits (or probabilities) of classes, so that answers can be compared.
+        original: The ONNX file that the network came from, for one more opinion; None: it came from elsewhere.
     """
 
     onnx: Path
     float_onnx: Path | None = None
     softmax: bool = False
+    is_classifier: bool = True
+    original: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,11 @@ class ComparedImages:
 
     Attributes:
         synthetic: Normalised images, (N, C, H, W), at best some that training has not seen.
-        labelled: Real images, which are only ever reported on; None: there are none.
+        labelled: Real images with labels, which are only ever reported on; None: there are none.
+        pictures: Real images without labels, normalised, (N, C, H, W), which are only ever reported on; None: there are
+            none.
     """
 
     synthetic: Tensor
     labelled: Labelled | None = None
+    pictures: Tensor | None = None

@@ -8,12 +8,14 @@ in float64 with the student in float32 therefore says what to expect of any runt
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dfq.export.validation.settings import RoundingTieSettings
+from dfq.graph.outputs import for_each, joined
 from dfq.system.progress import Progress
 from dfq.teacher.answers import boundary_of, same_answers
 
@@ -35,13 +37,24 @@ def agreement_with_itself(
         progress: Where the comparison is reported.
         settings: How many images are compared.
     """
+    found = in_double_precision(student, batches, progress, settings)
+    return same_answers(found, logits[: len(found)], boundary_of(student))
+
+
+@torch.no_grad()
+def in_double_precision(
+    student: nn.Module,
+    batches: Sequence[Tensor],
+    progress: Progress,
+    settings: RoundingTieSettings = RoundingTieSettings(),
+) -> Any:
+    """Returns what a student in float64 gives for the first images: an array (N, …), or a tuple of arrays."""
     precise = copy.deepcopy(student).double()
     device = next(precise.parameters()).device
     chosen = torch.cat(list(batches))[: settings.images].split(settings.batch_size)
-    own: list[np.ndarray] = []
+    own: list = []
     with progress.task("Comparing the student with itself in float64", total=len(chosen)) as task:
         for images in chosen:
-            own.append(precise(images.to(device, torch.float64)).numpy(force=True))
+            own.append(for_each(lambda each: each.numpy(force=True), precise(images.to(device, torch.float64))))
             task.advance()
-    found = np.concatenate(own)
-    return same_answers(found, logits[: len(found)], boundary_of(student))
+    return joined(own)

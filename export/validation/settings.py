@@ -45,6 +45,10 @@ class ValidationSettings:
         batch_size: Number of images that are run at a time.
         min_agreement: Top-1 agreement of the file with its student, in [0, 1], below which the report says how far
             rounding ties explain it.
+        min_snr_db: Signal-to-noise ratio of the file against its student in dB, below which the report of a network
+            that is no classifier says so.
+        largest_outputs: Largest size in bytes of all outputs of one network that are held in memory; fewer images are
+            compared where they would be larger.
         rounding_ties: How the student is compared with itself then.
         latency: How latencies are measured.
     """
@@ -53,6 +57,8 @@ class ValidationSettings:
     threads: int = EngineSettings().threads
     batch_size: int = EngineSettings().batch_size
     min_agreement: float = 0.998
+    min_snr_db: float = 30.0
+    largest_outputs: int = 2**29
     rounding_ties: RoundingTieSettings = RoundingTieSettings()
     latency: LatencySettings = LatencySettings()
 

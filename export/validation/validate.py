@@ -1,11 +1,12 @@
 """`validate` compares a file in ONNX Runtime with its student, says what it costs, and asks other engines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -15,17 +16,27 @@ from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
 from dfq.export.validation.compared import ComparedImages, ExportedFiles
 from dfq.export.validation.latency import median_latencies
-from dfq.export.validation.rounding_ties import agreement_with_itself
-from dfq.export.validation.second_opinion import EngineAgreement, error_in_steps, measure_engine_agreement
+from dfq.export.validation.original_file import ORIGINAL, original_file
+from dfq.export.validation.output_agreement import OutputAgreement, compare_outputs
+from dfq.export.validation.rounding_ties import agreement_with_itself, in_double_precision
+from dfq.export.validation.run_networks import Found, Network, in_memory, in_torch, run_all
+from dfq.export.validation.second_opinion import (
+    EngineAgreement,
+    error_in_steps,
+    lowest_snr,
+    measure_engine_agreement,
+)
 from dfq.export.validation.settings import LatencySettings, ValidationSettings
+from dfq.graph.outputs import as_tuple
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import Labelled
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.progress import Progress, Silent
 from dfq.teacher.answers import answers, boundary_of, same_answers
 
-Network = Callable[[Tensor], np.ndarray]
-Logits = dict[str, np.ndarray]
+KINDS = ("synthetic", "labelled", "pictures")  # kinds of images
+NETWORKS = {"onnx": MAIN, **{name: name for name in ("student", "teacher", "student_float64")}}  # as they are run
+Figures = dict[str, dict[str, float | None]]
 
 
 class Original(Protocol):
@@ -44,12 +55,14 @@ class Agreement:
 
     Attributes:
         images: Number of synthetic images that were compared.
-        agreement: {onnx_student, student_teacher, student_float64}, each {synthetic, labelled}: top-1 agreement of two
-            networks on both kinds of images. `student_float64` (see `dfq.export.validation.rounding_ties`) is measured
-            where `onnx_student` is below `ValidationSettings.min_agreement`, and is None elsewhere.
-        error_steps: {max, mean} of |runtime − student| over the logits, in steps of the 8-bit grid that spans the
-            student's logits on these images: step = (largest − smallest logit) / 255. The logits themselves stay in
-            floating point; the step is what an 8-bit output would resolve.
+        agreement: {onnx_student, student_teacher, student_float64}, each {synthetic, labelled, pictures}: top-1
+            agreement of two classifiers on each kind of image. `student_float64` (see
+            `dfq.export.validation.rounding_ties`) is measured where `onnx_student` is below
+            `ValidationSettings.min_agreement`, and is None elsewhere.
+        outputs: One row for each output, in dB (see `dfq.export.validation.output_agreement.OutputAgreement`).
+        error_steps: {max, mean} of |runtime − student| over the outputs, in steps of the 8-bit grid that spans the
+            student's output on these images: step = (largest − smallest value) / 255. The output that is furthest off
+            counts. The outputs themselves stay in floating point; the step is what an 8-bit output would resolve.
         accuracy: {teacher, student, onnx}: accuracy on the labelled images.
         size_bytes: {float_onnx, onnx}: size of each file in bytes.
         latency_ms: {float_onnx, onnx}: median time of one image in milliseconds, measured in turns in one process.
@@ -58,7 +71,8 @@ class Agreement:
     """
 
     images: int
-    agreement: dict[str, dict[str, float | None]]
+    agreement: Figures
+    outputs: list[OutputAgreement]
     error_steps: dict[str, float]
     accuracy: dict[str, float | None]
     size_bytes: dict[str, int | None]
@@ -93,111 +107,120 @@ def validate(
     Raises:
         DfqError: A file is missing or damaged, or images have the wrong shape.
     """
-    threads = settings.threads
+    threads, tell = settings.threads, progress or Silent()
     opened = open_engines(files.onnx, settings.engines, images.synthetic, threads)
     networks: dict[str, Network] = {name: runner.run for name, runner in opened.runners.items()}
-    networks["student"] = _outputs_of(student, softmax=files.softmax)
+    networks["student"] = in_torch(student, softmax=files.softmax)
     if teacher is not None:
-        networks["teacher"] = _outputs_of(teacher.model)
-    tell = progress or Silent()
-    batches = {"synthetic": list(images.synthetic.split(settings.batch_size))}
-    if images.labelled is not None:
-        batches["labelled"] = _normalized(images.labelled, teacher, settings.batch_size)
-    both: dict[str, Logits] = {"synthetic": {}, "labelled": {}}
-    both |= {kind: _run_all(networks, of_kind, tell) for kind, of_kind in batches.items()}
+        networks["teacher"] = in_torch(teacher.model, softmax=files.softmax)
+    if files.original is not None:
+        networks[ORIGINAL] = original_file(files.original, images.synthetic)
+    batches = _batches(images, teacher, networks["student"], settings)
+    found = {kind: run_all(networks, batches[kind], tell) if kind in batches else {} for kind in KINDS}
+    if not files.is_classifier and _is_doubtful(found["synthetic"], settings):
+        found["synthetic"]["student_float64"] = in_double_precision(
+            student, batches["synthetic"], tell, settings.rounding_ties
+        )
     latency = _latencies(opened, files.float_onnx, images.synthetic[:1], threads, settings.latency)
     nodes = count_nodes(files.onnx, threads)
-    boundary = boundary_of(student)
+    boundary = boundary_of(student) if files.is_classifier else None
     labels = None if images.labelled is None else np.asarray(images.labelled.labels)
     return Agreement(
-        images=len(images.synthetic),
-        agreement=_agreements(both, student, batches, settings, tell),
-        error_steps=error_in_steps(both["synthetic"][MAIN], both["synthetic"]["student"]),
-        accuracy=_accuracies(both["labelled"], labels, boundary),
+        images=sum(map(len, batches["synthetic"])),
+        agreement=_agreements(found, student, batches, settings, tell)
+        if files.is_classifier
+        else {pair: dict.fromkeys(KINDS) for pair in ("onnx_student", "student_teacher", "student_float64")},
+        outputs=_outputs(files.onnx, found, images.synthetic),
+        error_steps=error_in_steps(found["synthetic"][MAIN], found["synthetic"]["student"]),
+        accuracy=_accuracies(found["labelled"], labels, boundary),
         size_bytes={"float_onnx": _size(files.float_onnx), "onnx": _size(files.onnx)},
         latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
         nodes=nodes,
-        engines=_opinions(opened, both, labels, latency, nodes["float"], boundary),
+        engines=_opinions(opened, found, labels, latency, nodes["float"], boundary),
     )
 
 
-def _outputs_of(network: nn.Module, *, softmax: bool = False) -> Network:
-    """Returns what a network in torch gives, with the softmax behind it that its file has."""
-    device = next(network.parameters()).device
-
-    @torch.no_grad()
-    def run(images: Tensor) -> np.ndarray:
-        logits = network(images.to(device)).float()
-        return (torch.softmax(logits, 1) if softmax else logits).numpy(force=True)
-
-    return run
+def _is_doubtful(found: Found, settings: ValidationSettings) -> bool:
+    """Returns whether the file is further from its student than rounding explains in most networks."""
+    ratio = lowest_snr(found[MAIN], found["student"])
+    return ratio is not None and ratio < settings.min_snr_db
 
 
-def _run_all(networks: Mapping[str, Network], batches: list[Tensor], progress: Progress) -> Logits:
-    """Returns the logits (N, classes) by network; a slow engine computes only the first rows."""
-    logits: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-    with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
-        for batch in batches:
-            for name, run in networks.items():
-                row = ENGINES.get(name)
-                most = row.most_images if row is not None else None
-                room = len(batch) if most is None else most - sum(map(len, logits[name]))
-                if room > 0:
-                    logits[name].append(run(batch[:room]))
-            task.advance()
-    return {name: np.concatenate(parts) for name, parts in logits.items()}
+def _batches(
+    images: ComparedImages, teacher: Original | None, run: Network, settings: ValidationSettings
+) -> dict[str, list[Tensor]]:
+    """Returns the images of each kind that there are, as many as have outputs that memory holds."""
+    given = {"synthetic": images.synthetic}
+    if images.labelled is not None:
+        given["labelled"] = _normalized(images.labelled, teacher)
+    if images.pictures is not None:
+        given["pictures"] = images.pictures
+    return {kind: list(in_memory(each, run, settings).split(settings.batch_size)) for kind, each in given.items()}
 
 
-def _normalized(labelled: Labelled, teacher: Original | None, batch_size: int) -> list[Tensor]:
+def _normalized(labelled: Labelled, teacher: Original | None) -> Tensor:
     if teacher is None:
         raise DfqError("labelled images without a teacher", "the teacher, whose input_spec normalises them")
-    pixels = torch.from_numpy(labelled.images).split(batch_size)
-    return [teacher.input_spec.normalize(part.permute(0, 3, 1, 2).float() / 255) for part in pixels]
+    pixels = torch.from_numpy(labelled.images)
+    return teacher.input_spec.normalize(pixels.permute(0, 3, 1, 2).float() / 255)
+
+
+def _outputs(path: Path, found: Mapping[str, Found], images: Tensor) -> list[OutputAgreement]:
+    names = [output.name for output in onnx.load(path, load_external_data=False).graph.output]
+    arrays = {
+        kind: {name: as_tuple(networks[key]) for name, key in NETWORKS.items() if key in networks}
+        for kind, networks in found.items()
+    }
+    return compare_outputs(names, arrays, images.shape[1:])
 
 
 def _opinions(
     opened: Opened,
-    logits: Mapping[str, Logits],
+    found: Mapping[str, Found],
     labels: np.ndarray | None,
     latency: Mapping[str, float],
     float_nodes: list[dict],
-    boundary: float,
+    boundary: float | None,
 ) -> list[EngineAgreement]:
     """Returns one row per engine, in the order of the table; `float_nodes` are those of the main engine."""
     rows = {name: EngineAgreement(engine=name, skipped=reason) for name, reason in opened.skipped.items()}
     for name, runner in opened.runners.items():
-        found = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
-        rows[name] = measure_engine_agreement(name, logits, labels, latency.get(name), found, boundary)
-    return [rows[name] for name in ENGINES if name in rows]
+        nodes = float_nodes if name == MAIN else ENGINES[name].float_nodes(runner)
+        rows[name] = measure_engine_agreement(name, found, labels, latency.get(name), nodes, boundary)
+    ordered = [rows[name] for name in ENGINES if name in rows]
+    if ORIGINAL in found["synthetic"]:
+        ordered.append(measure_engine_agreement(ORIGINAL, found, labels, None, None, boundary))
+    return ordered
 
 
 def _agreements(
-    logits: Mapping[str, Logits],
+    found: Mapping[str, Found],
     student: nn.Module,
     batches: Mapping[str, list[Tensor]],
     settings: ValidationSettings,
     progress: Progress,
-) -> dict[str, dict[str, float | None]]:
-    found: dict[str, dict[str, float | None]] = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
+) -> Figures:
+    figures: Figures = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
     boundary = boundary_of(student)
-    for kind, of_kind in logits.items():
+    for kind, of_kind in found.items():
         for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
-            found[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if other in of_kind else None
-        of_file = found["onnx_student"][kind]
+            has_both = other in of_kind
+            figures[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if has_both else None
+        of_file = figures["onnx_student"][kind]
         is_doubtful = of_file is not None and of_file < settings.min_agreement
-        found["student_float64"][kind] = (
+        figures["student_float64"][kind] = (
             agreement_with_itself(student, batches[kind], of_kind["student"], progress, settings.rounding_ties)
             if is_doubtful
             else None
         )
-    return found
+    return figures
 
 
-def _accuracies(logits: Logits, labels: np.ndarray | None, boundary: float) -> dict[str, float | None]:
+def _accuracies(found: Found, labels: np.ndarray | None, boundary: float | None) -> dict[str, float | None]:
     names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
-    if labels is None:
+    if labels is None or boundary is None:
         return dict.fromkeys(names)
-    return {name: float((answers(logits[key], boundary) == labels).mean()) for name, key in names.items()}
+    return {name: float((answers(found[key], boundary) == labels).mean()) for name, key in names.items()}
 
 
 def _size(path: str | Path | None) -> int | None:
