@@ -15,7 +15,8 @@ from dfq.cli.option_types import (
     parse_size,
 )
 from dfq.errors import DfqError
-from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.labelled import Labelled
+from dfq.jobs.labels import take_labels
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher
@@ -35,6 +36,7 @@ class ModelOptions:
     device: str
     threads: int | None
     allow_pickle: bool
+    no_classes: bool
     allow_float_ops: bool
 
     def load(self, model: Path) -> Teacher:
@@ -44,13 +46,14 @@ class ModelOptions:
         return load_teacher(
             model, arch=self.arch, input_size=self.input_size, mean=self.mean, std=self.std,
             weights=self.weights, device=device, allow_pickle=self.allow_pickle,
+            classifies=False if self.no_classes else None,
             allow_float_ops=self.allow_float_ops,
         )  # fmt: skip
 
     def load_for_run(self, model: Path, data: Path | None, progress: Progress) -> tuple[Teacher, Labelled | None]:
         """Loads the network, says what was assumed, and reads the labelled images, if there are any."""
         teacher = self.load(model)
-        labelled = read_labelled(data, teacher.input_spec, teacher.num_classes) if data else None
+        labelled = take_labels(data, teacher)
         for sentence in teacher.assumed:
             progress.note(f"assumed {sentence}")
         return teacher, labelled
@@ -101,6 +104,11 @@ data_option = click.option(
     help="Labelled images, only to report accuracy: a folder with one sub-folder per class, or an .npz file with "
     "'images' (uint8, N×H×W×C) and 'labels'.  [default: none]",
 )  # fmt: skip
+pictures_option = click.option(
+    "--pictures", type=click.Path(path_type=Path), metavar="FOLDER",
+    help="Real pictures without labels, only to report how far the outputs are off on them: a folder of image files.  "
+    "[default: none]",
+)  # fmt: skip
 resume_options = _stack(
     [
         click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]"),
@@ -128,6 +136,9 @@ model_options = _stack(
         click.option("--device", default="cpu", metavar="NAME", show_default=True,
                      help="Where to compute: cpu, cuda, cuda:1."),
         threads_option,
+        click.option("--no-classes", is_flag=True,
+                     help="The output (N, C) is no logits of classes, but an embedding or other values, which the "
+                     "student is fitted to as such.  [default: off]"),
         click.option("--allow-pickle", is_flag=True,
                      help="Read pickled Python objects. This RUNS CODE FROM THE FILE: only for files whose maker you "
                      "trust.  [default: off]"),

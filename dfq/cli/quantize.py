@@ -6,6 +6,7 @@ import click
 
 from dfq.cli import options, run_summary
 from dfq.cli.settings_options import settings_options, take_settings
+from dfq.images.pictures import take_pictures
 from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import MIXED, Settings
@@ -24,11 +25,13 @@ from dfq.system.terminal_progress import TerminalProgress
 @options.resume_options
 @options.strict_option
 @options.data_option
+@options.pictures_option
 @options.model_options
 def quantize(
-    model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None, **values
-) -> None:
-    """Quantize MODEL, a checkpoint, without data, and prove the result in ONNX Runtime.
+    model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
+    pictures: Path | None, **values
+) -> None:  # fmt: skip
+    """Quantize MODEL, a checkpoint or an ONNX file, without data, and prove the result in ONNX Runtime.
 
     The command makes synthetic images from the network itself, trains a low-bit copy on them, writes the copy as ONNX
     for integer kernels, compares that file with the copy, and writes a report.
@@ -42,6 +45,7 @@ def quantize(
           --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       dfq quantize model.pt --bits 4 --layer-bits layer1.0.conv1=8 --data test.npz
       dfq quantize model.pt --bits mixed --target-size 1.2MB   more bits where they count
+      dfq quantize segmenter.onnx --pictures photos/         any network of images
       dfq quantize model.pt --bits 4 --out run/ --resume     after it was killed
     """
     options.check_resume(resume, overwrite)
@@ -55,6 +59,13 @@ def quantize(
         teacher,
         folder,
         settings,
-        RunOptions(labelled=labelled, strict=strict, resume=resume, overwrite=overwrite, progress=progress),
+        RunOptions(
+            labelled=labelled,
+            pictures=take_pictures(pictures, teacher.input_spec),
+            strict=strict,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        ),
     )
     run_summary.show_run(result.report, folder, name=model.name)

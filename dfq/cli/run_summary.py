@@ -8,6 +8,7 @@ from rich.table import Table
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
 from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.results.output_rows import terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
 
@@ -37,7 +38,7 @@ def agreement_table(found: dict, title: str) -> Table:
         found: A report, or an `Agreement` as a dictionary.
         title: The title of the table.
     """
-    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"])]
+    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"]), *terminal_rows(found["outputs"])]
     for name, measured, text in (
         ("file size", found["size_bytes"], size),
         ("latency, batch 1", found["latency_ms"], milliseconds),
@@ -58,7 +59,7 @@ def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
 def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
     """Returns the rows of top-1 agreement, each figure in the column of the network that is compared with another."""
     rows: list[tuple[str, ...]] = []
-    for kind in ("labelled", "synthetic"):
+    for kind in ("labelled", "pictures", "synthetic"):
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
         if of_student is not None:
             rows.append((f"top-1 = teacher, {kind}", "", percent(of_student), ""))
@@ -110,6 +111,9 @@ def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
 def _show_diversity(found: dict) -> None:
     """Shows how varied the images are, as the teacher sees them."""
     distance, balance = (number(found[key]) for key in ("same_class_distance", "class_balance"))
+    if not found["num_classes"]:
+        console.fact("Images", f"distance {distance} in the teacher's features")
+        return
     entropy = number(found["entropy"], " nats")
     console.fact("Images", f"same-class distance {distance}, entropy {entropy}, balance {balance}")
 

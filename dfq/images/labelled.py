@@ -148,16 +148,17 @@ def _read_folder(path: Path, input_spec: InputSpec, num_classes: int, settings: 
             f"{num_classes}, one per class of the network: their sorted names give the class numbers",
             "add empty sub-folders for classes without images, or use an .npz with 'images' and 'labels'",
         )
-    files = [(file, label) for label, folder in enumerate(classes) for file in _image_files(folder)]
+    files = [(file, label) for label, folder in enumerate(classes) for file in image_files(folder)]
     if not files:
         raise DfqError(f"no image in '{path}'", f"images in the sub-folders ({', '.join(sorted(SUFFIXES))})")
     channels, height, width = input_spec.size
     _check_memory(path, len(files) * channels * height * width, settings.max_bytes)
-    images = np.stack([_read_image(file, input_spec, settings) for file, _ in files])
+    images = np.stack([read_image(file, input_spec, settings) for file, _ in files])
     return Labelled(images, np.array([label for _, label in files], np.int64))
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Returns the image files of a folder and of its sub-folders, sorted."""
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
@@ -170,7 +171,7 @@ def _check_memory(path: Path, size: int, max_size: int) -> None:
         )
 
 
-def _read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
+def read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
     """Returns the image as uint8 (H, W, C), resized so that the crop at the centre holds most of it."""
     channels, height, width = input_spec.size
     if channels not in (1, 3):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from torch import Tensor
+
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.jobs.settings import JobSettings
@@ -24,6 +26,8 @@ class RunOptions:
 
     Attributes:
         labelled: Real images with labels, which are used only after everything is decided, to report accuracy.
+        pictures: Real images without labels, normalised, (N, C, H, W), which are used only after everything is decided,
+            to report how far the outputs are off on them.
         batch: Images that were made before, such as those of another run (`RunFolder.load_images`). None: the method
             makes them.
         strict: Whether a network of which too little is on integers is refused before any work
@@ -34,6 +38,7 @@ class RunOptions:
     """
 
     labelled: Labelled | None = None
+    pictures: Tensor | None = None
     batch: Batch | None = None
     strict: bool = False
     resume: bool = False

@@ -27,6 +27,8 @@ def diversity_plot(
 ) -> None:
     """Writes feature distances, the teacher's entropy, classes and the BatchNorm deviation as one PNG.
 
+    Entropy and classes are left out for a network that is no classifier.
+
     Args:
         measured: One set of images, or several sets by name, such as those of several methods on one teacher.
         settings: The settings that the sets were measured with.
@@ -35,13 +37,15 @@ def diversity_plot(
         DfqError: The file cannot be written.
     """
     sets = measured if isinstance(measured, Mapping) else {"": measured}
-    figure = Figure(figsize=(9, 5.8), dpi=DPI, facecolor="white", layout="constrained")
-    distances, entropies, classes, deviations = figure.subplots(2, 2).flat
-    _distances(distances, sets, settings.distance_bins)
-    _entropies(entropies, sets, settings)
-    _classes(classes, sets)
-    _deviations(deviations, sets)
-    for axes in (distances, entropies, classes, deviations):
+    has_classes = all(diversity.num_classes for diversity in sets.values())
+    figure = Figure(figsize=(9, 5.8 if has_classes else 3.1), dpi=DPI, facecolor="white", layout="constrained")
+    panels = list(figure.subplots(2 if has_classes else 1, 2).flat)
+    _distances(panels[0], sets, settings.distance_bins)
+    _deviations(panels[-1], sets)
+    if has_classes:
+        _entropies(panels[1], sets, settings)
+        _classes(panels[2], sets)
+    for axes in panels:
         axes.set_axisbelow(True)
         if len(sets) <= FEW and axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
@@ -66,7 +70,8 @@ def _distances(axes: Axes, sets: Mapping[str, Diversity], bins: int) -> None:
     edges = np.linspace(0, LARGEST_DISTANCE, bins + 1)
     for index, (name, diversity) in enumerate(sets.items()):
         colour = _colour(index)
-        label = _label(name, "same class", diversity.same_class_distance)
+        pairs = "same class" if diversity.num_classes else "all pairs"
+        label = _label(name, pairs, diversity.same_class_distance)
         _outline(axes, diversity.same_class_pairs, edges, color=colour, label=label)
         label, colour = _label(name, "different", diversity.different_class_distance), colour if name else ORANGE
         _outline(axes, diversity.different_class_pairs, edges, color=colour, label=label, linestyle="--")

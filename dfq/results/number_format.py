@@ -3,6 +3,7 @@
 from pathlib import Path
 
 NOTHING = "–"
+MOST_DB = 150.0  # stands for no noise at all (`dfq.export.validation.output_agreement`)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -26,6 +27,11 @@ def size(number: float | None) -> str:
 def number(value: float | None, unit: str = "") -> str:
     """Returns the value with two decimals, or below 0.1 with two significant digits."""
     return NOTHING if value is None else f"{value:.2f}{unit}" if value >= 0.1 else f"{value:.2g}{unit}"
+
+
+def decibels(value: float | None) -> str:
+    """Returns a signal-to-noise ratio, such as "37.8 dB"; "equal" where there is no noise."""
+    return NOTHING if value is None else "equal" if value >= MOST_DB else f"{value:.1f} dB"
 
 
 def milliseconds(value: float | None) -> str:

@@ -8,12 +8,26 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from dfq.results.number_format import label, milliseconds, network_name, number, percent, points, ratio, seconds, size
+from dfq.results.number_format import (
+    decibels,
+    label,
+    milliseconds,
+    network_name,
+    number,
+    percent,
+    points,
+    ratio,
+    seconds,
+    size,
+)
+from dfq.results.output_rows import best_kind, is_classifier, lowest_snr, section
 from dfq.results.page_sections import Section, performance_sections
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
 from dfq.results.verdict import Sentence, verdict
 from dfq.system.atomic_files import replacing
+
+KIND_NAMES = {"pictures": "real pictures", "synthetic": "synthetic images", "labelled": "labelled images"}
 
 
 @dataclass(frozen=True)
@@ -90,24 +104,41 @@ def _tiles(report: dict) -> list[tuple[str, str]]:
 
 def file_tiles(report: dict) -> list[tuple[str, str]]:
     """Returns what was measured of the ONNX file."""
-    accuracy, agreement = report["accuracy"], report["agreement"]
+    accuracy = report["accuracy"]
     bytes_, latency = report["size_bytes"], report["latency_ms"]
-    kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
     tiles = []
     if accuracy["onnx"] is not None:
         change = points(accuracy["onnx"], accuracy["teacher"])
         tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
     return [
         *tiles,
-        (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
-        (f"file = student, {kind} images", percent(agreement["onnx_student"][kind], 1)),
+        *(_answers(report["agreement"]) if is_classifier(report) else _ratios(report["outputs"])),
         ("file size (part of the float file)", size(bytes_["onnx"]) + ratio(bytes_["onnx"], bytes_["float_onnx"])),
         ("latency, batch 1", milliseconds(latency["onnx"]) + ratio(latency["onnx"], latency["float_onnx"])),
     ]
 
 
+def _answers(agreement: dict) -> list[tuple[str, str]]:
+    kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
+    return [
+        (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
+        (f"file = student, {kind} images", percent(agreement["onnx_student"][kind], 1)),
+    ]
+
+
+def _ratios(outputs: list[dict]) -> list[tuple[str, str]]:
+    """Returns the tiles of a network that is no classifier, on the output that is furthest off."""
+    kind, worst = best_kind(outputs), "" if len(outputs) == 1 else " of the output that is furthest off"
+    shown = KIND_NAMES[kind]
+    return [
+        (f"signal-to-noise ratio to the teacher{worst}, {shown}", decibels(lowest_snr(outputs, "onnx_teacher", kind))),
+        (f"file = student, {shown}", decibels(lowest_snr(outputs, "onnx_student", kind))),
+    ]
+
+
 def _sections(report: dict, run: RunFolder) -> list[Section]:
     return [
+        *([section(report["outputs"])] if report.get("outputs") else []),
         *made_from(report, run),
         *(performance_sections(read_json(run.performance)) if run.performance.exists() else []),
         _blocks(report.get("reconstruction")),
@@ -134,6 +165,8 @@ def _picture(path: Path) -> str:
 
 def _diversity(found: dict) -> str:
     distance = number(found["same_class_distance"])
+    if not found["num_classes"]:
+        return f"The mean distance between two images, as the teacher's features have it, is {distance}."
     return (
         f"The mean distance between images of a class is {distance}, the mean entropy of the teacher's answers is "
         f"{number(found['entropy'])} nats, and the class balance is {number(found['class_balance'])}."

@@ -26,7 +26,7 @@ class TestSuccess:
         assert not any(name.startswith(".") for name in names)
         report = json.loads((run_folder / "report.json").read_text())
         assert 0 <= report["accuracy"]["onnx"] <= 1
-        assert set(report["agreement"]["onnx_student"]) == {"synthetic", "labelled"}
+        assert set(report["agreement"]["onnx_student"]) == {"synthetic", "labelled", "pictures"}
 
     def test_quantize_prints_what_a_person_wants_to_know(self, run_folder):
         text = (run_folder / "stdout.txt").read_text()

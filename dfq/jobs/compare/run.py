@@ -8,7 +8,7 @@ from torch import nn
 
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
-from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.images.labelled_data import LabelledData
 from dfq.jobs.compare.common_images import common_agreements, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
@@ -17,6 +17,7 @@ from dfq.jobs.compare.summary import failed_row, finished_row, make_content, wai
 from dfq.jobs.compare.table import failed_cells
 from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
+from dfq.jobs.labels import take_labels
 from dfq.system.progress import Progress, Silent
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -82,7 +83,7 @@ def compare(
     plan = ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=job, settings=settings)
     ComparisonFolder(out).check()
     teacher = load_teacher(model, **loading)
-    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
+    labelled = take_labels(data, teacher)
     return compare_methods(teacher, out, plan, labelled=labelled, progress=chosen_progress(progress))
 
 

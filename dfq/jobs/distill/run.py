@@ -11,7 +11,7 @@ from dfq.evaluation.drop_estimate import measure_evidence
 from dfq.export import ComparedImages, export_float_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
-from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.images.labelled_data import LabelledData
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
@@ -21,6 +21,7 @@ from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
 from dfq.jobs.distill.train import train
 from dfq.jobs.keywords import DistillKeywords
+from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
 from dfq.results.stored_files import read_json, write_json
@@ -86,7 +87,7 @@ def distill(  # noqa: PLR0913 (keywords of the public face)
     """
     loading, chosen = split_options(options, DistillSettings)
     teacher = load_teacher(model, **loading)
-    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
+    labelled = take_labels(data, teacher)
     options_of_run = RunOptions(
         labelled=labelled, resume=resume, overwrite=overwrite, progress=chosen_progress(progress)
     )

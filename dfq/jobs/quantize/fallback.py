@@ -6,12 +6,11 @@ that costs seconds. So `auto` makes the student of `instant` first, keeps it, an
 """
 
 from dataclasses import dataclass
-from math import isfinite
 
 from torch import Tensor, fx
 
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import Evidence, HeldOutEvidence
+from dfq.evaluation.evidence import AnyEvidence, is_better, judge_of
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.steps_after_ranges import StepContext
 from dfq.post_training.steps_before_ranges import prepare
@@ -37,7 +36,7 @@ class FallbackChoice:
     """
 
     student: fx.GraphModule
-    evidence: Evidence
+    evidence: AnyEvidence
     section: dict
     note: str | None
 
@@ -54,7 +53,7 @@ class Fallback:
     """
 
     def __init__(self, teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor, held_out: Tensor):
-        self.held_out_evidence = HeldOutEvidence(teacher, held_out, seed=settings.seed)
+        self.held_out_evidence = judge_of(teacher, held_out, seed=settings.seed)
         self.student = _instant_student(teacher, settings, scheme, images)
         self.evidence = self.held_out_evidence.measure(self.student)
 
@@ -72,7 +71,7 @@ class Fallback:
         section = {"chosen": chosen, FALLBACK: self.evidence.to_dict(), method: evidence.to_dict()}
         if not falls_back:
             return FallbackChoice(student, evidence, section, None)
-        note = f"auto took {FALLBACK}'s student after all: {_compared(self.evidence, evidence, method)}"
+        note = f"auto took {FALLBACK}'s student after all: {self.evidence.against(evidence, method)}"
         progress.note(note)
         return FallbackChoice(self.student, self.evidence, section, note)
 
@@ -88,29 +87,3 @@ def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, image
         step(context)
     round_biases_to_kernel_grid(student.eval())
     return student
-
-
-def is_better(one: Evidence, other: Evidence) -> bool:
-    """Returns whether `one` is better by at least two of three measures.
-
-    The measures are the divergence on held-out images, the divergence on mixtures of them, and the agreement on far
-    images, which look like nothing. The held-out images are of the kind that a long method is fitted to, so they
-    flatter it; mixtures and far images do not.
-    """
-    if not (isfinite(one.divergence) and isfinite(one.mixed_divergence)):
-        return False
-    votes = (
-        not one.divergence >= other.divergence,  # This is also True where the other one's is not a number.
-        not one.mixed_divergence >= other.mixed_divergence,
-        not one.far_agreement <= other.far_agreement,
-    )
-    return sum(votes) >= 2
-
-
-def _compared(one: Evidence, other: Evidence, method: str) -> str:
-    return (
-        f"on held-out synthetic images it differs from the teacher by {one.divergence:.3g} nats, {method}'s by "
-        f"{other.divergence:.3g}; on mixtures of them by {one.mixed_divergence:.3g} and {other.mixed_divergence:.3g}; "
-        f"on images that look like nothing it agrees with it on {one.far_agreement:.1%}, {method}'s on "
-        f"{other.far_agreement:.1%}"
-    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import fx
 
-from dfq.evaluation.drop_estimate import Evidence
+from dfq.evaluation.evidence import AnyEvidence
 from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.fallback import FALLBACK, Fallback, FallbackChoice
@@ -39,7 +39,7 @@ class Tuned:
     sections: dict
     notes: list[str]
     method: str
-    evidence: Evidence | None = None
+    evidence: AnyEvidence | None = None
 
 
 def tune(

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 from dfq.evaluation.diversity import Diversity
 from dfq.evaluation.drop_estimate import Evidence, predicted_drop
-from dfq.export import processor_warnings
+from dfq.evaluation.evidence import AnyEvidence
+from dfq.export import ValidationSettings, processor_warnings
 from dfq.jobs.quantize.fit_student import Tuned
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import RunImages
 from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.quantizers.scheme import Scheme
 from dfq.results import report
+from dfq.results.output_rows import output_warnings
 from dfq.results.verdict import verdict
 from dfq.teacher import Teacher
 
@@ -72,7 +74,7 @@ class FinishedRun:
     choice: str | None
     coverage: dict
     diversity: Diversity
-    evidence: Evidence
+    evidence: AnyEvidence
     agreement: dict
     float_file: dict
     seconds: dict
@@ -81,7 +83,8 @@ class FinishedRun:
 def make_report(run: FinishedRun) -> QuantizationReport:
     """Brings together everything that a run measured, assumed and used."""
     evidence, tuned = run.evidence, run.tuned
-    drop = predicted_drop(evidence, run.diversity.batch_norm_deviation)
+    is_classifier = isinstance(evidence, Evidence)
+    drop = predicted_drop(evidence, run.diversity.batch_norm_deviation) if is_classifier else None
     settings = {"method": tuned.method, "scheme": run.scheme.to_dict(), "images": run.image_count}
     return QuantizationReport(
         verdict=[sentence.text for sentence in verdict(run.coverage, run.float_file)],
@@ -114,8 +117,18 @@ def _warnings(run: FinishedRun) -> list[str]:
         *(run.tuned.history.notes if run.tuned.history else []),
         *(run.widths.doubts(run.agreement["size_bytes"]["onnx"]) if run.widths else []),
         *_agreement_warnings(run.agreement["agreement"]),
+        *(
+            []
+            if run.teacher.is_classifier
+            else output_warnings(run.agreement["outputs"], ValidationSettings().min_snr_db)
+        ),
         *processor_warnings(),
     ]
+
+
+def _output_warnings(run: FinishedRun) -> list[str]:
+    least = ValidationSettings().min_snr_db
+    return [] if run.teacher.is_classifier else output_warnings(run.agreement["outputs"], least)
 
 
 def _agreement_warnings(agreement: Mapping) -> list[str]:

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from torch import fx
 
 from dfq.results import plots
-from dfq.results.number_format import label, milliseconds, percent, points, ratio, size
+from dfq.results.number_format import decibels, label, milliseconds, percent, points, ratio, size
+from dfq.results.output_rows import best_kind, is_classifier, lowest_snr
 from dfq.results.run_folder import RunFolder
 from dfq.teacher import Teacher
 from dfq.training.trainer import History
@@ -63,6 +64,15 @@ class Result:
         """Median latencies of both files at batch 1, in milliseconds, measured in turns."""
         return self.report["latency_ms"]
 
+    @property
+    def snr(self) -> dict[str, float | None]:
+        """Signal-to-noise ratio of each output of the ONNX file against the teacher, in dB, by the output's name.
+
+        It is measured on real pictures where there are some, else on synthetic images.
+        """
+        kind = best_kind(self.report["outputs"])
+        return {row["name"]: row["snr_db"]["onnx_teacher"][kind] for row in self.report["outputs"]}
+
     def plot(self) -> Figure:
         """Returns the learning curve, or a sheet of the synthetic images where nothing was trained end to end."""
         if self.history is not None:
@@ -89,9 +99,18 @@ class Result:
         elif self.expected_drop is not None:
             kept = f"{1 - self.expected_drop:.1%} of the teacher's accuracy, told without real images"
             facts.append(("expected", kept))
-        of_file = self.agreement["onnx_student"]["synthetic"]
-        facts.append(("file", f"answers as the student on {percent(of_file)} of the synthetic images"))
+        facts.append(("file", self._of_file()))
         facts.append(("size", f"{size(sizes['onnx'])}{ratio(sizes['onnx'], sizes['float_onnx'])}"))
         facts.append(("latency", f"{milliseconds(latency['onnx'])}{ratio(latency['onnx'], latency['float_onnx'])}"))
         facts.append(("folder", str(self.folder)))
         return facts
+
+    def _of_file(self) -> str:
+        outputs, of_file = self.report["outputs"], self.agreement["onnx_student"]["synthetic"]
+        if is_classifier(self.report):
+            return f"answers as the student on {percent(of_file)} of the synthetic images"
+        kind = best_kind(outputs)
+        of_teacher, of_student = (
+            decibels(lowest_snr(outputs, pair, kind)) for pair in ("onnx_teacher", "onnx_student")
+        )
+        return f"at least {of_teacher} from the teacher's outputs, and {of_student} from the student's"

@@ -6,12 +6,15 @@ from typing import Unpack
 
 from torch import nn
 
+from dfq.calibration.methods import check_method
 from dfq.evaluation.diversity import measure_diversity
-from dfq.evaluation.drop_estimate import measure_evidence
+from dfq.evaluation.evidence import gather_evidence
 from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, validate
-from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.images.labelled_data import LabelledData
+from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.keywords import QuantizeKeywords
+from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.fit_student import Tuned, tune
@@ -44,6 +47,7 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
     *,
     out: str | Path,
     data: LabelledData = None,
+    pictures: Pictures = None,
     strict: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -58,6 +62,8 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
         out: The run folder to write.
         data: Labelled images, which are used for nothing but the report: a folder of classes, an `.npz` file, images
             and labels as a pair of arrays, or a torch `Dataset` (`dfq.images.labelled_data.take_labelled`).
+        pictures: Real pictures without labels, which are used for nothing but the report: a folder of image files, or
+            an array (`dfq.images.pictures.take_pictures`).
         strict: Whether `DfqError` is raised before any work where less than 90 % of the multiply–accumulates would be
             on integers, or where a layer with weights was not recognised.
         resume: Whether a killed run of the same settings is continued.
@@ -78,9 +84,13 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
     """
     loading, chosen = split_options(options, Settings)
     teacher = load_teacher(model, **loading)
-    labelled = take_labelled(data, teacher.input_spec, teacher.num_classes)
     options_of_run = RunOptions(
-        labelled=labelled, strict=strict, resume=resume, overwrite=overwrite, progress=chosen_progress(progress)
+        labelled=take_labels(data, teacher),
+        pictures=take_pictures(pictures, teacher.input_spec),
+        strict=strict,
+        resume=resume,
+        overwrite=overwrite,
+        progress=chosen_progress(progress),
     )
     return quantize_model(teacher, out, chosen, options_of_run)
 
@@ -107,6 +117,7 @@ def quantize_model(
     progress, clock, run = options.progress, Clock(), RunFolder(out)
     budget = Budget(settings.budget)
     settings, reason = resolve(teacher, settings)
+    check_method(settings.chosen_method, teacher)
     if reason:
         progress.note(reason)
     scheme, limit = settings.make_scheme(), find_width_limit(teacher, settings, progress)
@@ -153,9 +164,9 @@ def quantize_model(
         task.advance()
     with clock.stage("validation"):
         held_out = images.held_out.images
-        evidence = tuned.evidence or measure_evidence(student, teacher, held_out, seed=settings.seed)
-        compared = ComparedImages(held_out, options.labelled)
-        files = replace(run.files, softmax=teacher.interface.softmax)
+        evidence = tuned.evidence or gather_evidence(student, teacher, held_out, seed=settings.seed)
+        compared = ComparedImages(held_out, options.labelled, options.pictures)
+        files = replace(run.files, softmax=teacher.interface.softmax, is_classifier=teacher.is_classifier)
         agreement = validate(files, student, compared, teacher, progress=progress).to_dict()
         float_file = compare_float_file(run.float_onnx, teacher, held_out)
 
@@ -195,6 +206,7 @@ def _config(teacher: Teacher, settings: Settings) -> dict:
         "format": FORMAT,
         "arch": teacher.arch,
         "num_classes": teacher.num_classes,
+        "outputs": [output.to_dict() for output in teacher.outputs],
         "network": digest_of(teacher.model),
         "input_spec": teacher.input_spec.to_dict(),
         "file_interface": teacher.interface.to_dict(),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dfq.calibration import METHODS, Method, Synthesizer
-from dfq.calibration.methods import AUTO
+from dfq.calibration.methods import AUTO, check_method
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
@@ -141,7 +141,12 @@ class Settings(JobSettings):
         return self.ranges or self.chosen_method.ranges
 
     def make_synthesizer(self, teacher: Teacher, stage: Stage | None = None) -> Synthesizer:
-        """Makes the method's synthesizer for images of the teacher's size; large images have smaller batches."""
+        """Makes the method's synthesizer for images of the teacher's size; large images have smaller batches.
+
+        Raises:
+            DfqError: The method needs classes, and the teacher is no classifier.
+        """
+        check_method(self.chosen_method, teacher)
         spec = teacher.input_spec
         return self.chosen_method.synthesizer(
             teacher,

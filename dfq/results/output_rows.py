@@ -1,0 +1,101 @@
+"""What tables and pages show of a network's outputs: how far the student and the file are off, in dB."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dfq.results.number_format import decibels, percent
+from dfq.results.page_sections import Section
+
+MOST_ROWS = 6  # A table in a terminal names at most this many outputs.
+CONSTANT_PART = 6.0  # dB by which an output's ratio falls where its constant part does not count, and is told from here
+PAIRS = ("student_teacher", "onnx_teacher")
+EXPLAINED = (
+    "Signal-to-noise ratio of each output against the teacher's, in dB: 20 dB more are a tenth of the error. What "
+    "varies is the output less the mean of each channel."
+)
+
+
+def is_classifier(found: Mapping) -> bool:
+    """Returns whether a report, or what `validate` found, is on a classifier."""
+    return found["agreement"]["onnx_student"]["synthetic"] is not None
+
+
+def terminal_rows(outputs: Sequence[Mapping]) -> Iterator[tuple[str, ...]]:
+    """Yields rows for the table with teacher, student and ONNX file side by side.
+
+    Where there are many outputs, those that are furthest off are shown.
+    """
+    worst = sorted(outputs, key=lambda row: _lowest(row, "onnx_teacher"))[:MOST_ROWS]
+    shown = [row for row in outputs if row in worst]
+    for row in shown:
+        for kind in _kinds(row):
+            yield (f"{row['name']}, {kind}", "", *(decibels(row["snr_db"][pair][kind]) for pair in PAIRS))
+            alike = [row["same_choice"][pair][kind] for pair in PAIRS]
+            if alike[1] is not None:
+                yield (f"{row['name']}, same choice", "", *map(percent, alike))
+    if len(outputs) > len(shown):
+        yield (f"{len(outputs) - len(shown)} more outputs", "", "higher", "higher")
+
+
+def section(outputs: Sequence[Mapping]) -> Section:
+    """Returns the part of a page with a row for each output and kind of image."""
+    head = ("output", "shape", "images", "student", "file", "file, what varies", "file, same choice", "file = student")
+    rows = tuple(
+        (
+            row["name"],
+            "×".join(map(str, row["shape"])),
+            kind,
+            *(decibels(row["snr_db"][pair][kind]) for pair in PAIRS),
+            decibels(row["varying_snr_db"]["onnx_teacher"][kind]),
+            percent(row["same_choice"]["onnx_teacher"][kind]),
+            decibels(row["snr_db"]["onnx_student"][kind]),
+        )
+        for row in outputs
+        for kind in _kinds(row)
+    )
+    return Section("Outputs", EXPLAINED, head=head, rows=rows)
+
+
+def lowest_snr(outputs: Sequence[Mapping], pair: str, kind: str) -> float | None:
+    """Returns the ratio of the output that is furthest off; None where it was not measured."""
+    figures = [row["snr_db"][pair][kind] for row in outputs]
+    return min((figure for figure in figures if figure is not None), default=None)
+
+
+def best_kind(outputs: Sequence[Mapping]) -> str:
+    """Returns the kind of image that says most: real ones where there are some."""
+    measured = [kind for kind in ("pictures", "labelled") if lowest_snr(outputs, "onnx_teacher", kind) is not None]
+    return measured[0] if measured else "synthetic"
+
+
+def output_warnings(outputs: Sequence[Mapping], least: float) -> list[str]:
+    """Returns a sentence for each output whose file is not its student's, or whose ratio says less than it seems to.
+
+    Args:
+        outputs: Rows of `dfq.export.validation.output_agreement.OutputAgreement`.
+        least: Ratio of file and student in dB below which something is wrong.
+    """
+    said = []
+    for row in outputs:
+        of_file, of_itself = (row["snr_db"][pair]["synthetic"] for pair in ("onnx_student", "student_float64"))
+        if of_file is not None and of_file < least:
+            said.append(
+                f"output '{row['name']}' of the ONNX file is {decibels(of_file)} from the student's (expected ≥ "
+                f"{least:.0f} dB); the student in float64 is {decibels(of_itself)} from itself: what rounding ties "
+                "alone do in this network"
+            )
+        whole, varying = (row[figure]["onnx_teacher"]["synthetic"] for figure in ("snr_db", "varying_snr_db"))
+        if whole is not None and varying is not None and whole - varying > CONSTANT_PART:
+            said.append(
+                f"output '{row['name']}' is mostly constant: {decibels(whole)} in all, but {decibels(varying)} of what "
+                "varies between images and positions"
+            )
+    return said
+
+
+def _kinds(row: Mapping) -> list[str]:
+    figures = [row[figure]["onnx_student"] for figure in ("snr_db", "same_choice")]
+    return [kind for kind in figures[0] if any(figure[kind] is not None for figure in figures)]
+
+
+def _lowest(row: Mapping, pair: str) -> float:
+    return min((figure for figure in row["snr_db"][pair].values() if figure is not None), default=float("inf"))
