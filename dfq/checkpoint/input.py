@@ -8,6 +8,7 @@ from torch import nn
 
 from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
+from dfq.graph.outputs import named_outputs
 from dfq.images.input_spec import InputSpec
 
 FLAGS = {
@@ -50,25 +51,26 @@ def resolve_input_spec(
 
 
 def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
-    """Runs a black image through the network, and raises a DfqError if the result is not finite logits."""
-    size = _times(input_spec.size)
+    """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite."""
     try:
         with torch.inference_mode():
-            logits = model(torch.zeros(1, *input_spec.size))
+            given = model(torch.zeros(1, *input_spec.size))
     except Exception as error:  # the network is the user's code
         raise _no_images(model, input_spec, error) from error
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else None
-    if shape is None or len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
-        what = f"shape {shape}" if shape else type(logits).__name__
+    outputs = named_outputs(given, 1, type(model).__name__).tensors
+    empty = next((name for name, output in outputs.items() if output.numel() == 0), None)
+    if empty is not None:
         raise DfqError(
-            f"for one {size} image the network returns {what}",
+            f"for one {_times(input_spec.size)} image the network's output '{empty}' is empty: "
+            f"shape {tuple(outputs[empty].shape)}",
             IMAGE_NETWORK,
-            "wrap the network so that it returns logits only: --arch path/to/net.py:factory",
+            "check the number of classes and the input size",
         )
-    if not torch.isfinite(logits).all():
+    infinite = [name for name, output in outputs.items() if not torch.isfinite(output).all()]
+    if infinite:
         raise DfqError(
-            "the logits of a black image are NaN or infinite",
-            "a network that computes finite logits",
+            f"the {', '.join(infinite)} of a black image are NaN or infinite",
+            "a network that computes finite numbers",
             "check that no BatchNorm variance is negative, or take an earlier checkpoint",
         )
 

@@ -111,12 +111,33 @@ def text():
 def segmentation():
     return nn.Conv2d(3, 2, 3)
 
-class Pair(nn.Conv2d):
+class Pixels(nn.Conv2d):
     def forward(self, images):
-        return super().forward(images), images
+        return super().forward(images).flatten()
 
-def pair():
-    return Pair(3, 2, 3)
+def pixels():
+    return Pixels(3, 2, 3)
+
+class Boxes(nn.Conv2d):
+    def forward(self, images):
+        return {"boxes": super().forward(images).tolist()}
+
+def boxes():
+    return Boxes(3, 2, 3)
+
+class Nothing(nn.Conv2d):
+    def forward(self, images):
+        return super().forward(images)[:, :, :0]
+
+def nothing():
+    return Nothing(3, 2, 3)
+
+class Infinite(nn.Conv2d):
+    def forward(self, images):
+        return {"mask": super().forward(images), "depth": super().forward(images) / 0}
+
+def infinite():
+    return Infinite(3, 2, 3)
 """
 
 
@@ -125,11 +146,13 @@ def pair():
     [
         ("vectors", "does not take 3x32x32 images (first layer '0': Linear(in_features=20"),
         ("text", "does not take 3x32x32 images"),
-        ("segmentation", "returns shape (1, 2, 30, 30)"),
-        ("pair", "returns tuple"),
+        ("pixels", "Pixels gives 'output' of shape (1800,) for 1 images"),
+        ("boxes", "Boxes gives no tensor, but dict"),
+        ("nothing", "the network's output 'output' is empty: shape (1, 2, 0, 30)"),
+        ("infinite", "the depth of a black image are NaN or infinite"),
     ],
 )
-def test_network_that_is_no_image_classifier(tmp_path, path, factory, found):
+def test_network_that_is_none_of_images(tmp_path, path, factory, found):
     (tmp_path / "net.py").write_text(USER_FILE)
     arch = f"{tmp_path / 'net.py'}:{factory}"
     torch.save(build(arch).state_dict(), path)
