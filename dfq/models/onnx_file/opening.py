@@ -43,4 +43,7 @@ def _gather(row: Operator, x: Tensor, index: np.ndarray, fixed: int, count: int)
     of_images = index.reshape(fixed, -1) - rows * np.arange(fixed)[:, None]
     if (of_images != of_images[0]).any() or of_images.min() < 0 or of_images.max() >= rows:
         return row, [x, index]
-    return gather_of_each_image(rows, (len(index) // fixed, *index.shape[1:])), [x, of_images[0]]
+    shape = index.shape[1:]
+    if np.array_equal(of_images[0], np.arange(rows)):
+        return Operator(lambda node, x, _: x.reshape(-1, *shape, *x.shape[1:])), [x, None]
+    return gather_of_each_image(rows, shape), [x, of_images[0]]

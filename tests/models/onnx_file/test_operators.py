@@ -32,6 +32,7 @@ def ints(*values: int) -> np.ndarray:
 
 FLAT = (("Flatten", (), {}),)
 POOLED = (("GlobalAveragePool", (), {}),)
+TOKENS = (("Reshape", (ints(0, 8, 24),), {}),)
 ROWS = (("Transpose", (), {"perm": [0, 2, 3, 1]}),)
 BOOL = (("Greater", (np.float32(0.5),), {}),)
 CASES = [
@@ -44,6 +45,8 @@ CASES = [
     one_operator("Mish", opset=18),
     one_operator("Gelu", opset=20),
     one_operator("Gelu", opset=20, approximate="tanh"),
+    one_operator("Swish", opset=24),
+    one_operator("Swish", opset=24, alpha=0.5),
     one_operator("Round", before=(("Mul", (np.float32(7.3),), {}),)),
     one_operator("Clip", np.float32(0), np.float32(6)),
     one_operator("Clip", None, np.float32(0.4)),
@@ -134,6 +137,10 @@ CASES = [
     one_operator("ArgMax", axis=1, keepdims=0),
     one_operator("TopK", ints(2), axis=1, outputs=2),
     one_operator("Trilu", np.array(1), upper=0),
+    one_operator("Attention", "images", "images", opset=23),
+    one_operator("Attention", "images", "images", numbers(8, 8), opset=23, scale=0.3),
+    one_operator("Attention", "images", "images", opset=23, is_causal=1),
+    one_operator("Attention", "images", "images", opset=23, before=TOKENS, q_num_heads=2, kv_num_heads=2),
     one_operator("Einsum", equation="nchw->ncwh"),
     *(one_operator(op, axes=[2, 3]) for op in (
         "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",

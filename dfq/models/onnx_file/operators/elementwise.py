@@ -49,6 +49,11 @@ def _prelu(node: Node, x: Tensor, slope: Tensor) -> Tensor:
     return torch.where(x < 0, x * slope, x)
 
 
+def _swish(node: Node, x: Tensor) -> Tensor:
+    alpha = node.get("alpha", 1.0)
+    return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
+
+
 def _cast(node: Node, x: Tensor) -> Tensor:
     return x.to(TYPES[node["to"]])
 
@@ -127,6 +132,7 @@ ELEMENTWISE = {
     "ThresholdedRelu": Operator(lambda node, x: torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))),
     "Clip": Operator(_clip, static=(1, 2)),
     "Gelu": Operator(_gelu),
+    "Swish": Operator(_swish),
     "HardSigmoid": Operator(_hard_sigmoid),
     "LeakyRelu": Operator(_leaky_relu),
     "PRelu": Operator(_prelu),

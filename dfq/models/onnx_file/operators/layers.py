@@ -109,6 +109,25 @@ def _einsum(node: Node, *inputs: Tensor) -> Tensor:
     return torch.einsum(node["equation"], *inputs)
 
 
+def _attention(node: Node, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *rest: Tensor | None) -> Tensor:
+    """Attention; tensors of rank 3 hold the heads side by side."""
+    if node.outputs > 1 or any(each is not None for each in rest):
+        raise NotImplementedError("attention with keys and values of an earlier call")
+    if node.get("softcap", 0.0):
+        raise NotImplementedError("attribute softcap")
+    is_flat = q.dim() == 3
+    if is_flat:
+        heads = [node[f"{name}_num_heads"] for name in ("q", "kv", "kv")]
+        q, k, v = (each.unflatten(2, (count, -1)).transpose(1, 2) for each, count in zip((q, k, v), heads, strict=True))
+    if k.shape[1] != q.shape[1]:
+        raise NotImplementedError("several heads with the same keys and values")
+    causal = bool(node.get("is_causal", 0))
+    if causal and mask is not None:
+        raise NotImplementedError("a mask beside is_causal")
+    y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=node.get("scale"))
+    return y.transpose(1, 2).flatten(2) if is_flat else y
+
+
 AFFINE = {1: "weight", 2: "bias"}
 LAYERS = {
     "Conv": Operator(_convolution, weights=AFFINE),
@@ -123,4 +142,5 @@ LAYERS = {
     "Softmax": _softmax(torch.softmax),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Einsum": Operator(_einsum),
+    "Attention": Operator(_attention),
 }

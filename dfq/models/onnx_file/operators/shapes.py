@@ -79,11 +79,11 @@ def _gather(node: Node, x: Tensor, index) -> Tensor:
 
 
 def gather_of_each_image(rows: int, shape: tuple[int, ...]) -> Operator:
-    """Returns the row of a gather that takes the same of each image's rows; an image gives results of `shape`."""
+    """Returns the row of a gather that takes the same of each image's rows; each result has `shape` in their place."""
 
     def run(node: Node, x: Tensor, index: Tensor) -> Tensor:
         found = x.reshape(-1, rows, *x.shape[1:]).index_select(1, index)
-        return found.reshape(-1, *shape[1:], *x.shape[1:])
+        return found.reshape(-1, *shape, *x.shape[1:])
 
     return Operator(run)
 
