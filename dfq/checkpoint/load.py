@@ -83,7 +83,7 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
         options: See `ReadOptions`.
 
     Raises:
-        DfqError: The file is not a whole checkpoint of an image classifier.
+        DfqError: The file is not a whole checkpoint of a network of images.
     """
     file = Path(path)
     arch = options.get("arch")
