@@ -1,15 +1,50 @@
 """Where a block's inputs and targets are kept: in memory, or in a mapped file where they are too large for it."""
 
 import tempfile
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dfq.graph.outputs import Outputs, as_tuple, for_each
 from dfq.post_training.reconstruction.settings import StoreSettings
 
+SMALLEST_VARIANCE = 1e-12  # Outputs of a smaller one count as if they had this one.
+MEASURED = 32  # The number of images that tell the variance of a block's outputs.
 DTYPE = torch.float16  # The type of stored values, whose error is far below that of the grids.
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """What a block is fitted on, stored on the CPU or the student's device.
+
+    Each attribute is one tensor (N, …), or a tuple of them where the block has several inputs or outputs.
+
+    Attributes:
+        quantized: The block's inputs as the quantized blocks before it give them.
+        exact: The block's inputs in the teacher.
+        targets: The block's outputs in the teacher.
+    """
+
+    quantized: Outputs
+    exact: Outputs
+    targets: Outputs
+
+    @cached_property
+    def variances(self) -> tuple[float, ...]:
+        """The variance of each target, measured on a few images."""
+        few = torch.arange(min(len(self), MEASURED))
+        return tuple(variance(take(target, few)) for target in as_tuple(self.targets))
+
+    def __len__(self) -> int:
+        return len(as_tuple(self.targets)[0])
+
+    def __getitem__(self, images: slice) -> "BlockData":
+        """Returns the data of some of the images."""
+        return BlockData(*(for_each(lambda t: t[images], each) for each in (self.quantized, self.exact, self.targets)))
 
 
 def memory_limit(device: torch.device, settings: StoreSettings = StoreSettings()) -> int:
@@ -34,15 +69,17 @@ def empty_store(shape: tuple[int, ...], device: torch.device, settings: StoreSet
 
 
 @torch.no_grad()
-def store_outputs(network, inputs: Tensor, settings: StoreSettings = StoreSettings()) -> Tensor:
-    """Returns a store of `network`'s outputs of all inputs (N, …)."""
-    stored: Tensor | None = None
-    for start in range(0, len(inputs), settings.batch_size):
-        part = inputs[start : start + settings.batch_size]
-        output = network(part.float())
+def store_outputs(network, inputs: Outputs, settings: StoreSettings = StoreSettings()) -> Outputs:
+    """Returns a store of each of `network`'s outputs of all inputs, which are one tensor (N, …) or a tuple of them."""
+    count = len(as_tuple(inputs)[0])
+    stored: Outputs | None = None
+    for start in range(0, count, settings.batch_size):
+        part = slice(start, start + settings.batch_size)
+        outputs = network(*(each[part].float() for each in as_tuple(inputs)))
         if stored is None:
-            stored = empty_store((len(inputs), *output.shape[1:]), output.device, settings)
-        stored[start : start + len(output)] = output.to(DTYPE)
+            stored = for_each(lambda o: empty_store((count, *o.shape[1:]), o.device, settings), outputs)
+        for store, output in zip(as_tuple(stored), as_tuple(outputs), strict=True):
+            store[part] = output.to(DTYPE)
     assert stored is not None
     return stored
 
@@ -51,3 +88,8 @@ def take(stored: Tensor, index: Tensor) -> Tensor:
     """Returns rows of a store, float32; images are in the memory order in which convolutions are fastest."""
     part = stored[index.to(stored.device)].float()
     return part.contiguous(memory_format=torch.channels_last) if part.dim() == 4 else part
+
+
+def variance(values: Tensor) -> float:
+    """Returns the variance of all values, by which squared errors are divided."""
+    return max(float(values.var()), SMALLEST_VARIANCE)

@@ -44,8 +44,8 @@ def multiplications(block: Block) -> int:
 
 def hardly_following(records: Sequence[Judged], settings: DoubtSettings = DoubtSettings()) -> list[str]:
     """Returns a sentence on the blocks whose output is hardly nearer to the teacher's than a constant would be."""
-    left = {record.name: record.after if record.kept else record.before for record in records}
-    bad = [f"'{name}' ({error:.3g})" for name, error in left.items() if not error < settings.hardly]
+    left = [(record.name, record.after if record.kept else record.before) for record in records]
+    bad = [f"'{name}' ({error:.3g})" for name, error in left if not error < settings.hardly]
     if not bad:
         return []
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""

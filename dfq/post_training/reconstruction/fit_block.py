@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from dfq.graph.outputs import as_tuple, for_each
 from dfq.post_training.reconstruction.adaround import LearnedRounding
-from dfq.post_training.reconstruction.block_data import take
+from dfq.post_training.reconstruction.block_data import BlockData, take
 from dfq.post_training.reconstruction.blocks import Block
 from dfq.post_training.reconstruction.qdrop import DroppedQuantize, mixed
 from dfq.post_training.reconstruction.settings import FitSettings
@@ -19,21 +19,6 @@ from dfq.system.progress import Task
 from dfq.training.optimizer_steps import cosine, step_if_finite
 
 
-@dataclass(frozen=True)
-class BlockData:
-    """What a block is fitted on, stored on the CPU or the student's device.
-
-    Attributes:
-        quantized: The block's inputs as the quantized blocks before it give them, (N, …).
-        exact: The block's inputs in the teacher, (N, …).
-        targets: The block's outputs in the teacher, (N, …).
-    """
-
-    quantized: Tensor
-    exact: Tensor
-    targets: Tensor
-
-
 def fit_block(
     block: Block, data: BlockData, settings: FitSettings, budget: Budget, task: Task, generator: torch.Generator
 ) -> int:
@@ -42,7 +27,9 @@ def fit_block(
     batch_size = images_per_iteration(block, settings)
     with _learning(block, settings) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # This is for what is dropped.
-        is_fused = data.targets.is_cuda  # Otherwise a GPU waits for a dozen small operations on each parameter.
+        is_fused = as_tuple(data.targets)[
+            0
+        ].is_cuda  # Otherwise a GPU waits for a dozen small operations on each parameter.
         optimizer = torch.optim.Adam(_groups(block, roundings, quantizers, settings), fused=is_fused)
         first_rates = [group["lr"] for group in optimizer.param_groups]
         learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -52,7 +39,7 @@ def fit_block(
             haste = settings.haste(step / done if step else settings.iterations)
             for group, rate in zip(optimizer.param_groups, first_rates, strict=True):
                 group["lr"] = rate * (cosine(done) if group["cosine"] else haste)
-            index = torch.randint(len(data.targets), (batch_size,), generator=generator)
+            index = torch.randint(len(data), (batch_size,), generator=generator)
             error = _error(block, data, index, settings.drop)
             loss = error + weight * _undecided(roundings, settings, done)
             step_if_finite(optimizer, loss, learned)
@@ -70,12 +57,17 @@ def images_per_iteration(block: Block, settings: FitSettings) -> int:
 
 
 def _error(block: Block, data: BlockData, index: Tensor, drop: float) -> Tensor:
-    """Returns the squared error, summed over channels (or features) and averaged over the rest."""
-    inputs = mixed(take(data.quantized, index), take(data.exact, index), drop)
-    target = take(data.targets, index)
-    with fast_autocast(inputs.device):
-        output = block.student(inputs)
-    squared = (output.float() - target).square()
+    """Returns the squared error, summed over channels (or features) and averaged over the rest.
+
+    Of several outputs, it is the sum of the mean squared errors, each ÷ the variance of the teacher's output.
+    """
+    inputs = for_each(lambda q, exact: mixed(take(q, index), take(exact, index), drop), data.quantized, data.exact)
+    targets = for_each(lambda target: take(target, index), data.targets)
+    with fast_autocast(as_tuple(inputs)[0].device):
+        outputs = block.student(*as_tuple(inputs))
+    squared = for_each(lambda output, target: (output.float() - target).square(), outputs, targets)
+    if isinstance(squared, tuple):
+        return torch.stack([each.mean() / size for each, size in zip(squared, data.variances, strict=True)]).sum()
     return squared.sum(1).mean() if squared.dim() in (2, 4) else squared.sum(-1).mean()
 
 
@@ -87,7 +79,7 @@ def _cost_of_rounding(
 
     It is at least the part `FitSettings.min_cost` of the error.
     """
-    index = torch.randint(len(data.targets), (settings.judged,), generator=generator)
+    index = torch.randint(len(data), (settings.judged,), generator=generator)
     undecided = _error(block, data, index, settings.drop)
     for rounding in roundings:
         rounding.decided = True

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from dfq.graph.layer_outputs import LayerVisitor, matrix_calls
+from dfq.graph.outputs import Outputs, as_tuple
 from dfq.post_training.reconstruction.block_data import take
 from dfq.post_training.reconstruction.blocks import Block
 from dfq.post_training.reconstruction.settings import LeastSquaresSettings
@@ -24,8 +25,8 @@ from dfq.student.set_ranges import fit_range, quantizers_in_mode
 @torch.no_grad()
 def fit_least_squares(
     block: Block,
-    quantized: Tensor,
-    exact: Tensor,
+    quantized: Outputs,
+    exact: Outputs,
     *,
     seed: int = 0,
     settings: LeastSquaresSettings = LeastSquaresSettings(),
@@ -36,21 +37,25 @@ def fit_least_squares(
 
     Args:
         block: The block.
-        quantized: The block's inputs as the quantized blocks before it give them, (N, …).
-        exact: The block's inputs in the teacher, (N, …).
+        quantized: The block's inputs as the quantized blocks before it give them, one tensor (N, …) or several.
+        exact: The block's inputs in the teacher.
         seed: Seed of the draws of positions.
         settings: Settings of the fit.
     """
-    count = settings.examples // quantized[0].shape[1:].numel()
-    count = min(max(count, settings.min_images), settings.max_images)
+    positions = max(each[0].shape[1:].numel() for each in as_tuple(quantized))
+    count = min(max(settings.examples // positions, settings.min_images), settings.max_images)
     wanted: dict[str, Tensor] = {}
 
     def see(name: str, output: Tensor) -> Tensor:
         wanted[name] = output_rows(output, block.teacher.get_submodule(name), seed, settings.examples)
         return output
 
-    LayerVisitor(block.teacher, see).run(take(exact, torch.arange(len(exact))[:count]))
-    _LeastSquaresFit(block, wanted, seed, settings).run(take(quantized, torch.arange(len(quantized))[:count]))
+    LayerVisitor(block.teacher, see).run(*_first(exact, count))
+    _LeastSquaresFit(block, wanted, seed, settings).run(*_first(quantized, count))
+
+
+def _first(stored: Outputs, count: int) -> tuple[Tensor, ...]:
+    return tuple(take(each, torch.arange(len(each))[:count]) for each in as_tuple(stored))
 
 
 class _LeastSquaresFit(fx.Interpreter):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, fx
 
 from dfq.post_training.bias_correction import give_bias
-from dfq.post_training.reconstruction.block_data import store_outputs, take
+from dfq.post_training.reconstruction.activations import Activations
 from dfq.post_training.reconstruction.blocks import Block, cut_into_blocks
 from dfq.post_training.reconstruction.doubts import hardly_following, too_large
-from dfq.post_training.reconstruction.fit_block import BlockData, fit_block, images_per_iteration
+from dfq.post_training.reconstruction.fit_block import fit_block, images_per_iteration
 from dfq.post_training.reconstruction.least_squares import fit_least_squares
 from dfq.post_training.reconstruction.settings import FitSettings, ReconstructionSettings
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
@@ -85,8 +85,10 @@ def reconstruct(
     for layer in student.modules():
         if isinstance(layer, MATRIX_LAYERS):
             give_bias(layer)  # Biases take shifts back. They must be there before any state is kept.
-    blocks = cut_into_blocks(student, teacher.traced, max_layers=whole.max_layers)
-    run = _Run(student, images, settings, stage, whole)
+    blocks = cut_into_blocks(
+        student, teacher.traced, max_layers=whole.max_layers, recombined_within=whole.recombined_within
+    )
+    run = _Run(student, Activations(blocks, images, whole.store), settings, stage, whole)
     history = run.resume()
     large = too_large(blocks, whole.doubts)
     for note in large:
@@ -127,56 +129,40 @@ def _cost(block: Block, value_cost: int) -> float:
 
 
 class _Run:
-    """The state that goes from block to block: the inputs of the next one, quantized and exact."""
+    """The state that goes from block to block: activations, quantized and exact, and chance."""
 
     def __init__(
         self,
         student: fx.GraphModule,
-        images: Tensor,
+        activations: Activations,
         settings: FitSettings,
         stage: Stage,
         whole: ReconstructionSettings,
     ):
         self.student, self.settings, self.path, self.seed = student, settings, stage.checkpoint, stage.seed
-        self.generator, self.store = torch.Generator().manual_seed(stage.seed), whole.store
-        self.quantized = self.exact = images
-        self.fitted = len(images) - max(len(images) // whole.held_out, 1)
+        self.generator, self.activations = torch.Generator().manual_seed(stage.seed), activations
+        self.fitted = activations.images - max(activations.images // whole.held_out, 1)
 
     def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
         """Fits the next block and goes on behind it."""
         start = time.monotonic()
-        targets = store_outputs(block.teacher, self.exact, self.store)
-        data = BlockData(self.quantized[: self.fitted], self.exact[: self.fitted], targets[: self.fitted])
+        stored = self.activations.around(block)
+        data, held_out = stored[: self.fitted], stored[self.fitted :]
         before_state = _state(block)
-        before = self._error(block, targets)
+        before = self.activations.error(block, held_out)
         if self.settings.least_squares:
             compensation = self.settings.least_squares_fit
             fit_least_squares(block, data.quantized, data.exact, seed=self.seed, settings=compensation)
         iterations = fit_block(block, data, self.settings, budget, task, self.generator)
-        after = self._error(block, targets)
+        after = self.activations.error(block, held_out)
         if not (kept := after < before):
             block.student.load_state_dict(before_state)
-        self._advance(block, targets)
+        self.activations.go_on(block, stored)
         return BlockRecord(block.name, before, after, iterations, time.monotonic() - start, kept)
 
     def pass_by(self, block: Block) -> None:
         """Goes on behind the next block, which an earlier, killed run fitted."""
-        self._advance(block, store_outputs(block.teacher, self.exact, self.store))
-
-    def _advance(self, block: Block, targets: Tensor) -> None:
-        self.quantized = store_outputs(block.student, self.quantized, self.store)
-        self.exact = targets
-
-    @torch.no_grad()
-    def _error(self, block: Block, targets: Tensor) -> float:
-        """Returns the mean squared error on the held-out images ÷ variance of the teacher's output."""
-        squared, count, size = 0.0, 0, self.store.batch_size
-        held_out = torch.arange(self.fitted, len(targets))
-        wanted = take(targets, held_out)
-        for index, target in zip(held_out.split(size), wanted.split(size), strict=True):
-            squared += float((block.student(take(self.quantized, index)) - target).square().sum())
-            count += target.numel()
-        return squared / count / max(float(wanted.var()), 1e-12)
+        self.activations.go_on(block, self.activations.around(block))
 
     def save(self, history: ReconstructionHistory) -> None:
         """Writes what a killed run goes on from."""

@@ -150,6 +150,9 @@ class ReconstructionSettings:
     Attributes:
         max_layers: Largest number of layers of a module that counts as one block. Larger ones, such as a whole encoder,
             are cut inside.
+        recombined_within: Largest number of layers between the tensor in which two paths part and the one in which
+            they meet again up to which the paths stay in one block, such as the sides of a residual sum. It is the
+            number of layers of an inverted residual with squeeze-and-excitation.
         held_out: Number of images of which one is held out. It is never fitted on, and tells whether a block got
             better.
         value_cost: Cost of moving one value, in multiplications. Blocks share a time budget by their cost.
@@ -158,6 +161,7 @@ class ReconstructionSettings:
     """
 
     max_layers: int = 12
+    recombined_within: int = 5
     held_out: int = 8
     value_cost: int = 16
     store: StoreSettings = StoreSettings()
