@@ -60,7 +60,8 @@ def _assumed(network: OnnxNetwork, file: OnnxFile) -> tuple[str, ...]:
     said = [f"float32 in place of {kind}, which {count} tensors have" for kind, count in kinds.items()]
     if network.float_operators:
         names = ", ".join(network.float_operators)
-        said.append(f"that {names} may be taken: they stay in floating point (--allow-float-ops)")
+        stay = "it stays" if len(network.float_operators) == 1 else "they stay"
+        said.append(f"that {names} may be taken: {stay} in floating point (--allow-float-ops)")
     return tuple(said)
 
 

@@ -32,7 +32,10 @@ def plain_reshapes(steps: Steps, count: int) -> list[tuple[Computed, Step]]:
     indices = {computed.names[1] for computed, _ in steps if _is_flat_gather(computed, made)}
     if not indices:
         return list(steps)
-    values = [_values(needed_alone(counted, indices), each) for each in COUNTS]
+    try:
+        values = [_values(needed_alone(counted, indices), each) for each in COUNTS]
+    except (RuntimeError, IndexError, ValueError):  # torch tells of a network that fits no such number of images
+        return list(steps)
     return [
         (computed, _reshape(computed, values, count) or step if _is_flat_gather(computed, made) else step)
         for computed, step in steps

@@ -219,7 +219,7 @@ def test_the_job_keeps_it_in_floating_point_and_the_run_loads_again(tmp_path):
     with pytest.raises(DfqError, match="LSTM"):
         dfq.load_teacher(path)
     teacher = dfq.load_teacher(path, mean=0.0, std=1.0, allow_float_ops=True)
-    assert teacher.assumed == ("that LSTM may be taken: they stay in floating point (--allow-float-ops)",)
+    assert teacher.assumed == ("that LSTM may be taken: it stays in floating point (--allow-float-ops)",)
     dfq.quantize(teacher, method="instant", images=16, out=run, progress=False)
     operators = {node.op_type for node in onnx.load(run / "model.onnx").graph.node}
     assert "LSTM" in operators and "QuantizeLinear" in operators
@@ -235,7 +235,7 @@ def test_the_command_line_names_the_option_and_takes_it(tmp_path):
     path = exported(Reader(), tmp_path / "net.onnx")
     assert "--allow-float-ops" in fail("inspect", path)
     shown = succeed("inspect", path, "--allow-float-ops", "--mean", 0, "--std", 1)
-    assert "LSTM" in shown and "they stay in floating point" in " ".join(shown.split())
+    assert "LSTM" in shown and "it stays in floating point" in " ".join(shown.split())
 
 
 def test_the_option_is_ignored_for_other_files(tmp_path):
