@@ -22,6 +22,7 @@ from dfq.system.terminal_progress import TerminalProgress
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @options.data_option
+@options.pictures_option
 @click.option(
     "--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]"
 )
@@ -42,13 +43,14 @@ from dfq.system.terminal_progress import TerminalProgress
 @options.arch_option
 @options.threads_option
 def validate(
-    run: Path, data: Path | None, onnx: Path | None, engines: tuple[str, ...], json_file: Path | None,
-    performance: bool, overwrite: bool, arch: str | None, threads: int | None,
+    run: Path, data: Path | None, pictures: Path | None, onnx: Path | None, engines: tuple[str, ...],
+    json_file: Path | None, performance: bool, overwrite: bool, arch: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
 
-    They are compared on the synthetic images that training did not see, and on labelled images with --data. Every
-    engine that is installed runs the file; the others are listed with the reason.
+    They are compared on the synthetic images that training did not see, and on real images with --data or --pictures.
+    Every engine that is installed runs the file; the others are listed with the reason. The ONNX file that the network
+    came from, if it came from one, is one more row.
 
     \b
     Examples:
@@ -64,11 +66,13 @@ def validate(
     folder = RunFolder(run)
     path = onnx or folder.onnx
     settings = ValidationSettings(engines=engines or tuple(ENGINES), threads=torch.get_num_threads())
-    found = validate_run(run, data=data, onnx=path, settings=settings, arch=arch, progress=TerminalProgress()).to_dict()
+    found = validate_run(
+        run, data=data, pictures=pictures, onnx=path, settings=settings, arch=arch, progress=TerminalProgress()
+    ).to_dict()
     console.stdout.print(run_summary.agreement_table(found, f"{path}, on {found['images']} synthetic images"))
     error = found["error_steps"]
     console.fact(
-        "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the logits"
+        "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the output"
     )
     run_summary.show_nodes(found["nodes"])
     show_engines(found["engines"])

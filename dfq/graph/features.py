@@ -85,7 +85,7 @@ def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
     """Returns the last tensor of each resolution above one pixel, except quantizers and moved copies."""
     ends: dict[tuple[int, int], fx.Node] = {}
     for node in network.graph.nodes:
-        if node.op == "placeholder" or not is_tensor(node) or is_quantizer(node):
+        if node.op in ("placeholder", "output") or not is_tensor(node) or is_quantizer(node):
             continue
         shape = getattr(node.meta["tensor_meta"], "shape", ())
         if len(shape) == 4 and min(shape[2:]) > 1 and kind_of(node, network) is not Kind.PASS:

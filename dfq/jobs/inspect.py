@@ -18,6 +18,7 @@ from dfq.student.size_estimate import estimated_bytes
 from dfq.teacher import Teacher
 from dfq.teacher.batch_norm_statistics import normalization_layers
 from dfq.teacher.load import load_teacher, split_keywords
+from dfq.teacher.output_kinds import described
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,11 +65,16 @@ class Inspection:
         return [
             ("Layers", f"{len(layers)} with weights: {counted}"),
             ("Input", f"{'x'.join(map(str, spec.size))}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"),
-            ("Classes", str(self.teacher.num_classes)),
+            self._gives(),
             ("BatchNorm", f"{norms} layers with statistics, folded before quantization"),
             ("Tensors", ", ".join(f"{count} at {bits} bits" for bits, count in sorted(tensors.items())) or "none"),
             ("Size", f"about {size(before)} → {size(after)}{ratio(after, before)}"),
         ]
+
+    def _gives(self) -> tuple[str, str]:
+        if self.teacher.is_classifier:
+            return "Classes", str(self.teacher.num_classes)
+        return "Outputs", described(self.teacher.outputs)
 
     def __repr__(self) -> str:
         lines = [self.title, *(sentence.text for sentence in self.verdict)]

@@ -10,8 +10,10 @@ from dfq.errors import DfqError
 from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.graph.file_interface import FileInterface
+from dfq.graph.outputs import Outputs, for_each
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled_data import LabelledData, take_labelled
+from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.load_run import load_run
 from dfq.results.run_folder import RunFolder
@@ -19,17 +21,20 @@ from dfq.results.stored_files import read_json
 from dfq.system.progress import Progress
 from dfq.system.terminal_progress import chosen_progress
 
+SMALLEST = 1e-30  # probabilities below it are taken for it, so that their logarithm is finite
+
 
 class _RuntimeNetwork(nn.Module):
-    """The float ONNX file of a run as a network."""
+    """The float ONNX file of a run as a network, which gives logits also where the file ends in a softmax."""
 
-    def __init__(self, path: Path, threads: int):
+    def __init__(self, path: Path, threads: int, *, softmax: bool):
         super().__init__()
-        self.engine = Engine(path, threads)
+        self.engine, self.softmax = Engine(path, threads), softmax
         self.device_marker = nn.Parameter(torch.zeros(()), requires_grad=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self.engine.run(images))
+    def forward(self, images: Tensor) -> Outputs:
+        outputs = for_each(torch.from_numpy, self.engine.run(images))
+        return outputs.clamp(min=SMALLEST).log() if self.softmax else outputs
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,11 @@ class _RuntimeTeacher:
     input_spec: InputSpec
 
 
-def validate_run(
+def validate_run(  # noqa: PLR0913 (keywords of the public face)
     run: str | Path,
     *,
     data: LabelledData = None,
+    pictures: Pictures = None,
     onnx: str | Path | None = None,
     settings: ValidationSettings | None = None,
     arch: str | None = None,
@@ -51,11 +57,13 @@ def validate_run(
 ) -> Agreement:
     """Compares the ONNX file of a run folder with its student and its teacher, as the command `dfq validate` does.
 
-    They are compared on the synthetic images that training did not see, and on labelled images where there are some.
+    They are compared on the synthetic images that training did not see, and on real images where there are some. Where
+    the network came from an ONNX file, that file gives one more opinion.
 
     Args:
         run: The run folder.
         data: Labelled images, as `dfq.quantize` takes them.
+        pictures: Real pictures without labels, as `dfq.quantize` takes them.
         onnx: The file to check; None: that of the run.
         settings: How the networks are compared; None: in every installed engine, on torch's number of threads.
         arch: Architecture of the network, as `dfq.load` takes it.
@@ -76,15 +84,25 @@ def validate_run(
     )
     config = read_json(folder.config)
     spec = InputSpec.from_dict(config["input_spec"])
+    is_classifier = config.get("is_classifier", True)
+    if data is not None and not is_classifier:
+        raise DfqError(
+            "labelled images for a network that is no classifier", "pictures", "pass them as --pictures FOLDER"
+        )
     labelled = take_labelled(data, spec, config["num_classes"])
     student = load_run(run, arch=arch)
     batch = folder.load_images(spec, torch.device("cpu"))
     _, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
-    teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads), spec)
     interface = FileInterface.from_dict(config.get("file_interface"))
-    path = Path(onnx) if onnx is not None else folder.onnx
-    files = ExportedFiles(path, folder.float_onnx, softmax=interface.softmax)
-    compared = ComparedImages(held_out.images, labelled)
+    teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads, softmax=interface.softmax), spec)
+    files = ExportedFiles(
+        onnx=Path(onnx) if onnx is not None else folder.onnx,
+        float_onnx=folder.float_onnx,
+        softmax=interface.softmax,
+        is_classifier=is_classifier,
+        original=folder.source if folder.source.is_file() else None,
+    )
+    compared = ComparedImages(held_out.images, labelled, take_pictures(pictures, spec))
     return validate(files, student, compared, teacher, settings, chosen_progress(progress))

@@ -31,7 +31,7 @@ def terminal_rows(outputs: Sequence[Mapping]) -> Iterator[tuple[str, ...]]:
             yield (f"{row['name']}, {kind}", "", *(decibels(row["snr_db"][pair][kind]) for pair in PAIRS))
             alike = [row["same_choice"][pair][kind] for pair in PAIRS]
             if alike[1] is not None:
-                yield (f"{row['name']}, same choice", "", *map(percent, alike))
+                yield ("  same choice", "", *map(percent, alike))
     if len(outputs) > len(shown):
         yield (f"{len(outputs) - len(shown)} more outputs", "", "higher", "higher")
 

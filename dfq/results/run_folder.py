@@ -78,7 +78,8 @@ class RunFolder:
         if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
             before["scheme"]["weight_overrides"] = {}
         before.setdefault("file_interface", config.get("file_interface"))  # Older runs have the default names.
-        before.setdefault("network", config.get("network"))  # Older runs have no record of the weights.
+        for part in ("network", "outputs", "is_classifier", "source"):  # Older runs have no record of these.
+            before.setdefault(part, config.get(part))
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]
         if changed:
             raise DfqError(

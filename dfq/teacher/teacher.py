@@ -99,7 +99,7 @@ class Teacher:
         self.boundary = boundary_of(self.model)
 
     def _classifies(self, said: bool | None) -> bool:
-        if len(self.outputs) != 1 or len(self.outputs[0].shape) != 1:
+        if self.width is None:
             return False
         if said is None and has_unit_length(self.model, self.input_spec):
             self.assumed = (*self.assumed, EMBEDDING)
@@ -112,6 +112,12 @@ class Teacher:
         A network that is no classifier gives its outputs (`dfq.graph.outputs.Outputs`).
         """
         return self.model(images)
+
+    @property
+    def width(self) -> int | None:
+        """Length C of a single output (N, C), by which libraries build the network; None for other outputs."""
+        shape = self.outputs[0].shape
+        return shape[0] if len(self.outputs) == 1 and len(shape) == 1 else None
 
     @property
     def num_answers(self) -> int:

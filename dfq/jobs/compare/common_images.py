@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dfq.export.validation.output_agreement import snr_db
+from dfq.graph.outputs import Outputs, as_tuple, joined
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import load_tensors
 from dfq.teacher import Teacher
-from dfq.teacher.answers import answers, boundary_of
+from dfq.teacher.answers import same_answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +72,11 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
     return torch.stack([image for pool in pools for image in _spread(pool, min(share, COMMON_IMAGE_SETTINGS.most))])
 
 
-def common_agreements(teacher: Teacher, students: Iterable[nn.Module], pixels: Tensor, task) -> list[float]:
-    """Returns the top-1 agreement of each student with the teacher on those pixels, in [0, 1].
+def common_figures(teacher: Teacher, students: Iterable[nn.Module], pixels: Tensor, task) -> list[float]:
+    """Returns how close each student is to the teacher on those pixels.
+
+    It is the top-1 agreement in [0, 1] with a classifier, and else the signal-to-noise ratio in dB of the output that
+    is furthest off.
 
     Args:
         teacher: The teacher.
@@ -80,9 +85,13 @@ def common_agreements(teacher: Teacher, students: Iterable[nn.Module], pixels: T
         task: The task that is advanced by one for each student.
     """
     images = teacher.input_spec.normalize(pixels.to(teacher.device).float() / 255)
-    wanted, found = _classes(teacher.model, images), []
+    wanted, found = _outputs(teacher.model, images), []
     for student in students:
-        found.append((_classes(student.to(teacher.device), images) == wanted).float().mean().item())
+        given = _outputs(student.to(teacher.device), images)
+        if teacher.is_classifier:
+            found.append(same_answers(given, wanted, teacher.boundary))
+        else:
+            found.append(_lowest_snr(given, wanted))
         task.advance()
     return found
 
@@ -97,7 +106,11 @@ def _spread(pool: Sequence[Tensor], count: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _classes(network: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat(
-        [answers(network(part), boundary_of(network)) for part in images.split(COMMON_IMAGE_SETTINGS.batch_size)]
-    )
+def _outputs(network: nn.Module, images: Tensor) -> Outputs:
+    return joined([network(part) for part in images.split(COMMON_IMAGE_SETTINGS.batch_size)])
+
+
+def _lowest_snr(found: Outputs, wanted: Outputs) -> float:
+    pairs = zip(as_tuple(found), as_tuple(wanted), strict=True)
+    ratios = [snr_db(*(each.numpy(force=True) for each in pair)) for pair in pairs]
+    return min(ratio for ratio in ratios if ratio is not None)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dfq.jobs.compare.table import labels_of
+from dfq.jobs.compare.table import SHARES, labels_of
 from dfq.results.plots import BLUE, DPI, INK, ORANGE, dress, save
 
 COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
@@ -17,6 +17,8 @@ LABELS = {
     "accuracy": "top-1 accuracy, %",
     "common_agreement": "top-1 agreement with the teacher, %\n(held-out synthetic images, the same for all)",
     "agreement": "top-1 agreement with the teacher, %\n(each cell's own synthetic images)",
+    "common_snr_db": "signal-to-noise ratio to the teacher, dB\n(held-out synthetic images, the same for all)",
+    "snr_db": "signal-to-noise ratio to the teacher, dB\n(each cell's own synthetic images)",
 }
 
 
@@ -51,12 +53,12 @@ def comparison_chart(content: dict, path: str | Path) -> None:
 def _against_column(axes: Axes, rows: list[dict], order: list[str], measure: str, shift: float, style: dict) -> None:
     rows = sorted(rows, key=lambda row: order.index(row["column"]))
     positions = [order.index(row["column"]) + shift for row in rows]
-    means, deviations = _percent(rows, measure)
+    means, deviations = _figures(rows, measure)
     axes.errorbar(positions, means, yerr=deviations, linewidth=1.4, markersize=5, capsize=3, elinewidth=1, **style)
 
 
 def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) -> None:
-    means, deviations = _percent(rows, measure)
+    means, deviations = _figures(rows, measure)
     times = [row["seconds"]["mean"] for row in rows]
     spreads = [row["seconds"]["std"] or 0.0 for row in rows]
     axes.errorbar(times, means, xerr=spreads, yerr=deviations, linestyle="", markersize=5, capsize=3, elinewidth=1,
@@ -67,9 +69,10 @@ def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) ->
         )
 
 
-def _percent(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
-    """Returns the means and the standard deviations in percent; a deviation is 0 where there is one seed."""
-    return [100 * row[measure]["mean"] for row in rows], [100 * (row[measure]["std"] or 0.0) for row in rows]
+def _figures(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
+    """Returns the means and the standard deviations, in percent or dB; a deviation is 0 where there is one seed."""
+    factor = 100 if measure in SHARES else 1
+    return [factor * row[measure]["mean"] for row in rows], [factor * (row[measure]["std"] or 0.0) for row in rows]
 
 
 def _dress_columns(axes: Axes, content: dict) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData
-from dfq.jobs.compare.common_images import common_agreements, common_held_out
+from dfq.jobs.compare.common_images import common_figures, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
@@ -162,7 +162,7 @@ def _run(
 def _measure_common(
     teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, rows: dict[str, dict], progress: Progress
 ) -> int | None:
-    """Fills in `common_agreement` of the finished rows; returns the number of images, or None where there are none."""
+    """Fills in what all finished rows are compared by; returns the number of images, or None where there are none."""
     finished = [cell for cell in plan.cells if rows[cell.name]["state"] == "finished"]
     runs: dict[str, list] = {}
     for cell in finished:
@@ -172,7 +172,8 @@ def _measure_common(
         return None
     with progress.task("Common images", len(finished)) as task:
         students = (cell.job.student(teacher, folder.run(cell), cell.variant) for cell in finished)
-        agreements = common_agreements(teacher, students, pixels, task)
-    for cell, agreement in zip(finished, agreements, strict=True):
-        rows[cell.name]["common_agreement"] = agreement
+        figures = common_figures(teacher, students, pixels, task)
+    name = "common_agreement" if teacher.is_classifier else "common_snr_db"
+    for cell, figure in zip(finished, figures, strict=True):
+        rows[cell.name][name] = figure
     return len(pixels)

@@ -5,10 +5,14 @@ from statistics import mean, stdev
 
 from dfq.errors import DfqError
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
+from dfq.results.output_rows import lowest_snr
 
 FORMAT = 2
 VARIETY = ("same_class_distance", "entropy", "class_balance")  # Fields of `dfq.evaluation.diversity.Diversity`.
-MEASURED = ("accuracy", "predicted_drop", "agreement", "common_agreement", "seconds", *VARIETY)
+MEASURED = (
+    *("accuracy", "predicted_drop", "agreement", "common_agreement", "snr_db", "common_snr_db", "seconds"),
+    *VARIETY,
+)
 COPIED = ("settings", "versions", "hardware", "warnings")
 
 
@@ -38,6 +42,9 @@ def finished_row(cell: Cell, report: dict) -> dict:
     - `choice` says in one line what `auto` chose and why; None for other methods.
     - `agreement` is the top-1 agreement of student and teacher on the cell's own held-out synthetic images, in [0, 1].
     - `common_agreement` is the agreement on images that all cells share; None until all have run.
+    - `snr_db` is the signal-to-noise ratio of the student against the teacher on the cell's own held-out synthetic
+      images, in dB, of the output that is furthest off, and `common_snr_db` that on images that all cells share. They
+      stand in the place of the agreements for a network that is no classifier.
     - `same_class_distance`, `entropy` and `class_balance` say how varied the cell's images are, as in
       `dfq.evaluation.diversity.Diversity`.
     """
@@ -49,6 +56,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
         "predicted_drop": report.get("evidence", {}).get("predicted_drop"),
         "choice": report.get("choice"),
         "agreement": report["agreement"]["student_teacher"]["synthetic"],
+        "snr_db": lowest_snr(report["outputs"], "student_teacher", "synthetic"),
         "seconds": report["seconds"]["total"],
         **{name: report["diversity"][name] for name in VARIETY},
         **{name: report[name] for name in COPIED},
@@ -82,7 +90,7 @@ def make_content(
         "columns": plan.columns(),
         "axis": plan.axis(),
         "seeds": list(range(plan.seeds)),
-        "measure": _measure(header["conditions"]["data"] is not None, common_images),
+        "measure": _measure(header["conditions"]["data"] is not None, common_images, cells),
         "common_images": common_images,
         "teacher": {"accuracy": teacher[0] if teacher else None},
         "summary": _summary(plan, cells),
@@ -90,11 +98,13 @@ def make_content(
     }
 
 
-def _measure(is_labelled: bool, common_images: int | None) -> str:
+def _measure(is_labelled: bool, common_images: int | None, cells: Sequence[dict]) -> str:
     """Returns the name of the figure that table and chart show."""
     if is_labelled:
         return "accuracy"
-    return "agreement" if common_images is None else "common_agreement"
+    of_outputs = any(row["snr_db"] is not None and row["agreement"] is None for row in cells)
+    figure = "snr_db" if of_outputs else "agreement"
+    return figure if common_images is None else f"common_{figure}"
 
 
 def _summary(plan: ComparisonPlan, cells: Sequence[dict]) -> list[dict]:

@@ -12,7 +12,10 @@ MEASURES = {
     "accuracy": "top-1 accuracy of the ONNX file on labelled images, in %",
     "common_agreement": "top-1 agreement with the teacher on held-out synthetic images, in %",
     "agreement": "top-1 agreement with the teacher on each cell's own held-out synthetic images, in %",
+    "common_snr_db": "signal-to-noise ratio to the teacher on held-out synthetic images, in dB",
+    "snr_db": "signal-to-noise ratio to the teacher on each cell's own held-out synthetic images, in dB",
 }
+SHARES = ("accuracy", "common_agreement", "agreement")  # These are shown in percent.
 CAVEATS = {
     "accuracy": "",
     "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of the methods that "
@@ -29,7 +32,7 @@ def labels_of(content: dict) -> ComparisonLabels:
 
 def caveat(content: dict) -> str:
     """Returns a warning on what the figures do not say; empty for accuracies."""
-    return CAVEATS[content["measure"]].format(images=content["common_images"])
+    return CAVEATS[content["measure"].replace("snr_db", "agreement")].format(images=content["common_images"])
 
 
 def explained(content: dict) -> str:
@@ -54,7 +57,8 @@ def value(row: dict, measure: str) -> str:
     mean, deviation = row[measure]["mean"], row[measure]["std"]
     if mean is None:
         return "failed" if row["failed"] else NOTHING
-    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
+    factor = 100 if measure in SHARES else 1
+    return f"{factor * mean:.2f}" + (f" ± {factor * deviation:.2f}" if deviation is not None else "")
 
 
 def difference(row: dict, content: dict) -> str:
@@ -129,7 +133,7 @@ def markdown(content: dict) -> str:
     shared = content["conditions"]["settings"]
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     captions = [
-        f"T{MEASURES[content['measure']][1:]}; {explained(content)} {caveat(content)}".strip(),
+        f"{capitalized(MEASURES[content['measure']])}; {explained(content)} {caveat(content)}".strip(),
         f"Network {content['arch'] or 'from Python'}; {labels_of(content).conditions(shared)}; {budget}.",
     ]
     lines = _head(content["columns"])
@@ -143,6 +147,10 @@ def markdown(content: dict) -> str:
     notes = [f"- {choice}" for choice in choices(content)]
     notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
     return "\n".join(["\n".join(captions), "", *lines, *([""] if notes else []), *notes]) + "\n"
+
+
+def capitalized(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def choices(content: dict) -> list[str]:

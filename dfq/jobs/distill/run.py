@@ -118,6 +118,9 @@ def distill_model(
         DfqError: One of the stages cannot do its work.
     """
     options = options or RunOptions()
+    teacher.check_classifier(
+        "distillation", "a student of another architecture learns their classes", "quantize the network itself"
+    )
     progress, budget, run = options.progress, Budget(settings.budget), DistillFolder(out)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:

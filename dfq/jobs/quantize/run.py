@@ -21,7 +21,7 @@ from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
-from dfq.jobs.quantize.source import keep_source, read_source
+from dfq.jobs.quantize.source import file_digest, keep_source, read_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
@@ -205,9 +205,11 @@ def _config(teacher: Teacher, settings: Settings) -> dict:
     return {
         "format": FORMAT,
         "arch": teacher.arch,
-        "num_classes": teacher.num_classes,
+        "num_classes": teacher.width,
+        "is_classifier": teacher.is_classifier,
         "outputs": [output.to_dict() for output in teacher.outputs],
         "network": digest_of(teacher.model),
+        "source": file_digest(teacher.arch),
         "input_spec": teacher.input_spec.to_dict(),
         "file_interface": teacher.interface.to_dict(),
         "scheme": settings.make_scheme().to_dict(),

@@ -1,5 +1,6 @@
 """Keeps the ONNX file that a run started from in its folder, so that the student can be loaded without it."""
 
+import hashlib
 from pathlib import Path
 
 import onnx
@@ -34,6 +35,14 @@ def read_source(arch: str | None, run: RunFolder) -> bytes | None:
         return model.SerializeToString()
     except Exception as error:  # protobuf has a class of its own, and a limit of 2 GB
         raise DfqError(f"'{arch}' is too large for one file", "a network of less than 2 GB", "", exit_code=1) from error
+
+
+def file_digest(arch: str | None) -> str | None:
+    """Returns the SHA-256 of the ONNX file `arch` as it lies on disk; None for a network from elsewhere."""
+    if arch is None or not arch.endswith(SUFFIX) or not Path(arch).is_file():
+        return None
+    with Path(arch).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def keep_source(content: bytes | None, run: RunFolder) -> None:
