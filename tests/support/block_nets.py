@@ -103,7 +103,7 @@ class Pyramid(nn.Module):
     def __init__(self, width: int = 6):
         super().__init__()
         self.stem = nn.Conv2d(3, 6, 3, 2, 1)
-        self.stages = nn.ModuleList(nn.Sequential(Twice(6, 6, stride), Residual(6)) for stride in (1, 2, 2))
+        self.stages = nn.ModuleList(nn.Sequential(Residual(6), Twice(6, 6, stride)) for stride in (1, 2, 2))
         self.lateral = nn.ModuleList(nn.Conv2d(6, width, 1) for _ in range(3))
         self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
         self.classes = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, 4, 3, 1, 1))

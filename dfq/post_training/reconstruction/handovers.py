@@ -26,15 +26,15 @@ class Handover:
 def handovers(student: fx.GraphModule, pieces: list[list[fx.Node]]) -> list[Handover]:
     """Returns what each piece takes and gives.
 
-    A tensor on two grids, one after the other, is handed over on the first one if anything reads it there, and put on
-    the second one by each piece that needs it.
+    Where a tensor is handed over anyway, its values on a further grid are not: each piece that needs them puts them on
+    that grid itself. The same holds for a grid on which a piece puts what it takes.
     """
     paths = TensorPaths(student)
     piece_of = {node: number for number, piece in enumerate(pieces) for node in piece}
     piece_of[paths.order[0]] = -1
     taken = [_taken(piece, number, piece_of) for number, piece in enumerate(pieces)]
     passed = set[fx.Node]().union(*taken, paths.returned)
-    taken = [{_on_first_grid(node, passed) for node in each} for each in taken]
+    taken = [{_before_last_grid(node, passed, piece_of) for node in each} for each in taken]
     given = set[fx.Node]().union(*taken, filter(paths.can_be_stored, paths.returned))
     return [
         Handover(tuple(sorted(each, key=paths.place.__getitem__)), _outputs(piece, given, paths))
@@ -47,9 +47,12 @@ def _taken(piece: list[fx.Node], number: int, piece_of: dict[fx.Node, int]) -> s
     return {source for source in sources if piece_of.get(source, number) < number}
 
 
-def _on_first_grid(node: fx.Node, passed: set[fx.Node]) -> fx.Node:
-    source = node.all_input_nodes[0] if is_quantizer(node) else node
-    return source if is_quantizer(source) and source in passed else node
+def _before_last_grid(node: fx.Node, passed: set[fx.Node], piece_of: dict[fx.Node, int]) -> fx.Node:
+    if not is_quantizer(node):
+        return node
+    source = node.all_input_nodes[0]
+    is_further = is_quantizer(source) or piece_of[source] < piece_of[node]
+    return source if is_further and source in passed else node
 
 
 def _outputs(piece: list[fx.Node], given: set[fx.Node], paths: TensorPaths) -> tuple[fx.Node, ...]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.instant_nets import Mixed
-from support.reconstruction_cases import images, pair
+from support.reconstruction_cases import Killed, KillsAtBlock, images, pair
 from support.small_nets import SPEC, PreActivation, Residual, canonical, lived_in, plain
 from torch import nn
 
@@ -203,44 +203,13 @@ def test_a_block_that_got_worse_keeps_what_it_had():
         assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
 
 
-class Killed(Exception):
-    pass
-
-
-class KillsAtSecondBlock(Silent):
-    """Raises where the second block begins."""
-
-    def task(self, description, total):
-        progress = self
-
-        class Counting:
-            def __init__(self):
-                self.named = 0
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                return False
-
-            def advance(self, steps=1, **figures):
-                pass
-
-            def name(self, part):
-                self.named += 1
-                if self.named == 2:
-                    raise Killed(progress)
-
-        return Counting()
-
-
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     path = tmp_path / "reconstruction.ckpt"
     teacher, whole = pair(Residual)
     reconstruct(whole, teacher, images(), FEW)
     _, student = pair(Residual)
     with pytest.raises(Killed):
-        reconstruct(student, teacher, images(), FEW, stage=Stage(checkpoint=path, progress=KillsAtSecondBlock()))
+        reconstruct(student, teacher, images(), FEW, stage=Stage(checkpoint=path, progress=KillsAtBlock(2)))
     _, resumed = pair(Residual)
     history = reconstruct(resumed, teacher, images(), FEW, stage=Stage(checkpoint=path))
     assert len(history.blocks) == len(cut_into_blocks(resumed, canonical(teacher.model, SPEC)))
