@@ -18,7 +18,7 @@ from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
 from dfq.graph.capture.capture import capture
-from dfq.graph.file_interface import FileInterface
+from dfq.graph.file_interface import FileInterface, interface_of
 from dfq.graph.final_softmax import add_final_softmax
 from dfq.graph.folding.canonical import folded
 from dfq.graph.outputs import output_nodes
@@ -38,7 +38,7 @@ def export_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
-    interface: FileInterface = FileInterface(),
+    interface: FileInterface | None = None,
 ) -> Path:
     """Writes a calibrated student as an ONNX file that integer kernels run; returns its path.
 
@@ -53,7 +53,8 @@ def export_onnx(
         input_spec: Size of the images.
         batch_size: N; None leaves it open.
         target: The runtime, at best that of the student's scheme. Another one is possible where it allows its grids.
-        interface: Names of input and outputs, and whether the file ends in a softmax (`Teacher.interface`).
+        interface: Names of input and outputs, and whether the file ends in a softmax (`Teacher.interface`); None: the
+            names that the network brings along, and no softmax.
 
     Raises:
         DfqError: The target is unknown or cannot hold the student's grids, ONNX lacks an operator, or the folder cannot
@@ -61,8 +62,8 @@ def export_onnx(
     """
     row = find_target(target)
     _check_grids(student, row)
-    copied, weights = prepare(student, input_spec, row)
-    return _write(_Lowered(copied, weights, interface), Path(path), input_spec, batch_size, row)
+    lowered = _Lowered(*prepare(student, input_spec, row), interface or interface_of(student))
+    return _write(lowered, Path(path), input_spec, batch_size, row)
 
 
 def export_float_onnx(
@@ -72,7 +73,7 @@ def export_float_onnx(
     *,
     batch_size: int | None = None,
     target: str | Target = DEFAULT_TARGET,
-    interface: FileInterface = FileInterface(),
+    interface: FileInterface | None = None,
 ) -> Path:
     """Writes a network in floating point with folded BatchNorm; sizes and latencies are compared with this twin.
 
@@ -80,8 +81,9 @@ def export_float_onnx(
         DfqError: The file cannot be written (see `export_onnx`), or the network cannot be captured.
     """
     row = find_target(target)
-    copied, weights = prepare(folded(capture(model, input_spec), input_spec), input_spec, row)
-    return _write(_Lowered(copied, weights, interface), Path(path), input_spec, batch_size, row)
+    network = folded(capture(model, input_spec), input_spec)
+    lowered = _Lowered(*prepare(network, input_spec, row), interface or interface_of(network))
+    return _write(lowered, Path(path), input_spec, batch_size, row)
 
 
 def _check_grids(student: fx.GraphModule, target: Target) -> None:

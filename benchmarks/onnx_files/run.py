@@ -6,7 +6,7 @@ Networks of torchvision and timm with random weights are exported by torch's old
 13 and 17, for any number of images and for one, and by today's exporter for opset 20. `--files` adds the ONNX files in
 a folder. A row has the largest difference between the network as dfq reads it and the file in ONNX Runtime on 4 random
 images, as a part of the largest output; the part of the multiply–accumulates on integers; and how often the 8-bit file
-answers as its student does on 16 random images.
+answers as its student does, and its signal-to-noise ratio in dB, on 16 random images.
 """
 
 import json
@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.common.options import out_option, show_option, threads_option
 from benchmarks.zoo.run import eight_bit_files
 from dfq.errors import DfqError
+from dfq.graph.outputs import as_tuple
 from dfq.images.input_spec import InputSpec
 from dfq.models.onnx_file.read import image_size, read_onnx
 from dfq.models.onnx_file.reading import read_onnx_file
@@ -115,7 +116,9 @@ def measure(path: Path, size: tuple[int, int, int] = (3, 48, 192)) -> dict:
         network = read_onnx(path, found)
         seconds = time.monotonic() - start
         images = torch.rand(IMAGES, *found, generator=torch.Generator().manual_seed(7))
-        (expected,), answer = OriginalFile(file, channels_last=channels_last)(images), network(images)
+        pairs = list(
+            zip(as_tuple(network(images)), OriginalFile(file, channels_last=channels_last)(images), strict=True)
+        )
         spec = InputSpec(size=found, mean=(0.5,) * found[0], std=(0.5,) * found[0])
         teacher = Teacher(network, spec)
         student = make_student(teacher, make_scheme(bits=8))
@@ -123,7 +126,8 @@ def measure(path: Path, size: tuple[int, int, int] = (3, 48, 192)) -> dict:
             "opset": file.opset,
             "nodes": len(file.graph.node),
             "seconds": round(seconds, 1),
-            "difference": float((answer - expected).abs().max() / expected.abs().max().clamp(min=1e-9)),
+            "difference": max(map(_difference, pairs)),
+            "outputs": [list(output.shape) for output in teacher.outputs],
             "share": round(measure_coverage(student).share_of_macs, 4),
             **eight_bit_files(teacher, student, spec),
         }
@@ -131,17 +135,27 @@ def measure(path: Path, size: tuple[int, int, int] = (3, 48, 192)) -> dict:
         return {"refused": error.found.replace(str(path), path.name)}
 
 
+def _difference(pair: tuple[torch.Tensor, torch.Tensor]) -> float:
+    """Returns the largest difference of an output and the file's, as a part of the largest value."""
+    found, expected = pair
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-9))
+
+
 def table(rows: dict) -> Table:
     """Returns the rows for a terminal."""
-    view = Table("file", "difference", "on integers", "size", "file = student", "seconds")
+    view = Table("file", "difference", "on integers", "size", "file = student", "SNR, dB", "seconds")
     for name, row in rows.items():
         reason = row.get("refused") or row.get("not_exported")
-        cells = (reason, "", "", "", "") if reason else (
-            f"{row['difference']:.1e}", f"{row['share']:.1%}", f"{row['size_ratio']:.2f}×", f"{row['agreement']:.0%}",
-            f"{row['seconds']}",
+        cells = (reason, "", "", "", "", "") if reason else (
+            f"{row['difference']:.1e}", f"{row['share']:.1%}", f"{row['size_ratio']:.2f}×", _percent(row["agreement"]),
+            f"{row['snr_db']:.1f}" if "snr_db" in row else "", f"{row['seconds']}",
         )  # fmt: skip
         view.add_row(name, *cells)
     return view
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 if __name__ == "__main__":

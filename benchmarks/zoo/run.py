@@ -137,14 +137,14 @@ def eight_bit_files(teacher: Teacher, student, spec: InputSpec) -> dict:
     with TemporaryDirectory() as folder:
         file = export_onnx(student, Path(folder) / "model.onnx", spec)
         twin = export_float_onnx(teacher.model, Path(folder) / "float.onnx", spec)
-        found = validate(
-            ExportedFiles(file, twin), student, ComparedImages(images), teacher, ValidationSettings(threads=1)
-        )
+        files = ExportedFiles(file, twin, is_classifier=teacher.is_classifier)
+        found = validate(files, student, ComparedImages(images), teacher, ValidationSettings(threads=1))
     size = found.size_bytes
     return {
         "size_ratio": round(size["onnx"] / size["float_onnx"], 4),
         "agreement": found.agreement["onnx_student"]["synthetic"],
         "error_steps": round(found.error_steps["max"], 3),
+        "snr_db": min(row.snr_db["onnx_teacher"]["synthetic"] for row in found.outputs),
     }
 
 
