@@ -26,7 +26,9 @@ def pieces_of(student: fx.GraphModule, recombined_within: int) -> list[list[fx.N
     """
     paths = TensorPaths(student)
     starts = _starts(paths, recombined_within)
-    return [paths.order[start:end] for start, end in zip(starts, [*starts[1:], len(paths.order)], strict=True)]
+    pieces = [paths.order[start:end] for start, end in zip(starts, [*starts[1:], len(paths.order)], strict=True)]
+    _move_quantizers_to_readers(pieces)
+    return pieces
 
 
 def _starts(paths: TensorPaths, recombined_within: int) -> list[int]:
@@ -77,3 +79,14 @@ def _repeated_layers(paths: TensorPaths) -> list[tuple[int, int]]:
 def _is_single(paths: TensorPaths, place: int, alive: list[fx.Node]) -> bool:
     """Returns whether one tensor alone passes a place, and the network has returned nothing before it."""
     return alive == [paths.order[place - 1]] and not any(node in paths.returned for node in paths.order[: place - 1])
+
+
+def _move_quantizers_to_readers(pieces: list[list[fx.Node]]) -> None:
+    """Moves each quantizer of another piece's tensor to the first piece that reads what it gives."""
+    piece_of = {node: number for number, piece in enumerate(pieces) for node in piece}
+    for node, number in piece_of.items():
+        readers = [piece_of[user] for user in node.users if user in piece_of]
+        is_foreign = is_quantizer(node) and piece_of.get(node.all_input_nodes[0]) != number
+        if is_foreign and readers and min(readers) > number:
+            pieces[number].remove(node)
+            pieces[min(readers)].insert(0, node)

@@ -116,7 +116,8 @@ class StoreSettings:
 
     Attributes:
         memory_limit: Largest size of one store in the memory of a CPU, in bytes.
-        gpu_share: Largest share of a GPU's free memory for one store. Four stores and a fitted block are there at once.
+        gpu_share: Largest share of a GPU's free memory for one store. Four stores and a fitted block are there at once,
+            and two more for each skip tensor.
         batch_size: Number of images in one pass through a block.
     """
 

@@ -74,6 +74,29 @@ def test_a_second_grid_is_made_anew_by_each_block_that_reads_it():
     assert any(again) and not any("narrow" in name for block in blocks for name in block.inputs)
 
 
+class PooledFirst(nn.Module):
+    """The first head reads the trunk on its wide grid, and the second one on its narrow grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.first = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 5)
+        self.again, self.second = nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 2, 3, 1, 1)
+
+    def forward(self, images):
+        x = torch.relu(self.trunk(images))
+        return self.first(x.mean((2, 3))), self.second(torch.relu(self.again(torch.relu(self.again(x)))))
+
+
+def test_a_second_grid_is_fitted_where_it_is_first_read():
+    """And a layer that is called twice in one block is fitted once."""
+    teacher, student = pair(PooledFirst, bits=4)
+    blocks = cut_into_blocks(student, teacher.traced)
+    assert [block.layers for block in blocks] == [("trunk",), ("first",), ("again",), ("second",)]
+    narrow = [name for name in blocks[2].quantizers if name.endswith("_narrow")]
+    assert narrow and not {*narrow} & {*blocks[0].quantizers, *blocks[1].quantizers}
+    assert len(reconstruct(student, teacher, images(), FitSettings(iterations=5)).blocks) == 4
+
+
 class Dense(nn.Module):
     """A dense block and a residual block, one after the other, without modules of their own."""
 
