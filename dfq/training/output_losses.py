@@ -7,7 +7,7 @@ from dfq.graph.outputs import Outputs, as_tuple, channel_axis, is_whole
 from dfq.teacher import Teacher
 from dfq.training.losses import knowledge_distillation
 
-SMALLEST_SHARE = 0.01  # A channel's variance counts as at least this share of the mean variance of its output.
+SMALLEST_SHARE = 1e-4  # A channel's variance counts as at least this share of the mean variance of its output.
 SMALLEST = 1e-12
 
 

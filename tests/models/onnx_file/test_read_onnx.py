@@ -1,5 +1,6 @@
 """A network that went out as an ONNX file comes in again, with its layers, names and answers."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from support.command_line import fail, succeed
 from support.onnx_files import SHAPE, exported, one_operator
+from support.output_nets import Detector, trained
 from support.small_nets import Residual
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,8 @@ from torch.nn import functional as F
 import dfq
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
+from dfq.graph.file_interface import interface_of
+from dfq.graph.outputs import as_tuple
 from dfq.graph.same_outputs import same_outputs
 from dfq.models.onnx_file.read import read_onnx
 
@@ -119,16 +123,40 @@ def test_the_job_takes_it_and_needs_it_no_more(tmp_path):
     assert onnxruntime.InferenceSession(str(exported_again)).get_inputs()[0].name == "pixels"
 
 
-@pytest.mark.parametrize(
-    "outputs, found", [(1, "'result' (N, 3, 8, 8)"), (2, "'result' (N, 1, 8, 8) and 'result_1' (N, 2, 8, 8)")]
-)
-def test_outputs_that_are_no_logits(outputs, found, tmp_path):
+@pytest.mark.parametrize(("op", "names"), [("Relu", ["result"]), ("Split", ["result", "result_1"])])
+def test_outputs_that_are_no_logits(op, names, tmp_path):
     path = tmp_path / "net.onnx"
-    model = one_operator("Relu") if outputs == 1 else one_operator("Split", np.array([1, 2]), axis=1, outputs=2)
+    model = one_operator(op) if op == "Relu" else one_operator(op, np.array([1, 2]), axis=1, outputs=2)
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(DfqError) as caught:
+    network = read_onnx(path)
+    assert list(interface_of(network).outputs) == names
+    assert [each.shape[1] for each in as_tuple(network(torch.zeros(2, *SHAPE)))] == ([3] if op == "Relu" else [1, 2])
+
+
+def test_an_output_that_joins_the_images_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(one_operator("ReduceMean", axes=[0], keepdims=0).SerializeToString())
+    with pytest.raises(DfqError, match=r"gives 'result' of shape \(3, 8, 8\)"):
         read_onnx(path)
-    assert f"gives {found}" in caught.value.found
+
+
+@pytest.mark.slow
+def test_a_file_with_several_outputs_is_one_more_opinion_on_what_is_made_of_it(tmp_path):
+    path, run = tmp_path / "net.onnx", tmp_path / "run"
+    names = ("pixels", "features", "boxes", "classes", "answers")
+    exported(trained(Detector()), path, shape=(3, 16, 16), names=names)
+    assert "Outputs" in succeed("inspect", path, "--mean", 0.5, "--std", 0.25)
+    succeed("quantize", path, "--mean", 0.5, "--std", 0.25, "--images", 16, "--method", "instant", "--out", run)
+    assert json.loads((run / "config.json").read_text())["source"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.unlink()
+    opinions = tmp_path / "opinions.json"
+    said = succeed("validate", run, "--engine", "openvino", "--json", opinions)
+    found = json.loads(opinions.read_text())
+    assert [row["name"] for row in found["outputs"]] == list(names[1:])
+    (original,) = [row for row in found["engines"] if row["engine"] == "the original file"]
+    lowest = min(row["snr_db"]["student_teacher"]["synthetic"] for row in found["outputs"][:3])
+    assert original["snr_db"]["synthetic"] == pytest.approx(lowest, abs=0.1), "it gives what the teacher gives"
+    assert "the original file" in said and "dB" in said
 
 
 def test_images_with_channels_last(tmp_path):

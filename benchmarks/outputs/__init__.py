@@ -1,0 +1,1 @@
+"""Networks of every kind of output, quantized and compared."""
