@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from support.block_nets import BRANCHED
+from support.block_nets import BRANCHED, Twice
 from support.reconstruction_cases import Killed, KillsAtBlock, images, pair, run_in_turn
 from torch import fx, nn
 
@@ -79,11 +79,11 @@ class PooledFirst(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.trunk, self.first = nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8, 5)
+        self.trunk, self.first = Twice(3, 8, 2), nn.Linear(8, 5)
         self.again, self.second = nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 2, 3, 1, 1)
 
     def forward(self, images):
-        x = torch.relu(self.trunk(images))
+        x = self.trunk(images)
         return self.first(x.mean((2, 3))), self.second(torch.relu(self.again(torch.relu(self.again(x)))))
 
 
@@ -91,7 +91,7 @@ def test_a_second_grid_is_fitted_where_it_is_first_read():
     """And a layer that is called twice in one block is fitted once."""
     teacher, student = pair(PooledFirst, bits=4)
     blocks = cut_into_blocks(student, teacher.traced)
-    assert [block.layers for block in blocks] == [("trunk",), ("first",), ("again",), ("second",)]
+    assert [block.layers for block in blocks] == [("trunk.0", "trunk.3"), ("first",), ("again",), ("second",)]
     narrow = [name for name in blocks[2].quantizers if name.endswith("_narrow")]
     assert narrow and not {*narrow} & {*blocks[0].quantizers, *blocks[1].quantizers}
     assert len(reconstruct(student, teacher, images(), FitSettings(iterations=5)).blocks) == 4
