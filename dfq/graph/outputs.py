@@ -19,7 +19,7 @@ from dfq.errors import DfqError
 Outputs = Tensor | tuple[Tensor, ...]
 Values = TypeVar("Values", Tensor, np.ndarray)
 LOGITS, OUTPUT = "logits", "output"  # names of a single output: of shape (N, classes), and of another shape
-WAY_OUT = "wrap the network in a module that returns the tensors that you need, and pass it as --arch path/to/net.py:f"
+WAY_OUT = "wrap the network so that it returns the tensors that you need, and pass it as --arch path/to/net.py:factory"
 
 
 @dataclass(frozen=True)
