@@ -8,6 +8,7 @@ that look like nothing at all (`dfq.images.scrambled`) tell most, because studen
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import exp, inf, isfinite, log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,8 @@ class Evidence:
     def is_finite(self) -> bool:
         return isfinite(self.divergence) and isfinite(self.mixed_divergence)
 
-    def against(self, other: "Evidence", method: str) -> str:
-        """Says in words how this student compares with another one, made by `method`."""
+    def against(self, other: Any, method: str) -> str:
+        """Says in words how this student compares with another one, of the same kind of evidence, made by `method`."""
         return (
             f"on held-out synthetic images it differs from the teacher by {self.divergence:.3g} nats, {method}'s by "
             f"{other.divergence:.3g}; on mixtures of them by {self.mixed_divergence:.3g} and "

@@ -6,6 +6,7 @@ images of the kind that students are fitted to.
 
 from dataclasses import asdict, dataclass
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,8 @@ class OutputEvidence:
     def is_finite(self) -> bool:
         return all(map(isfinite, self.measures))
 
-    def against(self, other: "OutputEvidence", method: str) -> str:
-        """Says in words how this student compares with another one, made by `method`."""
+    def against(self, other: Any, method: str) -> str:
+        """Says in words how this student compares with another one, of the same kind of evidence, made by `method`."""
         return (
             f"relative squared errors of its outputs are {self.error:.3g} on held-out synthetic images, "
             f"{self.mixed_error:.3g} on mixtures of them and {self.far_error:.3g} on images that look like nothing; "

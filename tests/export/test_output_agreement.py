@@ -64,7 +64,7 @@ def test_rows_are_by_pair_and_kind():
 
 
 def test_warnings():
-    good = dict.fromkeys(("onnx_student", "onnx_teacher", "student_float64"), {"synthetic": 40.0})
+    good = {pair: {"synthetic": 40.0} for pair in ("onnx_student", "onnx_teacher", "student_float64")}
     row = {"name": "out", "snr_db": good, "varying_snr_db": good}
     assert output_warnings([row], 30.0) == []
     (said,) = output_warnings([{**row, "snr_db": {**good, "onnx_student": {"synthetic": 12.0}}}], 30.0)

@@ -24,7 +24,9 @@ def test_channels_and_outputs_weigh_alike():
     scales = torch.tensor([1.0, 10.0, 30.0, 0.5]).view(1, 4, 1, 1)
     noise = 0.1 * torch.randn_like(maps)
     plain = relative_squared_error(maps + noise, maps)
-    assert float(relative_squared_error((maps + noise) * scales + 7, maps * scales + 7)) == pytest.approx(float(plain), rel=1e-4)
+    assert float(relative_squared_error((maps + noise) * scales + 7, maps * scales + 7)) == pytest.approx(
+        float(plain), rel=1e-4
+    )
     both = relative_squared_error((maps + noise, vector), (maps, vector))
     assert float(both) == pytest.approx(float(plain) / 2)
     whole = torch.zeros(8, dtype=torch.int64)

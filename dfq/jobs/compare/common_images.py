@@ -88,10 +88,7 @@ def common_figures(teacher: Teacher, students: Iterable[nn.Module], pixels: Tens
     wanted, found = _outputs(teacher.model, images), []
     for student in students:
         given = _outputs(student.to(teacher.device), images)
-        if teacher.is_classifier:
-            found.append(same_answers(given, wanted, teacher.boundary))
-        else:
-            found.append(_lowest_snr(given, wanted))
+        found.append(_lowest_snr(given, wanted) if not teacher.is_classifier else _agreement(given, wanted, teacher))
         task.advance()
     return found
 
@@ -108,6 +105,11 @@ def _spread(pool: Sequence[Tensor], count: int) -> list[Tensor]:
 @torch.no_grad()
 def _outputs(network: nn.Module, images: Tensor) -> Outputs:
     return joined([network(part) for part in images.split(COMMON_IMAGE_SETTINGS.batch_size)])
+
+
+def _agreement(found: Outputs, wanted: Outputs, teacher: Teacher) -> float:
+    assert isinstance(found, Tensor) and isinstance(wanted, Tensor)
+    return same_answers(found, wanted, teacher.boundary)
 
 
 def _lowest_snr(found: Outputs, wanted: Outputs) -> float:

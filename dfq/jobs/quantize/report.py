@@ -83,8 +83,8 @@ class FinishedRun:
 def make_report(run: FinishedRun) -> QuantizationReport:
     """Brings together everything that a run measured, assumed and used."""
     evidence, tuned = run.evidence, run.tuned
-    is_classifier = isinstance(evidence, Evidence)
-    drop = predicted_drop(evidence, run.diversity.batch_norm_deviation) if is_classifier else None
+    deviation = run.diversity.batch_norm_deviation
+    drop = predicted_drop(evidence, deviation) if isinstance(evidence, Evidence) else None
     settings = {"method": tuned.method, "scheme": run.scheme.to_dict(), "images": run.image_count}
     return QuantizationReport(
         verdict=[sentence.text for sentence in verdict(run.coverage, run.float_file)],

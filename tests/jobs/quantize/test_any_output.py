@@ -13,7 +13,6 @@ from support.output_nets import SPEC, Body, Detector, Embedding, Segmenter, trai
 import dfq
 from dfq.errors import DfqError
 from dfq.export.engines.onnxruntime_engine import Engine
-from dfq.graph.outputs import as_tuple
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.quantizers.scheme import make_scheme
@@ -192,6 +191,8 @@ def test_an_error_of_the_export_shows(detected):
         ExportedFiles(detected.onnx, is_classifier=False), wrong.eval(), ComparedImages(images), detected.teacher
     )
     rows = {row.name: row for row in found.outputs}
-    assert rows["heads_2"].snr_db["onnx_student"]["synthetic"] < 20 < rows["features"].snr_db["onnx_student"]["synthetic"]
+    assert (
+        rows["heads_2"].snr_db["onnx_student"]["synthetic"] < 20 < rows["features"].snr_db["onnx_student"]["synthetic"]
+    )
     assert rows["heads_2"].snr_db["student_float64"]["synthetic"] > 40, "rounding does not explain it"
     assert found.error_steps["max"] > 20 and as_tuple(1) == (1,)
