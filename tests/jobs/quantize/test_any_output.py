@@ -195,4 +195,4 @@ def test_an_error_of_the_export_shows(detected):
         rows["heads_2"].snr_db["onnx_student"]["synthetic"] < 20 < rows["features"].snr_db["onnx_student"]["synthetic"]
     )
     assert rows["heads_2"].snr_db["student_float64"]["synthetic"] > 40, "rounding does not explain it"
-    assert found.error_steps["max"] > 20 and as_tuple(1) == (1,)
+    assert found.error_steps["max"] > 20
