@@ -2,9 +2,9 @@
 
     python -m benchmarks.outputs.run [--only NAME] [--data FOLDER]
 
-Networks with random weights (`benchmarks/outputs/networks.py`) are quantized to 8 and 4 bits by `instant`, on 32
-synthetic images of 128 pixels a side. With `--data` there are three trained classifiers, too, as networks that give
-their feature maps and no classes. A row has, for each output, the signal-to-noise ratio of the ONNX file against the
+Networks with random weights (`benchmarks/outputs/networks.py`) are quantized to 8 bits by `instant`, on 32
+synthetic images of 128 pixels a side. With `--data` there are three trained classifiers, too, to 8 and 4 bits, as
+networks that give their feature maps and no classes. A row has, for each output, the signal-to-noise ratio of the ONNX file against the
 network in dB: on the held-out synthetic images, and on 64 others (images of the kind that the random networks'
 statistics come from, or photographs for the trained networks). It also has the part of the multiply–accumulates on
 integers, the size of the file as a part of that in floating point, and whether the file runs on 1 and on 3 images.
@@ -36,7 +36,7 @@ from dfq.results.report import hardware, versions
 from dfq.results.stored_files import read_json, write_json
 
 IMAGES, PICTURES = 32, 64
-BITS = (8, 4)
+BITS, BITS_TRAINED = (8,), (8, 4)
 
 
 @click.command()
@@ -51,7 +51,7 @@ def main(out: Path, data: Path | None, only: str, show: bool, threads: int) -> N
     warnings.filterwarnings("ignore")
     rows = read_json(out)["rows"] if out.exists() else {}
     for name in () if show else (*NETWORKS, *(TRAINED if data else ())):
-        for bits in BITS:
+        for bits in BITS if name in NETWORKS else BITS_TRAINED:
             key = f"{name} W{bits}A{bits}"
             if key not in rows and all(word in key for word in only.split()):
                 rows[key] = measure(*network_of(name, data), bits)

@@ -13,7 +13,7 @@ from dfq.system.output_paths import check_folder
 from dfq.system.terminal_progress import TerminalProgress
 
 WHAT = {
-    SAFETENSORS: "pixels, labels and normalisation, for dfq's adapters",
+    SAFETENSORS: "pixels, labels if there are any, and normalisation, for dfq's adapters",
     NPZ: "pixels and labels as NumPy arrays",
     CLASSES: "a folder of PNG files for each class",
     "samples.png": "a contact sheet",

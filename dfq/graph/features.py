@@ -7,6 +7,7 @@ from torch import Tensor, fx
 
 from dfq.graph.operators import Kind, is_quantizer, is_tensor, kind_of
 from dfq.graph.outputs import Outputs, channel_axis, output_nodes
+from dfq.graph.shapes import EXAMPLES
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 
 
@@ -17,8 +18,8 @@ class Features:
     Attributes:
         outputs: What the network gives.
         stages: Last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
-        penultimate: Input of the last layer (N, D): flattened, or its mean over all positions where the network gives
-            something else than one tensor (N, C).
+        penultimate: Input (N, D) of the last layer that reads a row for each image: flattened, or its mean over all
+            positions where the network gives something else than one tensor (N, C).
     """
 
     outputs: Outputs
@@ -57,8 +58,9 @@ class FeatureExtractor:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         outputs = graph.graph_copy(network.graph, copies)
-        stages, penultimate = _stage_ends(network), _last_layer_input(network)
         given = output_nodes(network)
+        stages = _stage_ends(network)
+        penultimate = _last_layer_input(network) or (stages[-1] if stages else given[0])
         self._is_pooled = len(given) > 1 or len(given[0].meta["tensor_meta"].shape) != 2
         graph.output((outputs, tuple(copies[_quantized(node, network)] for node in stages), copies[penultimate]))
         self._network = fx.GraphModule(network, graph)
@@ -93,11 +95,12 @@ def _stage_ends(network: fx.GraphModule) -> list[fx.Node]:
     return list(ends.values())
 
 
-def _last_layer_input(network: fx.GraphModule) -> fx.Node:
+def _last_layer_input(network: fx.GraphModule) -> fx.Node | None:
+    """Returns what the last layer reads that has a row for each image; None where no layer reads such a tensor."""
     calls = [node for node in network.graph.nodes if node.op == "call_module"]
-    source = [call for call in calls if isinstance(network.get_submodule(str(call.target)), MATRIX_LAYERS)][-1].args[0]
-    assert isinstance(source, fx.Node)
-    return source
+    layers = [call for call in calls if isinstance(network.get_submodule(str(call.target)), MATRIX_LAYERS)]
+    sources = [layer.all_input_nodes[0] for layer in reversed(layers)]
+    return next((source for source in sources if source.meta["tensor_meta"].shape[0] == EXAMPLES), None)
 
 
 def _quantized(node: fx.Node, network: fx.GraphModule) -> fx.Node:

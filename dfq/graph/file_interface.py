@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dfq.graph.outputs import LOGITS
+from dfq.graph.outputs import IMAGES, LOGITS
 
 INTERFACE = "file_interface"  # key of a captured network's `meta`
 
@@ -21,7 +21,7 @@ class FileInterface:
         softmax: Whether the file ends in a softmax. Teachers and students give the logits in front of it.
     """
 
-    images: str = "images"
+    images: str = IMAGES
     outputs: tuple[str, ...] = (LOGITS,)
     softmax: bool = False
 

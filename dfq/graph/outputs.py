@@ -18,6 +18,7 @@ from dfq.errors import DfqError
 
 Outputs = Tensor | tuple[Tensor, ...]
 Values = TypeVar("Values", Tensor, np.ndarray)
+IMAGES = "images"  # name of the input
 LOGITS, OUTPUT = "logits", "output"  # names of a single output: of shape (N, classes), and of another shape
 WAY_OUT = "wrap the network so that it returns the tensors that you need, and pass it as --arch path/to/net.py:factory"
 
@@ -56,6 +57,13 @@ def channel_axis(shape: Sequence[int]) -> int:
     return 1 if len(shape) >= 4 else len(shape) - 1
 
 
+def other_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the axes over which a channel has its values: images and positions. An output (N,) is one channel."""
+    if len(shape) == 1:
+        return (0,)
+    return tuple(axis for axis in range(len(shape)) if axis != channel_axis(shape))
+
+
 def is_whole(output: Tensor | np.ndarray) -> bool:
     """Returns whether an output holds whole numbers or truth values, such as the classes of an argmax."""
     if isinstance(output, np.ndarray):
@@ -81,23 +89,39 @@ def named_outputs(given: object, count: int, network: str) -> NamedOutputs:
     leaves, _ = tree_flatten_with_path(given)
     tensors: dict[str, Tensor] = {}
     left_out = []
-    for path, value in leaves:
-        name = _name(path, value)
-        if not isinstance(value, Tensor):
-            left_out.append(name)
-            continue
-        if value.dim() == 0 or len(value) != count:
-            raise DfqError(
-                f"{network} gives '{name}' of shape {tuple(value.shape)} for {count} images",
-                f"outputs with a row for each image, as ({count}, …)",
-                WAY_OUT,
-            )
-        while name in tensors:
-            name += "_"
-        tensors[name] = value
+    for (path, value), name in zip(leaves, _names(leaves), strict=True):
+        if isinstance(value, Tensor):
+            _check(value, count, f"{network} gives '{name}'")
+            tensors[name] = value
+        else:
+            left_out.append(_name(path, value))
     if not tensors:
         raise DfqError(f"{network} gives no tensor, but {type(given).__name__}", "at least one tensor", WAY_OUT)
     return NamedOutputs(tensors, tuple(left_out))
+
+
+def _check(value: Tensor, count: int, what: str) -> None:
+    if value.dim() == 0 or len(value) != count or value.numel() == 0:
+        raise DfqError(
+            f"{what} of shape {tuple(value.shape)} for {count} images",
+            f"outputs with a row for each image, as ({count}, …)",
+            WAY_OUT,
+        )
+    if value.is_complex() or value.dtype is torch.bfloat16:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise DfqError(f"{what} of type {kind}", "numbers of 16, 32 or 64 bits, whole numbers or truth values", WAY_OUT)
+
+
+def _names(leaves: Sequence[tuple[tuple[KeyEntry, ...], object]]) -> list[str]:
+    """Returns a name for each output: keys of the outermost dictionary come first, and none is that of the input."""
+    taken, names = {"", IMAGES}, [""] * len(leaves)
+    for index in sorted(range(len(leaves)), key=lambda index: len(leaves[index][0])):
+        name = _name(*leaves[index])
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[index] = name
+    return names
 
 
 def _name(path: tuple[KeyEntry, ...], value: object) -> str:

@@ -8,6 +8,7 @@ from dfq.graph.outputs import Outputs, as_tuple, is_whole, named_outputs
 from dfq.graph.settings import SameOutputsSettings
 from dfq.graph.silence import silence
 
+ROUNDINGS = 4  # A value of another order of additions is this many roundings off at most.
 WAY_OUT = "rewrite that line, and pass the network as --arch path/to/net.py:factory"
 
 
@@ -37,6 +38,13 @@ def check_same(
     """Raises `DfqError` where `network` gives other outputs than `original` for these images (N, C, H, W)."""
     given = named_outputs(original(images.clone()), len(images), name)  # the network may write to its input
     expected = tuple(given.tensors.values())
+    for output, value in given.tensors.items():
+        if not value.isfinite().all():
+            raise DfqError(
+                f"{name} gives values in '{output}' that are not finite, for random images",
+                "finite outputs",
+                "leave out what masks them by infinity, or check the weights",
+            )
     try:
         with silence():
             found = as_tuple(network(images))
@@ -69,7 +77,8 @@ def _are_same(found: Tensor, expected: Tensor, settings: SameOutputsSettings) ->
         return False
     if is_whole(expected):  # where two values are nearly equal, an argmax may fall on either
         return int((found != expected).sum()) <= settings.other_choices * expected.numel()
-    room = settings.tolerance * max(float(expected.detach().abs().max()), settings.smallest_scale)
+    tolerance = max(settings.tolerance, ROUNDINGS * torch.finfo(expected.dtype).eps)  # which is that of 16 bits
+    room = tolerance * max(float(expected.detach().abs().max()), settings.smallest_scale)
     return bool(((found - expected).abs() <= room).all())
 
 

@@ -55,7 +55,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
             "quantize again; the folder's model.onnx stays valid",
         )
     network = model if model is not None else _build(config, arch, run)
-    teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]))
+    teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]), classifies=config.get("is_classifier"))
     student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.

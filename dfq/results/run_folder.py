@@ -8,6 +8,7 @@ from torch import nn
 
 from dfq.errors import DfqError
 from dfq.export import ExportedFiles
+from dfq.graph.file_interface import FileInterface
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET
@@ -78,6 +79,9 @@ class RunFolder:
         if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
             before["scheme"]["weight_overrides"] = {}
         before.setdefault("file_interface", config.get("file_interface"))  # Older runs have the default names.
+        before["file_interface"] = (
+            before["file_interface"] and FileInterface.from_dict(before["file_interface"]).to_dict()
+        )
         for part in ("network", "outputs", "is_classifier", "source"):  # Older runs have no record of these.
             before.setdefault(part, config.get(part))
         changed = [key for key in config if before.get(key) != json.loads(json.dumps(config[key]))]

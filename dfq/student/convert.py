@@ -38,8 +38,7 @@ def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
 
 def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
     quantizer = FakeQuantize(tensor.spec, scale_limit=tensor.scale_limit)
-    readers = [user for user in tensor.node.users if not (tensor.spares_output and user.op == "output")]
-    calls = [_call_after(student, tensor.node, quantizer, readers)]
+    calls = [_call_after(student, tensor.node, quantizer, [u for u in tensor.node.users if u not in tensor.spared])]
     for node in tensor.shared:
         calls.append(_call_after(student, node, SharedQuantize(quantizer), node.users))
     for call in calls:

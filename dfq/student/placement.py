@@ -42,8 +42,8 @@ class TensorPlan:
         shared: Nodes that only move these values and share the grid.
         narrow: A second grid, for what is already on the first one; None: all readers see the first grid.
         narrow_readers: The nodes that alone read what is on the second grid.
-        spares_output: Whether the network gives these values as they are, in floating point, and only others read them
-            on the grid.
+        spared: Direct readers that see the values as they are: what the network gives stays in floating point where the
+            node does not have to write integers.
     """
 
     node: fx.Node
@@ -52,7 +52,7 @@ class TensorPlan:
     shared: tuple[fx.Node, ...]
     narrow: QuantSpec | None = None
     narrow_readers: tuple[fx.Node, ...] = ()
-    spares_output: bool = False
+    spared: tuple[fx.Node, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _on_matrix_inputs(graph: PlacementGraph, node: fx.Node) -> bool:
 
 
 def _after_relu(graph: PlacementGraph, node: fx.Node) -> bool:
-    return graph.kinds[node] is Kind.RELU
+    return graph.kinds[node] is Kind.RELU and not graph.only_given(node)
 
 
 PLACEMENTS: dict[str, Callable[[PlacementGraph, fx.Node], bool]] = {
@@ -136,7 +136,7 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
     wanted = max((bits[str(reader.target)][1] for reader in matrices), default=scheme.edge_bits)
     if scheme.first_last_bits is not None and graph.is_first_output(node):
         wanted = max(wanted, *(bits[first][1] for first in graph.first_layers))
-    spares_output = not graph.integer[node]
+    spares_output = scheme.placement != "edges" or not graph.integer[node]
     others = [
         reader
         for reader in readers
@@ -144,11 +144,12 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
     ]
     is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
     spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)
+    spared = tuple(user for user in node.users if spares_output and graph.leads_to_output_alone(user))
     limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
     shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
     if is_split:
-        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices, spares_output)
-    return TensorPlan(node, spec, limit, shared, spares_output=spares_output)
+        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices, spared)
+    return TensorPlan(node, spec, limit, shared, spared=spared)
 
 
 def _read_as_integers(graph: PlacementGraph, moved: fx.Node) -> bool:

@@ -154,6 +154,10 @@ class PlacementGraph:
         """Returns whether the values of `node` are what the network gives, and nothing else reads them."""
         return all(reader.op == "output" for reader in self.readers(node))
 
+    def leads_to_output_alone(self, user: fx.Node) -> bool:
+        """Returns whether a reader is the output, or a move whose values only the output reads."""
+        return user.op == "output" or (self.kinds[user] is Kind.PASS and self.only_given(user))
+
     def is_map_of_convolution(self, node: fx.Node) -> bool:
         """Returns whether the node is what a convolution gives, or an activation of that, and has several positions."""
         shape = _shape(node)

@@ -73,7 +73,9 @@ def described(outputs: Sequence[Output]) -> str:
 def has_unit_length(network: fx.GraphModule, input_spec: InputSpec) -> bool:
     """Returns whether the network's single output (N, D) has length 1 for each image, as embeddings often have."""
     found = network(random_images(network, input_spec, 2)).float()
-    return found.shape[1] > 1 and bool(((found.norm(dim=1) - 1).abs() < UNIT).all()) and bool((found < 0).any())
+    are_probabilities = bool((found >= 0).all()) and bool(((found.sum(1) - 1).abs() < UNIT).all())
+    has_length = bool(((found.norm(dim=1) - 1).abs() < UNIT).all())
+    return found.shape[1] > 1 and has_length and not are_probabilities
 
 
 def left_out(network: fx.GraphModule) -> tuple[str, ...]:

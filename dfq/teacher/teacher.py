@@ -100,6 +100,9 @@ class Teacher:
 
     def _classifies(self, said: bool | None) -> bool:
         if self.width is None:
+            if said:
+                given = described(self.outputs)
+                raise DfqError(f"classifies=True for {given}", "one output (N, classes)", "leave it out")
             return False
         if said is None and has_unit_length(self.model, self.input_spec):
             self.assumed = (*self.assumed, EMBEDDING)

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from dfq.graph.outputs import Outputs, as_tuple, channel_axis, is_whole
+from dfq.graph.outputs import Outputs, as_tuple, is_whole, other_axes
 from dfq.teacher import Teacher
 from dfq.training.losses import knowledge_distillation
 
-SMALLEST_SHARE = 1e-4  # A channel's variance counts as at least this share of the mean variance of its output.
+SMALLEST_SHARE = 1e-4  # A channel's variance counts as at least this share of the power of its output.
 SMALLEST = 1e-12
 
 
@@ -43,9 +43,8 @@ def relative_squared_error(found: Outputs, expected: Outputs) -> Tensor:
 
 def _of_channels(found: Tensor, expected: Tensor) -> Tensor:
     """Returns the relative squared error of each channel, (C,)."""
-    axis = channel_axis(expected.shape)
-    others = [each for each in range(expected.dim()) if each != axis]
+    others = other_axes(expected.shape)
     error = (found.float() - expected.float()).square().mean(others)
     spread = expected.float().var(others, correction=0)
-    least = SMALLEST_SHARE * spread.mean()
+    least = SMALLEST_SHARE * torch.maximum(spread.mean(), expected.float().square().mean())
     return error / spread.clamp(min=max(float(least), SMALLEST))

@@ -151,6 +151,12 @@ def synthesis() -> Iterator[Part]:
     yield Part("Memory", texts, "python -m benchmarks.speed.allocator", [found], "allocator.json")
 
 
+def outputs() -> Iterator[Part]:
+    found = benchmarks.content("outputs.json")
+    texts = [md.from_rich(benchmarks.module("outputs.run").table(found["rows"]))]
+    yield Part("", texts, "python -m benchmarks.outputs.run --data ../shared/data", [found], "outputs.json")
+
+
 def onnx_files() -> Iterator[Part]:
     found = benchmarks.content("onnx_files.json")
     texts = [md.from_rich(benchmarks.module("onnx_files.run").table(found["rows"]))]

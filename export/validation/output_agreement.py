@@ -6,7 +6,7 @@ from math import log10
 
 import numpy as np
 
-from dfq.graph.outputs import channel_axis, is_whole
+from dfq.graph.outputs import is_whole, other_axes
 
 MOST_DB = 150.0  # what is reported for equal outputs; float32 itself resolves no more
 # Pairs of networks: the one that is judged, and the one that is right.
@@ -76,7 +76,8 @@ def compare_outputs(
 
 
 def snr_db(found: np.ndarray, expected: np.ndarray, *, varying: bool = False) -> float | None:
-    """Returns the signal-to-noise ratio of `found` in dB; None where the outputs are whole numbers.
+    """Returns the signal-to-noise ratio of `found` in dB; None where the outputs are whole numbers, or where
+    nothing can vary because each channel has one value.
 
     Args:
         found: The output with noise (N, …).
@@ -88,8 +89,10 @@ def snr_db(found: np.ndarray, expected: np.ndarray, *, varying: bool = False) ->
     signal = expected.astype(np.float64)
     noise = float(np.square(found - signal).sum())
     if varying:
-        axis = channel_axis(expected.shape)
-        signal = signal - signal.mean(tuple(each for each in range(expected.ndim) if each != axis), keepdims=True)
+        others = other_axes(expected.shape)
+        if np.prod([expected.shape[axis] for axis in others]) < 2:
+            return None
+        signal = signal - signal.mean(others, keepdims=True)
     power = float(np.square(signal).sum())
     if not np.isfinite(noise):
         return -MOST_DB

@@ -220,7 +220,8 @@ def _accuracies(found: Found, labels: np.ndarray | None, boundary: float | None)
     names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
     if labels is None or boundary is None:
         return dict.fromkeys(names)
-    return {name: float((answers(found[key], boundary) == labels).mean()) for name, key in names.items()}
+    given = {name: answers(found[key], boundary) for name, key in names.items()}
+    return {name: float((answer == labels[: len(answer)]).mean()) for name, answer in given.items()}
 
 
 def _size(path: str | Path | None) -> int | None:

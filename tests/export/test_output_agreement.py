@@ -37,6 +37,12 @@ def test_what_varies_is_told_for_each_channel(shape, axis):
     assert snr_db(expected + 0.1 * values(*shape), expected, varying=True) == pytest.approx(20, abs=2)
 
 
+def test_what_has_one_value_per_channel_does_not_vary():
+    assert snr_db(values(1, 4), values(1, 4), varying=True) is None and snr_db(values(1, 4), values(1, 4)) is not None
+    expected = values(64)
+    assert snr_db(expected * 1.1, expected, varying=True) == pytest.approx(20, abs=1), "an output (N,) is one channel"
+
+
 def test_limits():
     expected = values(4, 10)
     assert snr_db(expected, expected) == MOST_DB and decibels(MOST_DB) == "equal"

@@ -104,7 +104,7 @@ def test_float_twin(tmp_path):
 def test_the_ends_have_the_names_that_are_asked_for(names, tmp_path):
     """Also where something inside of the file has such a name."""
     teacher, seen = small_teacher(), images()
-    file = export_float_onnx(teacher.model, tmp_path / "net.onnx", SPEC, interface=FileInterface(*names))
+    file = export_float_onnx(teacher.model, tmp_path / "net.onnx", SPEC, interface=FileInterface(names[0], names[1:]))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     assert (session.get_inputs()[0].name, session.get_outputs()[0].name) == names
     found = torch.from_numpy(session.run(None, {names[0]: seen.numpy()})[0])

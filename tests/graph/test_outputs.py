@@ -32,7 +32,8 @@ class Changed(Segmenter):
         ([ROWS, ROWS], ["output_0", "output_1"]),
         ({"out": ROWS, "aux": ROWS}, ["out", "aux"]),
         ({"a": [ROWS, (ROWS,)], "b.c": ROWS}, ["a_0", "a_1_0", "b_c"]),
-        ({"a": [ROWS], "a_0": ROWS}, ["a_0", "a_0_"]),
+        ({"a": [ROWS], "a_0": ROWS}, ["a_0_", "a_0"]),
+        ({"images": ROWS, "": ROWS}, ["images_", "_"]),
         ([{"boxes": ROWS}], ["output_0_boxes"]),
     ],
 )
@@ -67,12 +68,47 @@ def test_a_captured_network_gives_a_tuple_in_the_order_of_the_network():
         (lambda maps: maps[maps > 0], "a row for each image"),
         (lambda maps: maps.argmax(1), "whole numbers only"),
         (lambda maps: maps - maps.mean(0), "depend"),
+        (lambda maps: (maps, maps[:, :0]), r"'output_1' of shape \(2, 0, 16, 16\)"),
+        (lambda maps: (maps, torch.complex(maps, maps)), "'output_1' of type complex64"),
+        (lambda maps: maps.bfloat16(), "of type bfloat16"),
+        (lambda maps: maps.masked_fill(maps > maps.mean((1, 2, 3), True), -torch.inf), "not finite"),
     ],
-    ids=["scalar", "joined images", "dynamic", "argmax", "across images"],
+    ids=[
+        *(
+            "scalar",
+            "joined images",
+            "dynamic",
+            "argmax",
+            "across images",
+            "nothing",
+            "complex",
+            "bfloat16",
+            "infinite",
+        ),
+    ],
 )
 def test_refusals(change, message):
     with pytest.raises(DfqError, match=message):
         Teacher(trained(Changed(change)), SPEC)
+
+
+def test_outputs_of_16_bits_differ_by_their_rounding():
+    teacher = Teacher(trained(Changed(lambda maps: (maps.half(), maps))), SPEC)
+    found = teacher.traced(torch.randn(2, *SPEC.size))
+    assert found[0].dtype is torch.float16 and torch.allclose(found[0].float(), found[1], atol=1e-2)
+
+
+def test_features_have_a_row_for_each_image():
+    class RowsFirst(Segmenter):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(8, 6)
+
+        def forward(self, images):
+            features = self.body(images).permute(0, 2, 3, 1)
+            return self.last(features.reshape(-1, 8)).reshape(-1, 8, 8, 6)
+
+    assert Teacher(trained(RowsFirst()), SPEC).features(torch.randn(3, *SPEC.size)).penultimate.shape == (3, 8)
 
 
 def test_whole_numbers_may_differ_where_two_values_are_nearly_equal():

@@ -39,6 +39,12 @@ def test_a_channel_that_hardly_varies_does_not_count_for_all():
     assert float(relative_squared_error(maps + 0.001, maps)) < 0.1
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (6,)])
+def test_one_image_or_one_channel(shape):
+    expected = torch.randn(shape)
+    assert 0 < float(relative_squared_error(expected * 1.01, expected)) < 10
+
+
 def test_classifiers_keep_their_divergence():
     teacher, logits = small_teacher(), torch.randn(4, 5)
     found = output_divergence(teacher, logits + 1, logits * 2, 4.0)

@@ -10,6 +10,7 @@ from dfq.graph.capture.capture import random_images
 from dfq.graph.folding.fold_affine import fold_affine_maps, spell_out_hard_sigmoids
 from dfq.graph.folding.fold_batch_norm import fold_batch_norms
 from dfq.graph.folding.merge_branches import merge_branches
+from dfq.graph.folding.output_moves import copy_output_moves
 from dfq.graph.same_outputs import off_by, same_outputs
 from dfq.graph.settings import FoldingSettings
 from dfq.graph.shapes import propagate_shapes
@@ -22,8 +23,8 @@ def folded(
     """Returns a copy of a captured network without BatchNorm, which is compared with the network on random images.
 
     Every BatchNorm, and every other factor and offset of a channel, is folded into the layer before it or becomes a
-    depthwise 1×1 convolution. Convolutions of one tensor whose results are added become one convolution. Nodes carry
-    the shape of their output for two images.
+    depthwise 1×1 convolution. Convolutions of one tensor whose results are added become one convolution. Outputs
+    have their own copies of operators that only move values. Nodes carry the shape of their output for two images.
 
     Raises:
         DfqError: The copy computes something else.
@@ -51,6 +52,7 @@ def _simplified(network: fx.GraphModule, settings: FoldingSettings) -> fx.GraphM
     spell_out_hard_sigmoids(copied)
     fold_affine_maps(copied)
     merge_branches(copied)
+    copy_output_moves(copied)
     return copied
 
 

@@ -56,7 +56,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
         "predicted_drop": report.get("evidence", {}).get("predicted_drop"),
         "choice": report.get("choice"),
         "agreement": report["agreement"]["student_teacher"]["synthetic"],
-        "snr_db": lowest_snr(report["outputs"], "student_teacher", "synthetic"),
+        "snr_db": lowest_snr(report.get("outputs", ()), "student_teacher", "synthetic"),
         "seconds": report["seconds"]["total"],
         **{name: report["diversity"][name] for name in VARIETY},
         **{name: report[name] for name in COPIED},

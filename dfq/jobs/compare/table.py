@@ -20,6 +20,10 @@ CAVEATS = {
     "accuracy": "",
     "common_agreement": "The {images} synthetic images are the same for every cell: equal shares of the methods that "
     "make enough; none of them was used for training. They bound nothing on real images; --data measures accuracy.",
+    "common_snr_db": "The {images} synthetic images are the same for every cell: equal shares of the methods that make "
+    "enough; none of them was used for training.",
+    "snr_db": "NOT comparable between methods: each has its own images. The images that all share are measured when "
+    "every cell has run.",
     "agreement": "NOT comparable between methods: each has its own images. The images that all share are measured when "
     "every cell has run; --data measures accuracy.",
 }
@@ -32,7 +36,7 @@ def labels_of(content: dict) -> ComparisonLabels:
 
 def caveat(content: dict) -> str:
     """Returns a warning on what the figures do not say; empty for accuracies."""
-    return CAVEATS[content["measure"].replace("snr_db", "agreement")].format(images=content["common_images"])
+    return CAVEATS[content["measure"]].format(images=content["common_images"])
 
 
 def explained(content: dict) -> str:

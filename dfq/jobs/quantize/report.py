@@ -117,11 +117,7 @@ def _warnings(run: FinishedRun) -> list[str]:
         *(run.tuned.history.notes if run.tuned.history else []),
         *(run.widths.doubts(run.agreement["size_bytes"]["onnx"]) if run.widths else []),
         *_agreement_warnings(run.agreement["agreement"]),
-        *(
-            []
-            if run.teacher.is_classifier
-            else output_warnings(run.agreement["outputs"], ValidationSettings().min_snr_db)
-        ),
+        *_output_warnings(run),
         *processor_warnings(),
     ]
 

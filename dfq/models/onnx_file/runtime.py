@@ -43,7 +43,8 @@ class OriginalFile:
             raise DfqError(
                 f"ONNX Runtime cannot run '{self.file.path}': {reason}", "a file that it runs", "check --input-size"
             ) from error
-        return [torch.from_numpy(np.asarray(found)).float() for found in results]
+        tensors = [torch.from_numpy(np.asarray(found)) for found in results]
+        return [found.float() if found.is_floating_point() else found for found in tensors]
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from jsonschema import Draft202012Validator
 from support.output_nets import SPEC, Body, Detector, Embedding, Segmenter, trained
+from torch import nn
 
 import dfq
 from dfq.errors import DfqError
@@ -19,9 +20,15 @@ from dfq.quantizers.scheme import make_scheme
 from dfq.results.output_rows import terminal_rows
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
+from dfq.student.set_ranges import calibrate
 from dfq.teacher import Teacher
 
 DESCRIBED = {"input_size": SPEC.size, "mean": SPEC.mean, "std": SPEC.std}
+
+
+class Length(nn.Module):
+    def forward(self, values):
+        return nn.functional.normalize(values + 1e-3)
 
 
 def pictures(count: int = 8) -> np.ndarray:
@@ -88,6 +95,15 @@ def test_the_run_is_loaded_and_validated(detected):
     assert all(torch.equal(*pair) for pair in zip(student(images), detected.student(images), strict=True))
 
 
+def test_probabilities_that_are_no_classes_keep_their_softmax(tmp_path):
+    network = nn.Sequential(trained(Body()), nn.Flatten(), nn.Linear(512, 5), nn.Softmax(1))
+    result = dfq.quantize(network, **DESCRIBED, classifies=False, images=16, out=tmp_path / "run", progress=False)
+    student, images = dfq.load(tmp_path / "run", model=network), torch.randn(4, *SPEC.size)
+    assert torch.equal(student(images), result.student(images)) and torch.allclose(
+        student(images).sum(1), torch.ones(4)
+    )
+
+
 def test_everything_runs_on_integers_and_maps_are_written_on_grids():
     student = make_student(Teacher(trained(Detector()), SPEC), make_scheme(bits=4))
     assert measure_coverage(student).share_of_macs == 1.0
@@ -98,13 +114,34 @@ def test_everything_runs_on_integers_and_maps_are_written_on_grids():
 def test_an_output_in_floating_point_is_given_as_it_is():
     class Gated(Body):
         def forward(self, images):
-            features = torch.nn.functional.silu(self.first(images))
+            features = nn.functional.silu(self.first(images))
             return features, self.second(features)
 
     teacher = Teacher(trained(Gated()), SPEC)
     student = make_student(teacher, make_scheme(bits=8))
     (given, _) = student.graph.output_node().args[0]
     assert "silu" in given.name and "quantizers" not in str(given.target)
+
+
+@pytest.mark.parametrize("scheme", ["deploy", "paper-ptq", "paper-qat"])
+def test_what_is_given_behind_a_move_is_spared_too(scheme):
+    """Other readers of the same values see them on a grid of 4 bits, and the network gives them as they are."""
+
+    class Shared(Body):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.middle, self.last = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+        def forward(self, images):
+            tokens = self.tokens(super().forward(images).flatten(2).transpose(1, 2))
+            return tokens.transpose(1, 2), self.last(self.middle(tokens.relu()).relu())
+
+    teacher = Teacher(trained(Shared()), SPEC)
+    student = make_student(teacher, make_scheme(scheme, bits=4))
+    images = torch.randn(4, *SPEC.size)
+    calibrate(student, images)
+    assert len(student.eval()(images)[0].unique()) > 64
+    assert torch.allclose(teacher.traced(images)[0], teacher(images)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [8, 3])
@@ -123,7 +160,14 @@ def test_an_embedding_is_recognised_by_its_length_or_named(tmp_path):
     teacher = Teacher(trained(Embedding()), SPEC)
     assert not teacher.is_classifier and teacher.num_classes == 0 and "length is 1" in teacher.assumed[-1]
     assert Teacher(trained(Embedding()), SPEC, classifies=True).is_classifier
-    plain = torch.nn.Sequential(trained(Body()), torch.nn.Flatten(), torch.nn.Linear(512, 5))
+    with pytest.raises(DfqError, match="classifies=True for output"):
+        Teacher(trained(Segmenter()), SPEC, classifies=True)
+    positive = nn.Sequential(trained(Embedding()), nn.ReLU(), Length())
+    assert (
+        not Teacher(positive, SPEC).is_classifier
+        and Teacher(nn.Sequential(positive, nn.Softmax(1)), SPEC).is_classifier
+    )
+    plain = nn.Sequential(trained(Body()), nn.Flatten(), nn.Linear(512, 5))
     assert Teacher(plain, SPEC).is_classifier and not Teacher(plain, SPEC, classifies=False).is_classifier
     result = dfq.quantize(plain, **DESCRIBED, classifies=False, images=16, out=tmp_path / "run", progress=False)
     assert result.report["agreement"]["onnx_student"]["synthetic"] is None
