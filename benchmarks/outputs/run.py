@@ -2,10 +2,10 @@
 
     python -m benchmarks.outputs.run [--only NAME] [--data FOLDER]
 
-Networks with random weights (`benchmarks/outputs/networks.py`) are quantized to 8 bits by `instant`, on 32
-synthetic images of 128 pixels a side. With `--data` there are three trained classifiers, too, to 8 and 4 bits, as
-networks that give their feature maps and no classes. A row has, for each output, the signal-to-noise ratio of the ONNX file against the
-network in dB: on the held-out synthetic images, and on 64 others (images of the kind that the random networks'
+Networks with random weights (`benchmarks/outputs/networks.py`) are quantized to 8 bits by `instant`, on 32 synthetic
+images of 128 pixels a side. With `--data` there are three trained classifiers, too, to 8 and 4 bits, as networks that
+give their feature maps and no classes. A row has, for each output, the signal-to-noise ratio of the ONNX file against
+the network in dB: on the held-out synthetic images, and on 64 others (images of the kind that the random networks'
 statistics come from, or photographs for the trained networks). It also has the part of the multiply–accumulates on
 integers, the size of the file as a part of that in floating point, and whether the file runs on 1 and on 3 images.
 """

@@ -60,7 +60,7 @@ def test_a_report_is_as_the_schema_says(name, reports, schemas):
 
 def test_a_report_of_mixed_bits_is_too(model_file, tmp_path, schemas):
     """With widths, a reconstruction and a fallback."""
-    mixed = ("--bits", "mixed", "--average-bits", 4.5, "--images", 16, "--steps", 2, "--no-flip")
+    mixed = ("--bits", "mixed", "--average-bits", 4.5, "--images", 16, "--steps", 2, "--no-flip", "--budget", "40s")
     succeed("quantize", model_file, *mixed, "--out", tmp_path / "run")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert {"reconstruction", "fallback"} <= set(report) and report["mixed_precision"]
