@@ -4,9 +4,10 @@
 
 Networks of torchvision and timm with random weights are exported by torch's old exporter (`dynamo=False`) for opset 11,
 13 and 17, for any number of images and for one, and by today's exporter for opset 20. `--files` adds the ONNX files in
-a folder. A row has the largest difference between the network as dfq reads it and the file in ONNX Runtime on 4 random
-images, as a part of the largest output; the part of the multiply–accumulates on integers; and how often the 8-bit file
-answers as its student does, and its signal-to-noise ratio in dB, on 16 random images.
+a folder. A row has the largest difference between the network as dfq reads it and the file in ONNX Runtime on four
+images (noise, and two with text, because noise leaves readers of text silent), as a part of the largest output; the
+part of the multiply–accumulates on integers; and how often the 8-bit file answers as its student does, and its
+signal-to-noise ratio in dB, on 16 random images.
 """
 
 import json
@@ -17,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
@@ -43,7 +46,7 @@ NETWORKS = (
     "timm/efficientnet_b0", "timm/vit_tiny_patch16_224",
 )  # fmt: skip
 FORMS = (("old", 11, True), ("old", 13, True), ("old", 17, True), ("old", 17, False), ("new", 20, True))
-IMAGES = 4
+IMAGES = 2  # of each kind
 OPEN = (3, 48, 192)  # size of the images, where a file leaves it open
 SIZES = {"ch_PP-OCRv4_det_infer.onnx": (3, 96, 192)}  # of files that need another one
 
@@ -117,7 +120,8 @@ def measure(path: Path) -> dict:
         found, channels_last = image_size(file, None if is_sized else SIZES.get(path.name, OPEN))
         network = read_onnx(path, found)
         seconds = time.monotonic() - start
-        images = torch.rand(IMAGES, *found, generator=torch.Generator().manual_seed(7))
+        generator = torch.Generator().manual_seed(7)
+        images = torch.cat([torch.rand(IMAGES, *found, generator=generator), written(found)])
         pairs = list(
             zip(as_tuple(network(images)), OriginalFile(file, channels_last=channels_last)(images), strict=True)
         )
@@ -135,6 +139,16 @@ def measure(path: Path) -> dict:
         }
     except DfqError as error:
         return {"refused": error.found.replace(str(path), path.name)}
+
+
+def written(size: tuple[int, int, int]) -> torch.Tensor:
+    """Returns two images (2, C, H, W) from −1 to 1: black text on white, and white on black."""
+    page = Image.new("L", (size[2], size[1]), 255)
+    draw = ImageDraw.Draw(page)
+    for line in range(0, size[1], 40):
+        draw.text((4, line + 4), "data free 2026", fill=0, font_size=24)
+    pixels = torch.from_numpy(np.asarray(page)).float() / 127.5 - 1
+    return torch.stack([pixels, -pixels])[:, None].repeat(1, size[0], 1, 1)
 
 
 def _difference(pair: tuple[torch.Tensor, torch.Tensor]) -> float:

@@ -45,10 +45,12 @@ class MomentRangeSettings:
     Attributes:
         drawn: How maps are drawn.
         samples_per_tensor: Number of values of one tensor that are kept, in all passes together.
+        united_from: Bits from which on a grid also spans the range that images show.
     """
 
     drawn: DrawnMapSettings = DrawnMapSettings()
     samples_per_tensor: int = CalibrationSettings.samples_per_tensor
+    united_from: int = 6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ from dfq.post_training.reconstruction import FitSettings, reconstruct
 from dfq.post_training.reconstruction.settings import ReconstructionSettings
 from dfq.post_training.settings import BiasCorrectionSettings, MomentCorrectionSettings, MomentRangeSettings
 from dfq.post_training.squant import round_weights
+from dfq.student.convert import activation_quantizers
+from dfq.student.set_ranges import ends_of, widen
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
@@ -46,6 +48,9 @@ PostTraining = Callable[[StepContext], dict]
 class RangesFromMoments:
     """Takes ranges from BatchNorm's parameters where these describe a tensor; others keep the ranges from images.
 
+    A wide grid (`MomentRangeSettings.united_from`) spans both ranges: it has steps enough, and clipping what is rare
+    costs more than larger steps (decision record 0031).
+
     Attributes:
         ranges: Name of a rule in `dfq.quantizers.range_rules.RANGES`.
         settings: Settings of the ranges.
@@ -56,7 +61,15 @@ class RangesFromMoments:
 
     def __call__(self, context: StepContext) -> dict:
         spec, seed = context.teacher.input_spec, context.stage.seed
+        wide = [
+            quantizer
+            for quantizer in activation_quantizers(context.student).values()
+            if quantizer.spec.bits >= self.settings.united_from
+        ]
+        seen = [ends_of(quantizer) for quantizer in wide]
         calibrate_from_moments(context.student, spec, ranges=self.ranges, seed=seed, settings=self.settings)
+        for quantizer, ends in zip(wide, seen, strict=True):
+            widen(quantizer, ends)
         return {}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from dfq.errors import DfqError
 from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
-from dfq.quantizers.range_rules import RANGES
+from dfq.quantizers.range_rules import RANGES, grid
 from dfq.student.convert import activation_quantizers, weight_quantizers
 from dfq.student.settings import CalibrationSettings
 from dfq.system.progress import Progress, Silent, Task
@@ -129,6 +129,21 @@ def fit_range(quantizer: FakeQuantize, values: Tensor, ranges: str, name: str) -
     scale, zero_point = RANGES[ranges](values, quantizer.spec)
     quantizer.scale.copy_(scale.view_as(quantizer.scale))
     quantizer.zero_point.copy_(zero_point.view_as(quantizer.zero_point))
+
+
+def ends_of(quantizer: FakeQuantize) -> tuple[Tensor, Tensor]:
+    """Returns the smallest and the largest value of a quantizer's grid."""
+    scale, zero_point = quantizer.qparams()
+    return (quantizer.spec.q_min - zero_point) * scale, (quantizer.spec.q_max - zero_point) * scale
+
+
+@torch.no_grad()
+def widen(quantizer: FakeQuantize, ends: tuple[Tensor, Tensor]) -> None:
+    """Lets the grid of a quantizer also span from the first of `ends` to the second."""
+    low, high = ends_of(quantizer)
+    scale, zero_point = grid(torch.minimum(low, ends[0]), torch.maximum(high, ends[1]), quantizer.spec)
+    quantizer.scale.copy_(scale)
+    quantizer.zero_point.copy_(zero_point)
 
 
 @torch.no_grad()

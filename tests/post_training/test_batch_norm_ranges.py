@@ -12,9 +12,10 @@ from dfq.graph.folding.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.graph.layer_outputs import channel_moments, matrix_calls
 from dfq.post_training.batch_norm_ranges import MomentInterpreter, calibrate_from_moments
 from dfq.post_training.bias_correction import output_moments
+from dfq.post_training.steps_after_ranges import RangesFromMoments, StepContext
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
-from dfq.student.set_ranges import calibrate, calibrate_weights
+from dfq.student.set_ranges import calibrate, calibrate_weights, ends_of
 from dfq.teacher import Teacher
 
 
@@ -155,3 +156,15 @@ def test_modes_are_restored_and_unknown_rules_refused():
     assert {(q.mode, q.observer) for q in activation_quantizers(student).values()} == {("quantize", None)}
     with pytest.raises(DfqError, match="one of minmax"):
         calibrate_from_moments(student, SPEC, ranges="magic")
+
+
+@pytest.mark.parametrize(("bits", "is_united"), [(8, True), (4, False)])
+def test_a_wide_grid_also_spans_what_images_show(bits, is_united):
+    teacher = small_teacher()
+    student = make_student(teacher, make_scheme(bits=bits, overrides={"conv1": bits, "conv2": bits}))
+    calibrate(student, 20 * torch.randn(8, *SPEC.size), ranges="minmax")
+    narrow = {name: q for name, q in activation_quantizers(student).items() if q.spec.bits == bits and name != "images"}
+    before = {name: ends_of(quantizer)[1] for name, quantizer in narrow.items()}
+    RangesFromMoments()(StepContext(student.eval(), teacher, torch.randn(8, *SPEC.size)))
+    kept = [bool(ends_of(quantizer)[1] >= 0.99 * before[name]) for name, quantizer in narrow.items()]
+    assert all(kept) if is_united else not any(kept)
