@@ -14,11 +14,12 @@ from dfq.errors import DfqError
 from dfq.export.engines.kernel_report import count_nodes
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
+from dfq.export.validation.answer_figures import Figures, accuracies, agreements
 from dfq.export.validation.compared import ComparedImages, ExportedFiles
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.original_file import ORIGINAL, original_file
 from dfq.export.validation.output_agreement import OutputAgreement, compare_outputs
-from dfq.export.validation.rounding_ties import agreement_with_itself, in_double_precision
+from dfq.export.validation.rounding_ties import in_double_precision
 from dfq.export.validation.run_networks import Found, Network, in_memory, in_torch, run_all
 from dfq.export.validation.second_opinion import (
     EngineAgreement,
@@ -32,11 +33,10 @@ from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import Labelled
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.progress import Progress, Silent
-from dfq.teacher.answers import answers, boundary_of, same_answers
+from dfq.teacher.answers import boundary_of
 
 KINDS = ("synthetic", "labelled", "pictures")  # kinds of images
 NETWORKS = {"onnx": MAIN, **{name: name for name in ("student", "teacher", "student_float64")}}  # as they are run
-Figures = dict[str, dict[str, float | None]]
 
 
 class Original(Protocol):
@@ -127,12 +127,12 @@ def validate(
     labels = None if images.labelled is None else np.asarray(images.labelled.labels)
     return Agreement(
         images=sum(map(len, batches["synthetic"])),
-        agreement=_agreements(found, student, batches, settings, tell)
+        agreement=agreements(found, student, batches, settings, tell)
         if files.is_classifier
         else {pair: dict.fromkeys(KINDS) for pair in ("onnx_student", "student_teacher", "student_float64")},
         outputs=_outputs(files.onnx, found, images.synthetic),
         error_steps=error_in_steps(found["synthetic"][MAIN], found["synthetic"]["student"]),
-        accuracy=_accuracies(found["labelled"], labels, boundary),
+        accuracy=accuracies(found["labelled"], labels, boundary),
         size_bytes={"float_onnx": _size(files.float_onnx), "onnx": _size(files.onnx)},
         latency_ms={"float_onnx": latency.get("float_onnx"), "onnx": latency[MAIN]},
         nodes=nodes,
@@ -191,37 +191,6 @@ def _opinions(
     if ORIGINAL in found["synthetic"]:
         ordered.append(measure_engine_agreement(ORIGINAL, found, labels, None, None, boundary))
     return ordered
-
-
-def _agreements(
-    found: Mapping[str, Found],
-    student: nn.Module,
-    batches: Mapping[str, list[Tensor]],
-    settings: ValidationSettings,
-    progress: Progress,
-) -> Figures:
-    figures: Figures = {"onnx_student": {}, "student_teacher": {}, "student_float64": {}}
-    boundary = boundary_of(student)
-    for kind, of_kind in found.items():
-        for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
-            has_both = other in of_kind
-            figures[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if has_both else None
-        of_file = figures["onnx_student"][kind]
-        is_doubtful = of_file is not None and of_file < settings.min_agreement
-        figures["student_float64"][kind] = (
-            agreement_with_itself(student, batches[kind], of_kind["student"], progress, settings.rounding_ties)
-            if is_doubtful
-            else None
-        )
-    return figures
-
-
-def _accuracies(found: Found, labels: np.ndarray | None, boundary: float | None) -> dict[str, float | None]:
-    names = {"teacher": "teacher", "student": "student", "onnx": MAIN}
-    if labels is None or boundary is None:
-        return dict.fromkeys(names)
-    given = {name: answers(found[key], boundary) for name, key in names.items()}
-    return {name: float((answer == labels[: len(answer)]).mean()) for name, answer in given.items()}
 
 
 def _size(path: str | Path | None) -> int | None:
