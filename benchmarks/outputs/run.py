@@ -7,7 +7,8 @@ images of 128 pixels a side. With `--data` there are three trained classifiers, 
 give their feature maps and no classes. A row has, for each output, the signal-to-noise ratio of the ONNX file against
 the network in dB: on the held-out synthetic images, and on 64 others (images of the kind that the random networks'
 statistics come from, or photographs for the trained networks). It also has the part of the multiply–accumulates on
-integers, the size of the file as a part of that in floating point, and whether the file runs on 1 and on 3 images.
+integers, the size of the file as a part of that in floating point, and whether the file runs on 1 and on 3 images. A
+star marks rows that were measured before the decision record that they name.
 """
 
 import json
@@ -112,7 +113,8 @@ def table(rows: dict) -> Table:
             view.add_row(name, row["refused"])
             continue
         figures = [_lowest(row["outputs"], which) for which in ("synthetic", "pictures", "varying")]
-        view.add_row(name, str(len(row["outputs"])), *figures, f"{row['share']:.1%}", f"{row['size_ratio']:.2f}×")
+        shown = f"{name} *" if "before_record" in row else name
+        view.add_row(shown, str(len(row["outputs"])), *figures, f"{row['share']:.1%}", f"{row['size_ratio']:.2f}×")
     return view
 
 
