@@ -131,8 +131,8 @@ SECTIONS = (
         "Other outputs than classes",
         "Signal-to-noise ratio of the ONNX file against the network in dB, of the output that is furthest off: on "
         "held-out synthetic images, on 64 others (of the kind that the random networks' BatchNorm statistics come "
-        "from, and photographs for the three trained networks), and there of what varies. Method `instant`, 32 images. A star: measured before decision record 0031, which "
-        "widened the grids.",
+        "from, and photographs for the three trained networks), and there of what varies. Method `instant`, 32 "
+        "images. A star: measured before decision record 0031, which widened the grids.",
         result_tables.outputs,
     ),
     Section(
