@@ -58,14 +58,6 @@ def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
     except Exception as error:  # the network is the user's code
         raise _no_images(model, input_spec, error) from error
     outputs = named_outputs(given, 1, type(model).__name__).tensors
-    empty = next((name for name, output in outputs.items() if output.numel() == 0), None)
-    if empty is not None:
-        raise DfqError(
-            f"for one {_times(input_spec.size)} image the network's output '{empty}' is empty: "
-            f"shape {tuple(outputs[empty].shape)}",
-            IMAGE_NETWORK,
-            "check the number of classes and the input size",
-        )
     infinite = [name for name, output in outputs.items() if not torch.isfinite(output).all()]
     if infinite:
         raise DfqError(

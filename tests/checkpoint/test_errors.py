@@ -148,7 +148,7 @@ def infinite():
         ("text", "does not take 3x32x32 images"),
         ("pixels", "Pixels gives 'output' of shape (1800,) for 1 images"),
         ("boxes", "Boxes gives no tensor, but dict"),
-        ("nothing", "the network's output 'output' is empty: shape (1, 2, 0, 30)"),
+        ("nothing", "Nothing gives 'output' of shape (1, 2, 0, 30) for 1 images"),
         ("infinite", "the depth of a black image are NaN or infinite"),
     ],
 )

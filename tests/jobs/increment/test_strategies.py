@@ -78,7 +78,7 @@ class TestTerms:
 
     def test_a_class_that_is_new_alone_reaches_the_features_in_part(self):
         step, features = self.step()
-        seven = replace(step.teacher, logits=torch.randn(10, 7))
+        seven = replace(step.teacher, outputs=torch.randn(10, 7))
         alone = replace(step, teacher=seven, labels=step.labels // 7 * 7)
         gradients = {}
         for share in (0.0, 0.5, 1.0):
