@@ -36,8 +36,10 @@ from dfq.images.input_spec import InputSpec
 from dfq.results.report import hardware, versions
 from dfq.results.stored_files import read_json, write_json
 
-IMAGES, PICTURES = 32, 64
-BITS, BITS_TRAINED = (8,), (8, 4)
+IMAGES = 32  # synthetic ones
+PICTURES = 64  # other images that a network is judged on
+BITS = (8,)  # widths of networks with random weights
+BITS_TRAINED = (8, 4)  # widths of trained networks
 
 
 @click.command()

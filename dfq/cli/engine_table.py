@@ -13,7 +13,7 @@ def show_engines(rows: list[dict]) -> None:
     ran = [row for row in rows if row["skipped"] is None]
     labelled = any(row["accuracy"] is not None for row in ran)
     is_classifier = any(row["agreement"]["synthetic"] is not None for row in ran)
-    compared = "top-1 = student" if is_classifier else "to the student"
+    compared = "top-1 = student" if is_classifier else "SNR to the student"
     columns = ("engine", "images", compared, *(["accuracy"] if labelled else []), "latency", "in float")
     console.stdout.print(console.table("Engines", columns, [_cells(row, labelled, is_classifier) for row in ran]))
     console.facts("Skipped", [f"{row['engine']}: {row['skipped']}" for row in rows if row["skipped"]])

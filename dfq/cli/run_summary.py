@@ -8,7 +8,7 @@ from rich.table import Table
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
 from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
-from dfq.results.output_rows import terminal_rows
+from dfq.results.output_rows import compared_on, terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
 
@@ -22,6 +22,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     console.stdout.print()
     console.verdict(verdict(report.get("coverage"), report.get("float_file")))
     console.stdout.print(agreement_table(report, title))
+    console.fact("Compared on", compared_on(report))
     _show_expectation(report)
     show_nodes(report["nodes"])
     _show_widths(report["mixed_precision"])

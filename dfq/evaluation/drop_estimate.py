@@ -48,7 +48,7 @@ class Evidence:
 
     @property
     def measures(self) -> tuple[float, float, float]:
-        """Three figures that are the smaller, the better the student is."""
+        """Three figures, each of which is smaller for a better student."""
         return self.divergence, self.mixed_divergence, 1 - self.far_agreement
 
     @property

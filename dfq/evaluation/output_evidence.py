@@ -1,4 +1,4 @@
-"""Evidence on a student whose outputs are no logits: how far they are off on synthetic images, and what those become.
+"""Evidence on a student whose outputs are no logits: how far they are off on synthetic images and what is made of them.
 
 As for classifiers (`dfq.evaluation.drop_estimate`), mixtures and images that look like nothing say more than the
 images of the kind that students are fitted to.
@@ -38,7 +38,7 @@ class OutputEvidence:
 
     @property
     def measures(self) -> tuple[float, float, float]:
-        """Three figures that are the smaller, the better the student is."""
+        """Three figures, each of which is smaller for a better student."""
         return self.error, self.mixed_error, self.far_error
 
     @property

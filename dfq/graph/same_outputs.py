@@ -43,7 +43,7 @@ def check_same(
             raise DfqError(
                 f"{name} gives values in '{output}' that are not finite, for random images",
                 "finite outputs",
-                "leave out what masks them by infinity, or check the weights",
+                "take out the operator that sets values to infinity, or check the weights",
             )
     try:
         with silence():

@@ -8,6 +8,7 @@ from dfq.results.page_sections import Section
 MOST_ROWS = 6  # A table in a terminal names at most this many outputs.
 CONSTANT_PART = 6.0  # dB by which an output's ratio falls where its constant part does not count, and is told from here
 PAIRS = ("student_teacher", "onnx_teacher")
+KIND_NAMES = {"synthetic": "synthetic images", "labelled": "labelled images", "pictures": "pictures"}
 EXPLAINED = (
     "Signal-to-noise ratio of each output against the teacher's, in dB: 20 dB more are a tenth of the error. What "
     "varies is the output less the mean of each channel."
@@ -36,8 +37,8 @@ def terminal_rows(outputs: Sequence[Mapping]) -> Iterator[tuple[str, ...]]:
         yield (f"{len(outputs) - len(shown)} more outputs", "", "higher", "higher")
 
 
-def section(outputs: Sequence[Mapping]) -> Section:
-    """Returns the part of a page with a row for each output and kind of image."""
+def section(outputs: Sequence[Mapping], images: str) -> Section:
+    """Returns the part of a page with a row for each output and kind of image; `images` says how many there are."""
     head = ("output", "shape", "images", "student", "file", "file, what varies", "file, same choice", "file = student")
     rows = tuple(
         (
@@ -52,7 +53,12 @@ def section(outputs: Sequence[Mapping]) -> Section:
         for row in outputs
         for kind in _kinds(row)
     )
-    return Section("Outputs", EXPLAINED, head=head, rows=rows)
+    return Section("Outputs", f"{EXPLAINED} Measured on {images}.", head=head, rows=rows)
+
+
+def compared_on(found: Mapping) -> str:
+    """Returns how many images of each kind the file was compared on, such as "32 synthetic images, 16 pictures"."""
+    return ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in found["engines"][0]["images"].items())
 
 
 def lowest_snr(outputs: Sequence[Mapping], pair: str, kind: str) -> float | None:
@@ -79,15 +85,15 @@ def output_warnings(outputs: Sequence[Mapping], least: float) -> list[str]:
         of_file, of_itself = (row["snr_db"][pair]["synthetic"] for pair in ("onnx_student", "student_float64"))
         if of_file is not None and of_file < least:
             said.append(
-                f"output '{row['name']}' of the ONNX file is {decibels(of_file)} from the student's (expected ≥ "
-                f"{least:.0f} dB); the student in float64 is {decibels(of_itself)} from itself: what rounding ties "
-                "alone do in this network"
+                f"output '{row['name']}' of the ONNX file has a signal-to-noise ratio of only {decibels(of_file)} to "
+                f"the student's (expected ≥ {least:.0f} dB); that of the student in float64 to itself is "
+                f"{decibels(of_itself)}: what rounding ties alone do in this network"
             )
         whole, varying = (row[figure]["onnx_teacher"]["synthetic"] for figure in ("snr_db", "varying_snr_db"))
         if whole is not None and varying is not None and whole - varying > CONSTANT_PART:
             said.append(
-                f"output '{row['name']}' is mostly constant: {decibels(whole)} in all, but {decibels(varying)} of what "
-                "varies between images and positions"
+                f"output '{row['name']}' is mostly constant: its signal-to-noise ratio is {decibels(whole)}, but only "
+                f"{decibels(varying)} for what varies between images and positions"
             )
     return said
 

@@ -20,7 +20,7 @@ from dfq.results.number_format import (
     seconds,
     size,
 )
-from dfq.results.output_rows import best_kind, is_classifier, lowest_snr, section
+from dfq.results.output_rows import best_kind, compared_on, is_classifier, lowest_snr, section
 from dfq.results.page_sections import Section, performance_sections
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
@@ -138,7 +138,7 @@ def _ratios(outputs: list[dict]) -> list[tuple[str, str]]:
 
 def _sections(report: dict, run: RunFolder) -> list[Section]:
     return [
-        *([section(report["outputs"])] if report.get("outputs") else []),
+        *([section(report["outputs"], compared_on(report))] if report.get("outputs") else []),
         *made_from(report, run),
         *(performance_sections(read_json(run.performance)) if run.performance.exists() else []),
         _blocks(report.get("reconstruction")),

@@ -1,6 +1,6 @@
 """What the outputs of a network are taken for: logits of classes, or values of any other kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,19 +29,8 @@ class Output:
     shape: tuple[int, ...]
     is_whole: bool = False
 
-    def is_map(self, size: Sequence[int]) -> bool:
-        """Returns whether it has a value for each pixel of images of `size` (C, H, W), in other channels than theirs.
-
-        Such an output of a segmentation network holds logits of each pixel's classes.
-        """
-        return len(self.shape) == 3 and self.shape[1:] == tuple(size[1:]) and self.shape[0] != size[0]
-
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "shape": list(self.shape)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Output":
-        return cls(values["name"], tuple(values["shape"]), values["is_whole"])
 
 
 def outputs_of(network: fx.GraphModule, names: Sequence[str]) -> tuple[Output, ...]:

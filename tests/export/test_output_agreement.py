@@ -74,6 +74,6 @@ def test_warnings():
     row = {"name": "out", "snr_db": good, "varying_snr_db": good}
     assert output_warnings([row], 30.0) == []
     (said,) = output_warnings([{**row, "snr_db": {**good, "onnx_student": {"synthetic": 12.0}}}], 30.0)
-    assert "12.0 dB from the student's (expected ≥ 30 dB)" in said and "40.0 dB from itself" in said
+    assert "only 12.0 dB to the student's (expected ≥ 30 dB)" in said and "to itself is 40.0 dB" in said
     (said,) = output_warnings([{**row, "varying_snr_db": {**good, "onnx_teacher": {"synthetic": 20.0}}}], 30.0)
-    assert "mostly constant: 40.0 dB in all, but 20.0 dB" in said
+    assert "mostly constant: its signal-to-noise ratio is 40.0 dB, but only 20.0 dB" in said

@@ -65,3 +65,9 @@ def exported(
         input_names=names[:1], output_names=names[1:],
     )  # fmt: skip
     return path
+
+
+def operator_label(model: onnx.ModelProto) -> str:
+    """Returns the operator that a file of `one_operator` is about, its attributes and its opset, to name a test."""
+    node = next((node for node in model.graph.node if node.name.startswith("the_")), model.graph.node[-1])
+    return "-".join([node.op_type, *(a.name for a in node.attribute), f"opset{model.opset_import[0].version}"])

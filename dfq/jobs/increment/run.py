@@ -84,7 +84,7 @@ def increment(
     teacher = load_teacher(model, **loading)
     if teacher.arch is None:
         raise DfqError("a network without a name", "an architecture that the checkpoint can name", "pass arch=")
-    teacher.check_classifier("new classes", "they become further logits", "increment works for classifiers alone")
+    teacher.check_classifier("new classes", "they become further logits", "pass a classifier")
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
     if not resume:

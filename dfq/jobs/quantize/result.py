@@ -113,4 +113,4 @@ class Result:
         of_teacher, of_student = (
             decibels(lowest_snr(outputs, pair, kind)) for pair in ("onnx_teacher", "onnx_student")
         )
-        return f"at least {of_teacher} from the teacher's outputs, and {of_student} from the student's"
+        return f"signal-to-noise ratio {of_teacher} or more to the teacher, {of_student} or more to the student"

@@ -129,7 +129,7 @@ def _cost(block: Block, value_cost: int) -> float:
 
 
 class _Run:
-    """The state that goes from block to block: activations, quantized and exact, and chance."""
+    """The state that goes from block to block: activations, quantized and exact, and the source of random numbers."""
 
     def __init__(
         self,

@@ -12,7 +12,9 @@ from dfq.graph.shapes import EXAMPLES
 
 
 class TensorPaths:
-    """Answers how tensors of a network hang together. Sets of tensors are integers, with a bit for each place.
+    """Answers which tensors of a network are computed from which.
+
+    Sets of tensors are integers, with a bit for each place.
 
     Attributes:
         network: The network.

@@ -82,7 +82,7 @@ def test_the_report_is_as_its_schema_says(detected):
 
 
 def test_what_python_shows(detected):
-    assert "from the teacher's outputs" in repr(detected)
+    assert "or more to the teacher" in repr(detected)
     names = [row[0] for row in terminal_rows(detected.report["outputs"])]
     assert names[:2] == ["features, synthetic", "features, pictures"] and "  same choice" in names
     many = [dict(detected.report["outputs"][0], name=f"o{index}") for index in range(9)]

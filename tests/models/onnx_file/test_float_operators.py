@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 from support.command_line import fail, succeed
-from support.onnx_files import SHAPE, exported, one_operator
+from support.onnx_files import SHAPE, exported, one_operator, operator_label
 from torch import Tensor, nn
 
 import dfq
@@ -126,12 +126,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def label(model: onnx.ModelProto) -> str:
-    node = next(node for node in model.graph.node if node.op_type in FLOAT_OPERATORS)
-    return "-".join([node.op_type, *(a.name for a in node.attribute), f"opset{model.opset_import[0].version}"])
-
-
-@pytest.mark.parametrize("model", CASES, ids=label)
+@pytest.mark.parametrize("model", CASES, ids=operator_label)
 def test_an_operator_computes_what_the_runtime_computes(model, tmp_path):
     path = tmp_path / "one.onnx"
     onnx.save(model, path)
@@ -148,7 +143,7 @@ def test_every_row_has_a_case_and_stands_in_one_table():
 
 @pytest.mark.parametrize("op", ["LSTM", "GatherND", "MeanVarianceNormalization", "RMSNormalization"])
 def test_an_operator_stays_in_floating_point(op, tmp_path):
-    model = next(model for model in CASES if label(model).startswith(op))
+    model = next(model for model in CASES if operator_label(model).startswith(op))
     onnx.save(model, tmp_path / "one.onnx")
     network = OnnxNetwork(read_onnx_file(tmp_path / "one.onnx"), SHAPE, allow_float_ops=True)
     program = torch.export.export(

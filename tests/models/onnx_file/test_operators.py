@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from support.onnx_files import SHAPE, one_operator
+from support.onnx_files import SHAPE, one_operator, operator_label
 
 from dfq.errors import DfqError
 from dfq.graph.operators import kind_of
@@ -152,12 +152,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def label(model: onnx.ModelProto) -> str:
-    node = next(node for node in model.graph.node if node.name.startswith("the_"))
-    return "-".join([node.op_type, *(a.name for a in node.attribute), f"opset{model.opset_import[0].version}"])
-
-
-@pytest.mark.parametrize("model", CASES, ids=label)
+@pytest.mark.parametrize("model", CASES, ids=operator_label)
 def test_an_operator_computes_what_the_runtime_computes(model, tmp_path):
     path = tmp_path / "one.onnx"
     onnx.save(model, path)
