@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from dfq.graph.folding.fold_batch_norm import OUTPUT_MOMENTS
 from dfq.graph.layer_outputs import channel_moments, matrix_calls
 from dfq.images.input_spec import InputSpec
-from dfq.post_training.batch_norm_ranges import MomentInterpreter, pixels
+from dfq.post_training.batch_norm_ranges import MomentInterpreter, known_nodes, pixels
 from dfq.post_training.bias_correction import Moments, correction, joined, scale_and_shift
 from dfq.post_training.settings import DrawnMapSettings, MomentCorrectionSettings
 
@@ -48,6 +48,18 @@ def correct_from_moments(
         largest = settings.largest_factor
         factor, shift = correction(wanted[name], moments, match_spread=match_spread, largest_factor=largest)
         scale_and_shift(student.get_submodule(name), factor, shift)
+
+
+def layers_without_moments(network: fx.GraphModule) -> list[str]:
+    """Returns the names of the layers that `correct_from_moments` leaves as they are.
+
+    A layer that is called twice has no statistics of its own and is not among them.
+    """
+    layers = matrix_calls(network)
+    if not any(OUTPUT_MOMENTS in node.meta for node in network.graph.nodes):
+        return list(layers)
+    known = known_nodes(network)
+    return [name for name, node in layers.items() if not known.issuperset(node.all_input_nodes)]
 
 
 def moments_on_draws(

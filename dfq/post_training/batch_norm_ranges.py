@@ -74,6 +74,21 @@ def pixels(network: fx.GraphModule, input_spec: InputSpec, generator: torch.Gene
     return input_spec.normalize(noise.to(next(network.parameters()).device))
 
 
+def known_nodes(network: fx.GraphModule) -> set[fx.Node]:
+    """Returns the nodes whose output is drawn, or computed from nothing but drawn maps and the input.
+
+    In a network without BatchNorm, these are the input and what is computed from it without a layer.
+    """
+    known: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        is_layer = is_matrix_layer(node, network)
+        was_norm = is_layer and getattr(network.get_submodule(str(node.target)), WAS_NORM, False)
+        reads_known = known.issuperset(node.all_input_nodes)
+        if (reads_known and (was_norm or not is_layer)) or (is_layer and OUTPUT_MOMENTS in node.meta):
+            known.add(node)
+    return known
+
+
 class MomentInterpreter(fx.Interpreter):
     """Runs a traced network whose layers with known moments give Gaussian maps instead of their output.
 
@@ -83,7 +98,7 @@ class MomentInterpreter(fx.Interpreter):
         settings: How maps are drawn.
 
     Attributes:
-        known: Nodes whose output was drawn, or computed from nothing but drawn maps and the input.
+        known: The nodes of `known_nodes`.
     """
 
     def __init__(
@@ -91,20 +106,15 @@ class MomentInterpreter(fx.Interpreter):
     ):
         super().__init__(network)
         self.network, self.generator, self.settings = network, generator, settings
-        self.known: set[fx.Node] = set()
+        self.known = known_nodes(network)
 
     def run_node(self, n: fx.Node) -> Any:
         is_layer = is_matrix_layer(n, self.network)
         was_norm = is_layer and getattr(self.network.get_submodule(str(n.target)), WAS_NORM, False)
-        reads_known = self.known.issuperset(n.all_input_nodes)
-        if was_norm and reads_known:
-            self.known.add(n)
+        if was_norm and self.known.issuperset(n.all_input_nodes):
             return self._standardized(super().run_node(n), n)
         if is_layer and OUTPUT_MOMENTS in n.meta:
-            self.known.add(n)
             return self._gaussian(n)
-        if not is_layer and reads_known:
-            self.known.add(n)
         return super().run_node(n)
 
     def _standardized(self, maps: Tensor, node: fx.Node) -> Tensor:

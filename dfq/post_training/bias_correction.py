@@ -13,6 +13,8 @@ a ResNet-20 agrees with its teacher on 87.3 % of mixtures of synthetic images wi
 means alone, and on 89.8 % with both. For a ResNet-56 these are 85.7, 76.8 and 87.1 % (`benchmarks/instant/`).
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -30,6 +32,7 @@ def correct_biases(
     images: Tensor,
     *,
     match_spread: bool = False,
+    only: Collection[str] | None = None,
     settings: BiasCorrectionSettings = BiasCorrectionSettings(),
 ) -> None:
     """Shifts the biases of a calibrated student, in place, so that its layers' mean outputs are the reference's.
@@ -41,12 +44,15 @@ def correct_biases(
         reference: `Teacher.traced`, as the preparations left it.
         images: Normalised images (N, C, H, W).
         match_spread: Whether the channels are scaled, too, so that their standard deviations are the reference's.
+        only: Names of the layers that are corrected; None: all are.
         settings: Settings of the correction.
     """
     images = images[: settings.max_images]
     wanted = output_moments(reference, images, settings.batch_size)
 
     def correct(name: str, output: Tensor) -> Tensor:
+        if only is not None and name not in only:
+            return output
         layer = student.get_submodule(name)
         found, largest = channel_moments(output, layer), settings.largest_factor
         factor, shift = correction(wanted[name], found, match_spread=match_spread, largest_factor=largest)

@@ -71,6 +71,21 @@ class BiasCorrectionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageCorrectionSettings:
+    """Settings of the correction on images of the layers of which BatchNorm says nothing.
+
+    Attributes:
+        correction: Settings of the bias correction.
+        spread_below: The spread is matched, too, where some grid of the student has fewer bits than this. Coarse grids
+            clip and blur, and the spread shrinks from layer to layer; at 8 bits it does not, and what would be matched
+            is what the images lack (decision record 0032).
+    """
+
+    correction: BiasCorrectionSettings = BiasCorrectionSettings()
+    spread_below: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
 class MomentCorrectionSettings:
     """Settings of the bias correction on maps that are drawn from BatchNorm's parameters.
 

@@ -6,14 +6,19 @@ from dataclasses import dataclass, field
 from torch import Tensor, fx
 
 from dfq.images.input_spec import is_large
-from dfq.post_training.batch_norm_bias_correction import correct_from_moments
+from dfq.post_training.batch_norm_bias_correction import correct_from_moments, layers_without_moments
 from dfq.post_training.batch_norm_ranges import calibrate_from_moments
 from dfq.post_training.bias_correction import correct_biases
 from dfq.post_training.reconstruction import FitSettings, reconstruct
 from dfq.post_training.reconstruction.settings import ReconstructionSettings
-from dfq.post_training.settings import BiasCorrectionSettings, MomentCorrectionSettings, MomentRangeSettings
+from dfq.post_training.settings import (
+    BiasCorrectionSettings,
+    ImageCorrectionSettings,
+    MomentCorrectionSettings,
+    MomentRangeSettings,
+)
 from dfq.post_training.squant import round_weights
-from dfq.student.convert import activation_quantizers
+from dfq.student.convert import activation_quantizers, weight_quantizers
 from dfq.student.set_ranges import ends_of, widen
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
@@ -95,6 +100,31 @@ class CorrectFromMoments:
     def __call__(self, context: StepContext) -> dict:
         spec, reference, seed = context.teacher.input_spec, context.teacher.traced, context.stage.seed
         correct_from_moments(context.student, reference, spec, match_spread=False, seed=seed, settings=self.settings)
+        return {}
+
+
+@dataclass(frozen=True)
+class CorrectFromImages:
+    """Corrects on images the layers whose input no moments describe, as where BatchNorm is folded.
+
+    `CorrectFromMoments` corrects the others. Below 8 bits, the spread is matched along with the mean: on images that
+    are not real ones, means alone cost accuracy there (decision record 0032).
+
+    Attributes:
+        settings: Settings of the correction.
+    """
+
+    settings: ImageCorrectionSettings = ImageCorrectionSettings()
+
+    def __call__(self, context: StepContext) -> dict:
+        student, reference, settings = context.student, context.teacher.traced, self.settings
+        only = layers_without_moments(student)
+        if only:
+            quantizers = (*weight_quantizers(student).values(), *activation_quantizers(student).values())
+            is_narrow = min(quantizer.spec.bits for quantizer in quantizers) < settings.spread_below
+            correct_biases(
+                student, reference, context.images, match_spread=is_narrow, only=only, settings=settings.correction
+            )
         return {}
 
 

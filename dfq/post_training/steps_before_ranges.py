@@ -17,7 +17,8 @@ from dfq.graph.layer_outputs import matrix_calls
 from dfq.graph.outputs import as_tuple, is_whole
 from dfq.post_training.equalization.cross_layer import equalize
 from dfq.post_training.equalization.depthwise import fill_depthwise_inputs
-from dfq.post_training.equalization.settings import CrossLayerSettings, DepthwiseSettings
+from dfq.post_training.equalization.norms import rescale_norms
+from dfq.post_training.equalization.settings import CrossLayerSettings, DepthwiseSettings, NormSettings
 from dfq.post_training.rotation.rotate import rotate_linear_streams
 from dfq.post_training.rotation.settings import RotationSettings
 from dfq.post_training.settings import PreparationSettings
@@ -85,6 +86,20 @@ class EqualizeChannels:
 
     def __call__(self, student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
         return equalize(student, teacher, images, settings=self.settings)
+
+
+@dataclass(frozen=True)
+class RescaleNorms:
+    """Rescales and moves channels behind LayerNorm and its kind, where that makes rounding clearly cheaper.
+
+    Attributes:
+        settings: Settings of the rescaling.
+    """
+
+    settings: NormSettings = NormSettings()
+
+    def __call__(self, student: fx.GraphModule, teacher: Teacher, images: Tensor) -> Teacher:
+        return rescale_norms(student, teacher, images, settings=self.settings)
 
 
 def prepare(

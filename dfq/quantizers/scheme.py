@@ -88,6 +88,13 @@ class Scheme:
         edge_bits: Bits of what other operators read: a residual branch before its addition, and the residual stream,
             too, where placement is "edges" (matrix layers read that on a second, narrower grid). The runtime holds
             these in 8 bits whatever the matrix layers use, so fewer would cost accuracy for nothing.
+        wide_streams: Whether, in networks of LayerNorm and its kind, operators in floating point, such as additions of
+            a transformer's residual stream, never read the narrow grid of the matrix layers that read the same tensor.
+            They read the tensor as it is, or on a grid of `edge_bits` where a convolution must write integers. No
+            kernel gets slower by that, and a stream would otherwise be rounded to few bits once for each block. It
+            concerns placement "edges" alone.
+        integer_attention: Whether the products of attention are on integers where the target has them
+            (`Target.min_keys`). It concerns placement "edges" alone.
         weight_symmetric: Whether weights have zero_point 0, which integer kernels need, or −1 in a mirrored grid, whose
             integers are shifted to zero_point 0 in the file.
         overrides: Bits of a layer's weight and of the tensor that it reads, by the name of the layer.
@@ -102,6 +109,8 @@ class Scheme:
     activation_bits: int
     first_last_bits: int | None = KERNEL_BITS
     edge_bits: int = KERNEL_BITS
+    wide_streams: bool = True
+    integer_attention: bool = True
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -166,8 +175,13 @@ class Scheme:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "Scheme":
-        """Returns the scheme that `to_dict` wrote; one from before there were targets has the default one."""
-        return cls(**{**values, "target": find_target(values.get("target", DEFAULT_TARGET))})
+        """Returns the scheme that `to_dict` wrote.
+
+        One from before there were targets has the default one. One from before there were wide streams and integer
+        attention has none.
+        """
+        target = find_target(values.get("target", DEFAULT_TARGET))
+        return cls(**{"wide_streams": False, "integer_attention": False, **values, "target": target})
 
 
 # Each row is a protocol of the field and says what a published number of that line quantizes.

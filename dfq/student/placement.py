@@ -13,6 +13,8 @@ Placements (`Scheme.placement`), each a rule over tensors:
 Where additions (or other operators with an integer kernel) read the same tensor as matrix layers of few bits, "edges"
 places two grids, one after the other: one of `Scheme.edge_bits` for the additions, so that rounding errors do not pile
 up along a residual stream, and the narrow one in front of the matrix layers alone.
+In networks of LayerNorm and its kind, that also holds for operators in floating point that read such a tensor
+(`Scheme.wide_streams`); where no integers must be written, they read it as it is.
 Where the first layer has bits of its own, its output has them too, whichever layers read it.
 A layer's output that only an activation reads gets no grid: the quantizer comes after the activation, where the
 runtime absorbs the activation. Values that are only moved (max pooling, reshaping) share the grid of the tensor that
@@ -42,8 +44,8 @@ class TensorPlan:
         shared: Nodes that only move these values and share the grid.
         narrow: A second grid, for what is already on the first one; None: all readers see the first grid.
         narrow_readers: The nodes that alone read what is on the second grid.
-        spared: Direct readers that see the values as they are: what the network gives stays in floating point where the
-            node does not have to write integers.
+        spared: Direct readers that see the values as they are, where the node does not have to write integers: what the
+            network gives, and what `Scheme.wide_streams` spares.
     """
 
     node: fx.Node
@@ -142,9 +144,15 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
         for reader in readers
         if reader not in matrices and (graph.reads_integers(reader) or (reader.op == "output" and not spares_output))
     ]
-    is_split = scheme.placement == "edges" and bool(others) and wanted < scheme.edge_bits
+    is_narrow = scheme.placement == "edges" and wanted < scheme.edge_bits
+    keeps_floats = is_narrow and scheme.wide_streams and graph.has_norms
+    if keeps_floats and graph.integer[node]:
+        others += [reader for reader in readers if graph.reads_floats(reader)]
+    is_split = is_narrow and bool(others)
     spec = scheme.activation_spec(scheme.edge_bits if is_split else wanted)
     spared = tuple(user for user in node.users if spares_output and graph.leads_to_output_alone(user))
+    if keeps_floats and not graph.integer[node]:
+        spared += tuple(user for user in node.users if user not in spared and graph.leads_to_floats_alone(user))
     limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
     shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
     if is_split:

@@ -4,6 +4,7 @@ import torch
 from torch import fx, nn
 
 from dfq.graph.folding.fold_batch_norm import WAS_NORM
+from dfq.graph.norm_affines import NORMS
 from dfq.graph.operators import SIGMOID_GATED, Kind, is_tensor, kind_of
 from dfq.quantizers.scheme import Scheme
 
@@ -22,6 +23,7 @@ class PlacementGraph:
         kinds: Kind of each node, as the scheme's target runs it.
         layers: Names of the matrix layers, in the order of the graph.
         has_gated_activations: Whether the network has SiLU, HardSwish or GELU.
+        has_norms: Whether the network has LayerNorm, GroupNorm, InstanceNorm or RMSNorm, which run in floating point.
         first_layers: Names of the layers that read the images.
         last_layers: Names of the layers that write an output.
         float_layers: Why a convolution gains nothing from integers, by the name of the layer.
@@ -36,6 +38,7 @@ class PlacementGraph:
         matrices = [node for node, kind in self.kinds.items() if kind is Kind.MATRIX]
         self.layers = list(dict.fromkeys(str(node.target) for node in matrices))
         self.has_gated_activations = any(node.target in SIGMOID_GATED for node in graph_module.graph.nodes)
+        self.has_norms = any(node.target in NORMS for node in graph_module.graph.nodes)
         self.first_layers = self._reached(self._readers_of_images(), forward=True)
         self.last_layers = self._reached([n for n in graph_module.graph.nodes if n.op == "output"], forward=False)
         self.float_layers: dict[str, str] = {}
@@ -55,7 +58,8 @@ class PlacementGraph:
         return self.first_layers | self.last_layers
 
     def _readers_of_images(self) -> list[fx.Node]:
-        return [user for node in self.graph_module.graph.nodes if node.op == "placeholder" for user in node.users]
+        images = [node for node in self.graph_module.graph.nodes if node.op == "placeholder"]
+        return [user for node in images for user in node.users if is_tensor(user)]  # Others only ask for a size.
 
     def _reached(self, start: list[fx.Node], *, forward: bool) -> set[str]:
         """Returns the names of the layers that come first; a former BatchNorm does not hide the layers after it."""
@@ -153,6 +157,16 @@ class PlacementGraph:
     def only_given(self, node: fx.Node) -> bool:
         """Returns whether the values of `node` are what the network gives, and nothing else reads them."""
         return all(reader.op == "output" for reader in self.readers(node))
+
+    def reads_floats(self, node: fx.Node) -> bool:
+        """Returns whether a node is an operator that computes in floating point."""
+        is_operator = is_tensor(node) and node.op != "output" and self.kinds[node] is not Kind.PASS
+        return is_operator and not self.reads_integers(node)
+
+    def leads_to_floats_alone(self, user: fx.Node) -> bool:
+        """Returns whether a reader computes in floating point, or moves values that no other operators read."""
+        readers = self.readers(user) if self.kinds[user] is Kind.PASS else [user]
+        return all(reader.op == "output" or self.reads_floats(reader) for reader in readers)
 
     def leads_to_output_alone(self, user: fx.Node) -> bool:
         """Returns whether a reader is the output, or a move whose values only the output reads."""

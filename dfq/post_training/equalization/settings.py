@@ -58,6 +58,32 @@ class CrossLayerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormSettings:
+    """Settings of the rescaling behind normalizations.
+
+    Attributes:
+        max_images: Largest number of images that say where channels end.
+        batch_size: Number of images in one pass through the teacher.
+        rows: Approximate number of positions of a tensor that show where channels end and what a change is worth.
+        deviations: Number of factors γ by which each channel counts as reaching to both sides of its offset β at least.
+            A normalized channel has a standard deviation of about γ, and synthetic images may not show it all.
+        limits: Limits of the factors.
+        strengths: Powers that are tried of the factors that share differences between activations and weights.
+        worth: Largest part of the error that a change may leave to be taken.
+        rounding_loss: How the error is measured.
+    """
+
+    max_images: int = 64
+    batch_size: int = 32
+    rows: int = 2048
+    deviations: float = 2.0
+    limits: FactorLimits = FactorLimits()
+    strengths: tuple[float, ...] = (1.0, 0.5)
+    worth: float = 0.9
+    rounding_loss: RoundingLossSettings = RoundingLossSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DepthwiseSettings:
     """Settings of the equalization in front of depthwise layers.
 
