@@ -33,8 +33,14 @@ class Target:
         min_products: In a network of SiLU, HardSwish or GELU, a convolution stays in floating point if each output is a
             sum of fewer products than this and an operator without integer kernel reads the output, or it is added to a
             tensor in floating point: it saves less than the conversions after it cost. 0: no convolution does.
+        min_keys: The two products of attention, of queries and keys and of probabilities and values, run on integers
+            where each query sees at least this many keys, and the softmax between them in floating point. With fewer
+            keys the conversions cost more than integers save. 0: they stay in floating point.
         has_quick_gelu: Whether SiLU is written as ONNX Runtime's own QuickGelu. If it is written as Sigmoid and Mul,
             each of the two dequantizes the same tensor again.
+        has_fused_bias: Whether a linear layer of several positions is written as ONNX Runtime's own
+            MatMulIntegerToFloat, which adds the bias in the same pass, in networks whose attention runs on integers
+            (others were not measured). Otherwise it is MatMul and Add, of which the runtime fuses the former alone.
         opset: ONNX opset of the file.
         reason: Why the runtime wants this, for people.
         source: Who says so.
@@ -48,7 +54,9 @@ class Target:
     integer_operators: bool
     integer_gates: bool
     min_products: int
+    min_keys: int
     has_quick_gelu: bool
+    has_fused_bias: bool
     opset: int
     reason: str
     source: str
@@ -66,7 +74,9 @@ TARGETS: dict[str, Target] = {
             integer_operators=True,
             integer_gates=True,
             min_products=250,
+            min_keys=32,
             has_quick_gelu=True,
+            has_fused_bias=True,
             opset=21,
             reason="ONNX Runtime's CPU provider fuses uint8 activations with int8 weights; with int8 activations half "
             "of the convolutions stay in float",
@@ -81,7 +91,9 @@ TARGETS: dict[str, Target] = {
             integer_operators=False,
             integer_gates=False,
             min_products=0,
+            min_keys=0,
             has_quick_gelu=False,
+            has_fused_bias=False,
             opset=21,
             reason="the CUDA provider has no integer convolutions: it rounds as the file says around float kernels, so "
             "the accuracy is the file's and the speed is not; for speed take tensorrt",
@@ -96,7 +108,9 @@ TARGETS: dict[str, Target] = {
             integer_operators=False,
             integer_gates=False,
             min_products=0,
+            min_keys=0,
             has_quick_gelu=False,
+            has_fused_bias=False,
             opset=18,
             reason="TensorRT takes int8 with zero point 0 only, in QuantizeLinear and DequantizeLinear and nowhere "
             "else, and refuses int32 biases behind DequantizeLinear; its INT4 is for matrix products alone",
@@ -111,7 +125,9 @@ TARGETS: dict[str, Target] = {
             integer_operators=True,
             integer_gates=False,
             min_products=0,
+            min_keys=0,
             has_quick_gelu=False,
+            has_fused_bias=False,
             opset=21,
             reason="OpenVINO's CPU plugin runs the same uint8 and int8 file on its integer kernels, also where INT4 is "
             "cast; a DequantizeLinear that reads INT4 directly would run in float",
@@ -126,7 +142,9 @@ TARGETS: dict[str, Target] = {
             integer_operators=True,
             integer_gates=False,
             min_products=0,
+            min_keys=0,
             has_quick_gelu=False,
+            has_fused_bias=False,
             opset=18,
             reason="the file holds nothing newer than what runtimes have read for years: INT4 came with opset 21",
             source="github.com/onnx/onnx/blob/main/docs/Changelog.md",

@@ -10,6 +10,7 @@ from dfq.graph.operators import QUANTIZERS, is_quantizer
 from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
 from dfq.quantizers.quantized_layers import quantize_layer
 from dfq.quantizers.scheme import Scheme
+from dfq.student.attention_products import quantize_attention
 from dfq.student.placement import TensorPlan, plan_quantizers
 from dfq.teacher import Teacher
 
@@ -19,7 +20,9 @@ def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
 
     The student is an fx graph. Layers keep the teacher's module names, BatchNorm is folded, weights pass through
     `<layer>.weight_quantizer`, and activations through `activation_quantizers.<node>`. Where matrix layers read fewer
-    bits than other operators do, they read through `activation_quantizers.<node>_narrow`, too.
+    bits than other operators do, they read through `activation_quantizers.<node>_narrow`, too. Where the target
+    multiplies the factors of attention as integers (`Target.min_keys`), they pass through
+    `activation_quantizers.<node>_query`, `_key`, `_probabilities` and `_value`.
 
     Raises:
         DfqError: The network has nothing to quantize.
@@ -31,6 +34,7 @@ def make_student(teacher: Teacher, scheme: Scheme) -> fx.GraphModule:
     student.add_submodule(QUANTIZERS, nn.ModuleDict())
     for tensor in planned.tensors:
         _insert(student, tensor)
+    quantize_attention(student, scheme)
     student.graph.lint()
     student.recompile()
     return student.to(teacher.device)

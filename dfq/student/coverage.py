@@ -12,6 +12,7 @@ from dfq.graph.channel_relu6 import ChannelReLU6
 from dfq.graph.operators import is_quantizer, is_tensor
 from dfq.graph.rewriting.aten_layers import ATEN, FLOAT_LAYERS
 from dfq.graph.shapes import EXAMPLES
+from dfq.quantizers.quantized_attention import QuantizedAttention, QuantizedAverage
 from dfq.quantizers.quantized_layers import QUANTIZED_LAYERS
 from dfq.student.set_ranges import input_quantizer
 
@@ -57,12 +58,14 @@ class Coverage:
 
     Attributes:
         layers: The layers in the order of the graph. A layer that is called twice is one entry with all its work.
-        attention_macs: Number of multiply–accumulates of products of two activations, for one image. They have no
-            weights, count in neither share, and run in floating point.
+        attention_macs: Number of multiply–accumulates of products of two activations, for one image, that run in
+            floating point. They have no weights and count in neither share.
+        integer_attention_macs: Number of those that run on integers (`dfq.student.attention_products`).
     """
 
     layers: tuple[LayerCoverage, ...]
     attention_macs: int = 0
+    integer_attention_macs: int = 0
 
     @property
     def share_of_macs(self) -> float:
@@ -106,7 +109,7 @@ def measure_coverage(student: fx.GraphModule) -> Coverage:
     """Measures what of a student (`dfq.student.convert.make_student`) runs on integers."""
     modules = dict(student.named_modules())
     found: dict[str, LayerCoverage] = {}
-    attention = 0
+    attention = on_integers = 0
     for node in student.graph.nodes:
         if not is_tensor(node):
             continue
@@ -116,9 +119,18 @@ def measure_coverage(student: fx.GraphModule) -> Coverage:
             macs = row.macs + (before.macs if before else 0)
             reason = row.reason or (before.reason if before else None)
             found[row.name] = LayerCoverage(row.name, row.type, macs, row.weights, reason)
+        elif isinstance(modules.get(str(node.target)), QuantizedAttention):
+            on_integers += _dot_product_macs(node)
+        elif _is_integer_product(node, modules):
+            on_integers += _attention_macs(node)
         elif node.target in (*ATTENTION, *PRODUCTS, EINSUM):
             attention += _attention_macs(node)
-    return Coverage(tuple(found.values()), attention)
+    return Coverage(tuple(found.values()), attention, on_integers)
+
+
+def _is_integer_product(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    is_average = isinstance(modules.get(str(node.target)), QuantizedAverage)
+    return is_average or (node.target in PRODUCTS and all(map(is_quantizer, _factors(node))))
 
 
 def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None:
@@ -197,9 +209,15 @@ def _factors(node: fx.Node) -> tuple[fx.Node, fx.Node]:
 def _attention_macs(node: fx.Node) -> int:
     if node.target is EINSUM:
         return _einsum_macs(node)
+    if node.target in ATTENTION:
+        return _dot_product_macs(node)
     first, second = _factors(node)
-    products = _values(first) * _shape(second)[-2 if node.target in ATTENTION else -1]
-    return products * (2 if node.target in ATTENTION else 1)
+    return _values(first) * _shape(second)[-1]
+
+
+def _dot_product_macs(node: fx.Node) -> int:
+    queries, keys = node.args[:2]
+    return 2 * _values(queries) * _shape(keys)[-2]  # type: ignore[arg-type]
 
 
 def _einsum_macs(node: fx.Node) -> int:

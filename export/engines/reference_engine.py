@@ -19,14 +19,15 @@ class ReferenceEngine(Runner):
 
         model = onnx.load(path)
         super().__init__(path, _input_shape(model))
-        self._input, self._evaluator = model.graph.input[0].name, ReferenceEvaluator(model, new_ops=[_quick_gelu()])
+        self._input = model.graph.input[0].name
+        self._evaluator = ReferenceEvaluator(model, new_ops=[_quick_gelu(), _integer_product()])
 
     def compute(self, images: np.ndarray) -> list[np.ndarray]:
         return self._evaluator.run(None, {self._input: images})
 
 
 def _quick_gelu() -> type:
-    """Returns the one operator that is ONNX Runtime's own (see `dfq.quantizers.targets.Target.has_quick_gelu`)."""
+    """Returns the form of SiLU that is ONNX Runtime's own (see `dfq.quantizers.targets.Target.has_quick_gelu`)."""
     from onnx.reference.op_run import OpRun
 
     class QuickGelu(OpRun):
@@ -36,6 +37,25 @@ def _quick_gelu() -> type:
             return ((values / (1 + np.exp(-alpha * values))).astype(values.dtype),)
 
     return QuickGelu
+
+
+def _integer_product() -> type:
+    """Returns the product of integers with a bias (see `dfq.quantizers.targets.Target.has_fused_bias`)."""
+    from onnx.reference.op_run import OpRun
+
+    class MatMulIntegerToFloat(OpRun):
+        op_domain = "com.microsoft"
+
+        def _run(self, *inputs: np.ndarray | None) -> tuple[np.ndarray]:
+            first, second, first_scale, second_scale, *others = inputs
+            zero_points, bias = others[:2], others[2] if len(others) > 2 else None
+            integers = [values.astype(np.int32) for values in (first, second)]  # type: ignore[union-attr]
+            for place, zero_point in enumerate(zero_points):
+                integers[place] -= 0 if zero_point is None else zero_point.astype(np.int32)
+            product = (integers[0] @ integers[1]).astype(np.float32) * (first_scale * second_scale)  # type: ignore[operator]
+            return (product if bias is None else product + bias,)
+
+    return MatMulIntegerToFloat
 
 
 def too_large(path: str | Path, settings: ReferenceSettings = ReferenceSettings()) -> str | None:

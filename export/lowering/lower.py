@@ -12,6 +12,7 @@ from dfq.export.lowering.graph_edits import bypass, call_after, module_of
 from dfq.export.lowering.integer_weights import IntegerWeights, QuantizedLayer, integer_weights
 from dfq.export.lowering.onnx_modules import (
     INTEGERS,
+    EmitAttention,
     EmitConvolution,
     EmitFloat,
     EmitGemm,
@@ -27,8 +28,10 @@ from dfq.graph.global_pooling import GlobalAveragePool
 from dfq.graph.operators import Kind, is_relu6, kind_of
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.fake_quantize import FakeQuantize, SharedQuantize
+from dfq.quantizers.quantized_attention import QuantizedAverage
 from dfq.quantizers.quantized_layers import QuantConv2d, QuantLinear
 from dfq.quantizers.targets import Target
+from dfq.student.attention_products import second_factors
 from dfq.student.set_ranges import input_quantizer
 
 FLOAT_TOLERANCE = 1e-6  # relative error of float32 by which the end of a grid may exceed that of ReLU6
@@ -50,7 +53,8 @@ def prepare(
     _split_global_pooling(copied)
     _drop_absorbed_relus(copied)
     padding = take_out_paddings(copied)
-    weights = dict(_replace_layers(copied, padding, target))
+    fuses_bias = target.has_fused_bias and any(True for _ in second_factors(copied, copied.graph))
+    weights = dict(_replace_layers(copied, padding, target, fuses_bias))
     _replace_quantizers(copied, target)
     copied.graph.eliminate_dead_code()
     copied.graph.lint()
@@ -102,7 +106,9 @@ def _clips_alike(quantizer: FakeQuantize, six: bool) -> bool:
     return not six or quantizer.spec.q_max * scale.item() <= RELU6_LIMIT * (1 + FLOAT_TOLERANCE)
 
 
-def _replace_layers(copied: fx.GraphModule, paddings: dict, target: Target) -> Iterator[tuple[str, IntegerWeights]]:
+def _replace_layers(
+    copied: fx.GraphModule, paddings: dict, target: Target, fuses_bias: bool
+) -> Iterator[tuple[str, IntegerWeights]]:
     modules = dict(copied.named_modules())
     for node in list(copied.graph.nodes):
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
@@ -118,7 +124,9 @@ def _replace_layers(copied: fx.GraphModule, paddings: dict, target: Target) -> I
             )
         else:
             rank = len(node.meta["tensor_meta"].shape)
-            module = _linear(constants, rank, _bias(layer, constants, target))
+            in_float = fuses_bias and rank > 2 and layer.bias is not None
+            bias = EmitFloat(layer.bias.detach()) if in_float else _bias(layer, constants, target)
+            module = _linear(constants, rank, bias)
         copied.add_submodule(name, module)
         node.target = name
         yield f"{name}.weight.{INTEGERS}", constants
@@ -149,10 +157,15 @@ def _linear(constants: IntegerWeights, rank: int, bias: nn.Module | None) -> nn.
 
 
 def _replace_quantizers(copied: fx.GraphModule, target: Target) -> None:
+    seconds = set(second_factors(copied, copied.graph)) if target.min_keys else set()
     for node in copied.graph.nodes:
         module = module_of(node, copied)
+        if isinstance(module, QuantizedAverage):
+            chances = EmitQuantize(module.probabilities.spec, *module.probabilities.qparams(), target)
+            copied.set_submodule(str(node.target), EmitAttention(module, chances))
         if not isinstance(module, (FakeQuantize, SharedQuantize)):
             continue
         quantizer = module.source if isinstance(module, SharedQuantize) else module
-        emit = EmitQuantize(quantizer.spec, *quantizer.qparams(), target, clip=module is quantizer)
+        stays_signed = node in seconds and quantizer.spec.signed and quantizer.spec.symmetric
+        emit = EmitQuantize(quantizer.spec, *quantizer.qparams(), target, module is quantizer, stays_signed)
         copied.set_submodule(str(node.target), emit)

@@ -6,9 +6,11 @@ operator instead. These modules exist only in the copy of a student that is expo
 
 from collections.abc import Sequence
 
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from dfq.quantizers.quantized_attention import QuantizedAttention, QuantizedAverage
 from dfq.quantizers.scheme import QuantSpec
 from dfq.quantizers.targets import Target
 
@@ -39,13 +41,24 @@ class EmitQuantize(nn.Module):
         zero_point: Zero point of the grid, one number.
         target: The runtime.
         clip: False where the values are known to lie on the grid already.
+        stays_signed: Whether a signed grid without zero point is written as int8 though the target wants unsigned
+            activations. No zero point is then written, because ONNX Runtime rewrites int8 as uint8 where there is one.
     """
 
-    def __init__(self, spec: QuantSpec, scale: Tensor, zero_point: Tensor, target: Target, clip: bool = True):
+    def __init__(
+        self,
+        spec: QuantSpec,
+        scale: Tensor,
+        zero_point: Tensor,
+        target: Target,
+        clip: bool = True,
+        stays_signed: bool = False,
+    ):
         super().__init__()
-        self.dtype = torch.int8 if target.signed else torch.uint8
+        self.stays_signed = stays_signed
+        self.dtype = torch.int8 if target.signed or stays_signed else torch.uint8
         self.clip, self.clip_integers = clip and spec.bits < 8, target.integer_operators
-        shift = 0 if target.signed else -spec.q_min
+        shift = 0 if self.dtype is torch.int8 else -spec.q_min
         ends = torch.tensor([spec.q_min + shift, spec.q_max + shift])
         scale, zero_point = scale.reshape(()).clone(), zero_point.reshape(()) + shift
         limits = ends.to(self.dtype) if self.clip_integers else (ends - zero_point) * scale
@@ -64,10 +77,19 @@ class EmitQuantize(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         if self.clip and not self.clip_integers:
             values = self._clip(values, torch.float32)
+        if self.stays_signed:
+            return self._without_zero_point(values)
         integers = _operator("QuantizeLinear", (values, self.scale, self.zero_point), values.shape, self.dtype)
         if self.clip and self.clip_integers:
             integers = self._clip(integers, self.dtype)
         return _dequantize(integers, self.scale, self.zero_point)
+
+    def _without_zero_point(self, values: Tensor) -> Tensor:
+        code = int(ir.DataType.INT8)
+        integers = _operator("QuantizeLinear", (values, self.scale), values.shape, self.dtype, output_dtype=code)
+        if self.clip:
+            integers = self._clip(integers, self.dtype)
+        return _operator("DequantizeLinear", (integers, self.scale), integers.shape)
 
 
 class EmitWeight(nn.Module):
@@ -172,3 +194,23 @@ class EmitQuickGelu(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return _operator("com.microsoft::QuickGelu", (values,), values.shape, alpha=1.0)
+
+
+class EmitAttention(nn.Module):
+    """Writes the products of attention, whose factors are quantized, with the quantizer of the probabilities.
+
+    Args:
+        products: What is written.
+        probabilities: Writes the quantizer between softmax and second product.
+    """
+
+    def __init__(self, products: QuantizedAverage, probabilities: EmitQuantize):
+        super().__init__()
+        self.products, self.probabilities = products, probabilities
+
+    def forward(self, *factors: Tensor) -> Tensor:
+        if not isinstance(self.products, QuantizedAttention):
+            chances, values = factors
+            return self.products.average(chances, values, self.probabilities)
+        query, key, value, *mask = factors
+        return self.products.average(self.products.chances(query, key, *mask), value, self.probabilities)

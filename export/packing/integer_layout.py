@@ -11,7 +11,10 @@ from onnx_ir.passes import common
 
 from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.packing.biases import pack_biases
+from dfq.export.packing.fused_biases import fuse_biases
 from dfq.export.packing.initializers import numbers_of
+from dfq.export.packing.product_factors import move_factors
+from dfq.export.packing.selections import split_selections
 from dfq.export.packing.weights import pack_weights
 from dfq.quantizers.targets import Target
 
@@ -26,6 +29,10 @@ def apply_integer_layout(model: ir.Model, weights: Mapping[str, IntegerWeights],
         pack_weights(model, weights, target)
     if target.integer_operators:
         _move_as_integers(model.graph)
+    if target.min_keys and split_selections(model.graph):
+        move_factors(model.graph)
+        if target.has_fused_bias:
+            fuse_biases(model)
     if target.packs_constants:
         pack_biases(model.graph)
         _drop_zero_points(model.graph)
@@ -124,6 +131,8 @@ def _producer(node: ir.Node, index: int = 0) -> ir.Node | None:
 
 
 def _same_grid(dequantize: ir.Node, quantize: ir.Node) -> bool:
+    if len(dequantize.inputs) != len(quantize.inputs) or len(quantize.inputs) < 3:
+        return False  # One of them is signed, without a zero point.
     pairs = zip(dequantize.inputs[1:], quantize.inputs[1:], strict=True)
     return all(a is b or np.array_equal(numbers_of(a), numbers_of(b)) for a, b in pairs)
 
