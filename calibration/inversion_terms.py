@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dfq.graph.features import Features
+from dfq.graph.inner_tensors import InnerTensors
 from dfq.teacher.answers import answers
 from dfq.training.losses import (
     disagreement,
@@ -33,6 +34,8 @@ class SynthesisStep:
         standardized: Whether the input seems to be normalised by moments of the data
             (`InputSpec.is_standardized`).
         generator: Generator for the random draws of a term.
+        inner: What the teacher computed inside; None where no term needs it.
+        seed: A number that stays the same while a batch is optimised.
     """
 
     pixel_logits: Tensor
@@ -43,12 +46,15 @@ class SynthesisStep:
     student: Features | None
     standardized: bool
     generator: torch.Generator
+    inner: InnerTensors | None = None
+    seed: int = 0
 
 
 Term = Callable[[SynthesisStep], Tensor | None]
 """Returns the weighted loss of a step, a scalar; None where it does not apply.
 
-A term's class may set `needs_student` (it works against the student) and `needs_pairs` (it compares images of a class).
+A term's class may set `needs_student` (it works against the student), `needs_pairs` (it compares images of a class) and
+`needs_inner` (it reads what the teacher computes inside).
 """
 
 

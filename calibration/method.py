@@ -42,6 +42,8 @@ class Method:
         paired: Whether every image of a batch has a partner of its class.
         needs_classes: Why the method works for classifiers only, after "logits (N, classes): "; empty: it works for any
             outputs.
+        needs_attention: Why the method works for transformers only, after "a transformer: "; empty: it works for any
+            network.
         images: Number of images, where the method sets it; None: the job sets it.
         images_large: Number of images of more than 64 pixels a side, without a time budget. Within a budget, the clock
             ends their synthesis.
@@ -72,6 +74,7 @@ class Method:
     first_share: float = 1.0
     paired: bool = False
     needs_classes: str = ""
+    needs_attention: str = ""
     images: int | None = None
     images_large: int = 128
     synthesis_share: float = 0.4

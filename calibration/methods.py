@@ -13,12 +13,27 @@ from dfq.calibration.generators.gdfq import GDFQ, GDFQConfig
 from dfq.calibration.generators.qimera import Qimera, QimeraConfig
 from dfq.calibration.generators.rdskd import RDSKD, RDSKDConfig
 from dfq.calibration.generators.retain import Retain, RetainConfig
-from dfq.calibration.inversion import zeroq
+from dfq.calibration.inversion import psaq, zeroq
 from dfq.calibration.inversion.inversion import Inversion
+from dfq.calibration.inversion.without_statistics import LEAVES
 from dfq.calibration.method import Distillation, Method
+from dfq.errors import DfqError
+from dfq.graph.attention import find_attention
 from dfq.post_training.reconstruction import FitSettings
-from dfq.post_training.steps_after_ranges import CorrectFromMoments, RangesFromMoments, Reconstruct, RoundWeights
-from dfq.post_training.steps_before_ranges import EqualizeChannels, FillAsExpected, FillAsSeen, RotateStreams
+from dfq.post_training.steps_after_ranges import (
+    CorrectFromImages,
+    CorrectFromMoments,
+    RangesFromMoments,
+    Reconstruct,
+    RoundWeights,
+)
+from dfq.post_training.steps_before_ranges import (
+    EqualizeChannels,
+    FillAsExpected,
+    FillAsSeen,
+    RescaleNorms,
+    RotateStreams,
+)
 from dfq.teacher import Teacher
 from dfq.training.image_sources import FreshImages, GrowingImages, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation
@@ -98,12 +113,12 @@ METHODS: dict[str, Method] = {
         Method(
             name="instant",
             paper="Guo et al., ICLR 2022, arXiv 2202.07471 (SQuant); Nagel et al., ICCV 2019, arXiv 1906.04721",
-            summary="BatchNorm gives ranges and biases, and roundings cancel: seconds, no training",
+            summary="BatchNorm, or else images, give ranges and biases; roundings cancel: seconds, no training",
             synthesizer=partial(Inversion, recipes.SKETCHES),
             objective=None,
             images=32,
-            preparations=(FillAsExpected(), EqualizeChannels()),
-            post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments()),
+            preparations=(FillAsExpected(), RescaleNorms(), EqualizeChannels()),
+            post_training=(RangesFromMoments(), RoundWeights(), CorrectFromMoments(), CorrectFromImages()),
         ),
         Method(
             name="reconstruct",
@@ -115,7 +130,7 @@ METHODS: dict[str, Method] = {
             synthesis_share_large=0.7,
             steps_large=0,  # Held-out images undid such training each time (decision record 0016).
             zoom=RGAL.zoom,
-            preparations=(FillAsSeen(), RotateStreams(), EqualizeChannels()),
+            preparations=(FillAsSeen(), RotateStreams(), RescaleNorms(), EqualizeChannels()),
             post_training=(
                 Reconstruct(
                     FitSettings(iterations=3200),
@@ -125,6 +140,16 @@ METHODS: dict[str, Method] = {
             ),
             rate=0.1,
             training=rgal.TRAINING,
+        ),
+        Method(
+            name="psaq",
+            paper="Li et al., ECCV 2022, arXiv 2203.02250 (PSAQ-ViT)",
+            summary="as published for transformers: images whose patches differ, and min–max ranges",
+            needs_attention="its images are made for patches that attention tells apart",
+            synthesizer=partial(Inversion, psaq.AS_PUBLISHED),
+            objective=None,
+            images=32,
+            ranges="minmax",
         ),
         Method(
             name="adadfkd",
@@ -217,11 +242,25 @@ METHODS: dict[str, Method] = {
     )
 }  # fmt: skip
 
+LEAVES_ROW = replace(
+    METHODS["reconstruct"],
+    name="leaves",
+    paper="Lee, Mumford & Huang, IJCV 2001; Baradad et al., NeurIPS 2021, arXiv 2106.05963 (dead leaves)",
+    summary="reconstruct on dead leaves and a few steps, without BatchNorm statistics even where there are some",
+    synthesizer=partial(Inversion, LEAVES),
+)
+METHODS[LEAVES_ROW.name] = LEAVES_ROW
 ANY_OUTPUT = tuple(name for name, method in METHODS.items() if not method.needs_classes)
 
 
 def check_method(method: Method, teacher: Teacher) -> None:
-    """Raises `DfqError` where a method needs classes and the teacher has none."""
+    """Raises `DfqError` where a method needs classes or attention and the teacher has none."""
     if method.needs_classes:
         way_out = f"take --method {AUTO}, or one of {', '.join(ANY_OUTPUT)}"
         teacher.check_classifier(f"method {method.name}", method.needs_classes, way_out)
+    if method.needs_attention and not find_attention(teacher.model):
+        raise DfqError(
+            f"method {method.name} for a network without attention",
+            f"a transformer: {method.needs_attention}",
+            f"take --method {AUTO}",
+        )

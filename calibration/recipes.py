@@ -13,7 +13,7 @@ too. The prior does not apply where the normalisation is a mere rescaling of the
 
 from dataclasses import replace
 
-from dfq.calibration.inversion.inversion import InversionConfig
+from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.parametrizations import GeneratedImages, PixelGrids
 from dfq.calibration.inversion_terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
 

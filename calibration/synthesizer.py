@@ -12,10 +12,12 @@ class Synthesizer(Protocol):
 
     Attributes:
         notes: One sentence for each thing that the report should say, such as a fallback or an early stop.
+        knowledge: What the images are made from, in words, such as "the statistics of 19 BatchNorm layers".
         batch_size: Number of images that are made together.
     """
 
     notes: list[str]
+    knowledge: str
     batch_size: int
 
     def sample(self, count: int) -> Batch:

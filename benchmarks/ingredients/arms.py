@@ -6,7 +6,8 @@ from functools import partial
 from dfq.calibration import METHODS, Method, recipes, rgal
 from dfq.calibration.inversion import zeroq
 from dfq.calibration.inversion.batch_norm_matching import Matching
-from dfq.calibration.inversion.inversion import Inversion, InversionConfig
+from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.parametrizations import FreePixels
 from dfq.post_training.reconstruction import FitSettings
 

@@ -85,6 +85,8 @@ class AdaDFKD(GeneratorSynthesizer):
         done: Fraction of the training that is over, in [0, 1]; `dfq.training.image_sources.ScheduledImages` sets it.
     """
 
+    reads_statistics = True
+
     def __init__(self, config: AdaDFKDConfig, teacher: Teacher, stage: Stage | None = None, **common):
         super().__init__(config, teacher, stage, **common)
         self.config, self.done = config, 0.0

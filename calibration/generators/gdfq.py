@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
-from dfq.calibration.generators.trained_generator import NetworkConfig, RunningGenerator, warm_up
+from dfq.calibration.generators.trained_generator import NetworkConfig, RunningGenerator, knowledge_of, warm_up
 from dfq.calibration.inversion_terms import SynthesisStep, Term
 from dfq.graph.features import Features, features_of
 from dfq.images.augment import Augment
@@ -65,6 +65,7 @@ class GDFQ:
         self.config, self.teacher, self.batch_size = config, teacher, min(batch_size, config.max_batch)
         self.stage = stage or Stage()
         self.notes: list[str] = []
+        self.knowledge = knowledge_of(teacher, statistics=True)
         self.generator = RunningGenerator(config, teacher, seed=self.stage.seed, num_classes=teacher.num_answers)
         self.steps = 0
 

@@ -96,6 +96,8 @@ class SuperposedGenerator(RunningGenerator):
 class Qimera(GeneratorSynthesizer):
     """The generator learns at every step of the student, which plays no part in that."""
 
+    reads_statistics = True
+
     def __init__(self, config: QimeraConfig, teacher: Teacher, stage: Stage | None = None, **common):
         super().__init__(config, teacher, stage, **common)
         self.config = config

@@ -124,3 +124,9 @@ def warm_up(step: Callable[[], dict[str, float]], steps: int, stage: Stage) -> l
             task.advance(1, **step())
             taken += 1
     return [] if taken >= steps else [f"the budget allowed {taken} of {steps} warm-up steps of the generator"]
+
+
+def knowledge_of(teacher: Teacher, *, statistics: bool) -> str:
+    """Returns in words what the images of a generator are made from."""
+    answers_alone = "a generator that learns from the teacher's answers"
+    return f"{answers_alone} and its BatchNorm statistics" if statistics and teacher.has_batch_norm else answers_alone

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from dfq.calibration.generators.trained_generator import NetworkConfig, RunningGenerator, warm_up
+from dfq.calibration.generators.trained_generator import NetworkConfig, RunningGenerator, knowledge_of, warm_up
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
 from dfq.system.stage import Stage
@@ -40,7 +40,12 @@ class GeneratorSynthesizer(ABC):
         stage: Time, report and seed; its budget may cut the warm-up short.
         batch_size: Number of images in a step, at most `NetworkConfig.max_batch`.
         augment: Ignored, because every image is new.
+
+    Attributes:
+        reads_statistics: Whether the method asks for the BatchNorm statistics whatever their weight.
     """
+
+    reads_statistics = False
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class GeneratorSynthesizer(ABC):
         self.teacher, self.batch_size = teacher, min(batch_size, config.max_batch)
         self.stage = stage or Stage()
         self.notes: list[str] = []
+        self.knowledge = knowledge_of(teacher, statistics=self.reads_statistics or config.statistics_weight > 0)
         self.generator = RunningGenerator(config, teacher, seed=self.stage.seed)
         self._schedule, self.steps, self.is_warm = config, 0, False
         self._figures: dict[str, float] = {}

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from dfq.calibration.dead_leaves import dead_leaves
 from dfq.calibration.generator_network import seeded_generator
 from dfq.calibration.inversion.pixel_grids import PixelGrids
 from dfq.calibration.inversion.settings import FreePixelSettings, GeneratedImageSettings
@@ -49,6 +50,25 @@ class FreePixels(nn.Module):
         return 0.5 + self.spread * logits
 
 
+class LeafPixels(nn.Module):
+    """Each pixel is free, and starts from dead leaves (`dfq.calibration.dead_leaves`).
+
+    Pixels outside of [0, 1] are seen as clipped, but the gradient reaches them as if they were not, so that they can
+    come back.
+    """
+
+    def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
+        super().__init__()
+        start = dead_leaves(count, size, generator)
+        self.values = nn.Parameter(start.to(device, memory_format=torch.channels_last))
+
+    def logits(self) -> Tensor:
+        return self.values
+
+    def to_pixels(self, logits: Tensor) -> Tensor:
+        return logits + (logits.clamp(0, 1) - logits).detach()
+
+
 class GeneratedImages(nn.Module):
     """A small generator and its noise are fitted to each batch alone, as in CMI and RGAL.
 
@@ -76,4 +96,4 @@ class GeneratedImages(nn.Module):
         return torch.sigmoid(logits)
 
 
-__all__ = ["FreePixels", "GeneratedImages", "Parametrization", "PixelGrids"]
+__all__ = ["FreePixels", "GeneratedImages", "LeafPixels", "Parametrization", "PixelGrids"]

@@ -6,7 +6,7 @@ rate falls by a cosine instead of at plateaus, and pixels are clipped to valid o
 """
 
 from dfq.calibration.inversion.batch_norm_matching import Matching
-from dfq.calibration.inversion.inversion import InversionConfig
+from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.parametrizations import FreePixels
 from dfq.calibration.inversion_terms import InputPrior
 

@@ -74,7 +74,7 @@ def test_labels_are_balanced_and_pixels_lie_on_the_eight_bit_grid():
 def test_without_batch_norm_falls_back_and_says_so():
     synthesizer = improved(small_teacher(plain()))
     assert synthesizer.sample(8).images.isfinite().all()
-    assert "no BatchNorm" in synthesizer.notes[0]
+    assert "dead leaves" in synthesizer.knowledge
 
 
 def test_budget_ends_synthesis_early():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.class_token_nets import attending
 from support.small_nets import SPEC, Residual, small_teacher, trainable
 from support.synthesis_cases import quick
 
@@ -33,9 +34,9 @@ FEW = {"bits": 3, "scheme": "paper-qat", "images": 32, "steps": 8}
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_row_does_the_whole_job(name, tmp_path):
-    teacher = small_teacher()
+    teacher = attending()[1] if METHODS[name].needs_attention else small_teacher()
     row = replace(METHODS[name], synthesizer=quick(name))
-    budget = 20.0 if name == "reconstruct" else None  # its iterations alone would take three times as long
+    budget = 20.0 if name in ("reconstruct", "leaves") else None  # its iterations alone would take three times as long
     result = quantize_model(teacher, tmp_path / "run", Settings(**FEW, method=row, budget=budget))
     report = result.report
     assert report["settings"]["method"] == name

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dfq.calibration.inversion.inversion import InversionConfig
+from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion_terms import SynthesisRelations
 from dfq.calibration.recipes import GENERATED
 from dfq.graph.features import Features
