@@ -23,14 +23,15 @@ DIGITS_CHECKPOINT = Path("benchmarks/work/digits.pt")
 
 @dataclass(frozen=True)
 class Net:
-    """One network of the shared data folder; paths are relative to it.
+    """One network of the shared data folder, or of the repository; paths are relative to the data folder.
 
     Attributes:
         checkpoint: The file of the weights.
-        arch: A name of the registry, or file:factory within the folder.
+        arch: A name of the registry, or file:factory within the folder; empty: the checkpoint says it.
         test: The labelled images.
         train: Unlabelled real images, with which agreement has small error bars; None stands for those of `test`.
         input: Fields of the normalisation, where the checkpoint's file does not say it.
+        in_repository: Whether the checkpoint lies in the repository instead.
     """
 
     checkpoint: str
@@ -38,6 +39,7 @@ class Net:
     test: str
     train: str | None = None
     input: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    in_repository: bool = False
 
 
 CIFAR = {"test": "cifar10/test_1000.npz", "train": "cifar10/train_10000.npz"}
@@ -49,6 +51,9 @@ NETS = {
     "resnet20": Net("cifar10/resnet20.th", "dfq/resnet20", **CIFAR),
     "resnet56": Net("cifar10/resnet56.th", "dfq/resnet56", **CIFAR),
     "mobilenet_v2": Net("imagenet/mobilenet_v2.pt", "imagenet/mobilenet.py:mobilenet_v2", **IMAGENET),
+    "efficientnet_lite0": Net("imagenet/efficientnet_lite0.pt", "timm/tf_efficientnet_lite0", **IMAGENET),
+    "compact_vit": Net("benchmarks/teachers/compact_vit.pt", "", in_repository=True, **CIFAR),
+    "compact_convnext": Net("benchmarks/teachers/compact_convnext.pt", "", in_repository=True, **CIFAR),
     "mobilenet_v1_0.25": Net("imagenet/mobilenet_v1_0.25.pt", "imagenet/mobilenet.py:mobilenet_v1_025", **IMAGENET),
 }
 
@@ -75,7 +80,9 @@ class Data:
         """Returns the name of the architecture; None means that the checkpoint says it."""
         if net == DIGITS:
             return None
-        arch = NETS[net].arch
+        arch = NETS[net].arch or None
+        if arch is None:
+            return None
         return str(self.folder / arch) if ".py:" in arch else arch
 
     def teacher(self, net: str) -> Teacher:
@@ -83,7 +90,8 @@ class Data:
         if net == DIGITS:
             loaded = load_checkpoint(_digits_checkpoint())
         else:
-            loaded = load_checkpoint(self.folder / NETS[net].checkpoint, arch=self.arch(net), **dict(NETS[net].input))
+            path = Path(NETS[net].checkpoint) if NETS[net].in_repository else self.folder / NETS[net].checkpoint
+            loaded = load_checkpoint(path, arch=self.arch(net), **dict(NETS[net].input))
         return Teacher(loaded.model, loaded.input_spec, self.device, arch=loaded.arch)
 
     def labelled(self, net: str, teacher: Teacher) -> Labelled:
@@ -99,7 +107,7 @@ class Data:
         else:
             file = NETS[net].train or NETS[net].test
             pixels = np.load(self.folder / file, allow_pickle=False)["images"][:count]
-        return Batch(_normalized(teacher, pixels).contiguous(memory_format=torch.channels_last))
+        return Batch(normalized(teacher, pixels).contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def agreement(self, net: str, teacher: Teacher, student: nn.Module) -> float:
@@ -111,7 +119,7 @@ class Data:
 
 def accuracy_on(labelled: Labelled, teacher: Teacher) -> Callable[[nn.Module], float]:
     """Returns a function that measures the accuracy of a network on those images, as the teacher expects them."""
-    images, labels = _normalized(teacher, labelled.images), torch.from_numpy(labelled.labels).to(teacher.device)
+    images, labels = normalized(teacher, labelled.images), torch.from_numpy(labelled.labels).to(teacher.device)
 
     def accuracy(network: nn.Module) -> float:
         with torch.no_grad():
@@ -121,7 +129,8 @@ def accuracy_on(labelled: Labelled, teacher: Teacher) -> Callable[[nn.Module], f
     return accuracy
 
 
-def _normalized(teacher: Teacher, pixels: np.ndarray) -> Tensor:
+def normalized(teacher: Teacher, pixels: np.ndarray) -> Tensor:
+    """Returns uint8 pixels (N, H, W, C) as the normalised images (N, C, H, W) that the teacher reads."""
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(teacher.device) / 255
     return teacher.input_spec.normalize(images)
 

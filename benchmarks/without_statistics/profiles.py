@@ -1,0 +1,84 @@
+"""The profiles: which networks, formats, methods and arms are measured."""
+
+from dataclasses import dataclass, field
+
+from benchmarks.without_statistics.images import REAL, STATISTICS
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Cells of equal work.
+
+    Attributes:
+        cells: Network, bits of weights and of activations, method, number of images, and arms, of each group of cells.
+        seeds: Number of seeds of each cell.
+        settings: Fields of `dfq.jobs.quantize.settings.Settings`.
+    """
+
+    cells: tuple[tuple[str, int, int, str, int, tuple[str, ...]], ...]
+    seeds: int = 1
+    settings: dict = field(default_factory=dict)
+
+
+CALIBRATION = ("default", "leaves", "fractals", "noise", REAL, STATISTICS)
+ABLATION = ("noise", "noise ce", "noise ce tv", "leaves", "leaves ce", "leaves ce tv", "leaves ce tv excite")
+ATTENTION = ("leaves ce tv prior", "leaves ce tv patches", "leaves ce tv heads", "psaq")
+FOLDED = ("mobilenet_v1_0.25", "efficientnet_lite0", "mobilenet_v2", "resnet20", "resnet56")
+PROFILES: dict[str, Profile] = {
+    "int8": Profile(tuple((net, 8, 8, "instant", 32, CALIBRATION) for net in FOLDED)),
+    "ablation": Profile(
+        (
+            ("resnet20", 4, 4, "instant", 128, ABLATION),
+            ("resnet56", 4, 4, "instant", 128, ABLATION),
+            ("mobilenet_v1_0.25", 6, 6, "instant", 32, ABLATION),
+            ("compact_vit", 4, 8, "instant", 128, (*ABLATION, *ATTENTION)),
+            ("compact_convnext", 4, 8, "instant", 128, ABLATION),
+        ),
+        seeds=3,
+    ),
+    "low": Profile(
+        (
+            ("resnet20", 4, 4, "reconstruct", 1024, ("default", STATISTICS, REAL)),
+            ("resnet20", 3, 3, "reconstruct", 1024, ("default", STATISTICS, REAL)),
+            ("efficientnet_lite0", 6, 6, "reconstruct", 192, ("default", STATISTICS)),
+            ("efficientnet_lite0", 4, 4, "reconstruct", 192, ("default", STATISTICS)),
+        ),
+    ),
+    "transformers": Profile(
+        tuple(
+            (net, *bits, "reconstruct", 1024, ("default", "psaq", REAL) if net == "compact_vit" else ("default", REAL))
+            for net in ("compact_vit", "compact_convnext")
+            for bits in ((8, 8), (4, 8), (4, 4))
+        ),
+        seeds=3,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One student: one network, format, method, arm and seed."""
+
+    profile: str
+    net: str
+    weight_bits: int
+    activation_bits: int
+    method: str
+    count: int
+    images: str
+    seed: int
+
+    def name(self) -> str:
+        """Returns the words that the option `--only` matches."""
+        form = f"W{self.weight_bits}A{self.activation_bits}"
+        return f"{self.profile} {self.net} {form} {self.method} {self.count} {self.images} seed {self.seed}"
+
+
+def cells_of(name: str) -> list[Cell]:
+    """Returns the cells of a profile; those of the first seed come first."""
+    return [
+        Cell(name, net, weight_bits, activation_bits, method, count, images, seed)
+        for seed in range(PROFILES[name].seeds)
+        for net, weight_bits, activation_bits, method, count, arms in PROFILES[name].cells
+        for images in arms
+    ]
