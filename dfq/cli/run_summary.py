@@ -27,7 +27,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     show_nodes(report["nodes"])
     _show_widths(report["mixed_precision"])
     console.facts("Notes", report["warnings"])
-    _show_seconds(report["seconds"], settings["images"], report.get("training"))
+    _show_seconds(report)
     _show_diversity(report["diversity"])
     _show_files(RunFolder(folder))
 
@@ -86,9 +86,13 @@ def show_nodes(nodes: dict) -> None:
 
 
 def _show_expectation(report: dict) -> None:
-    """Shows the accuracy that synthetic images predict, where nobody measured it."""
-    expected = report["evidence"]["predicted_drop"]
-    if report["accuracy"]["teacher"] is None and expected is not None:
+    """Shows the accuracy that synthetic images predict, or why they do not, where nobody measured it."""
+    expected, withheld = (report["evidence"][key] for key in ("predicted_drop", "withheld"))
+    if report["accuracy"]["teacher"] is not None or not report["diversity"]["num_classes"]:
+        return
+    if expected is None:
+        console.fact("Expected", f"no estimate: {withheld}")
+    else:
         console.fact(
             "Expected", f"{100 * (1 - expected):.1f} % of the teacher's accuracy, estimated without real images"
         )
@@ -102,10 +106,13 @@ def _show_widths(mixed: dict | None) -> None:
         console.fact("Weights", f"{mixed['average_bits']:.2f} bits on average; layers: {layers}")
 
 
-def _show_seconds(spent: dict, images: int, training: dict | None) -> None:
+def _show_seconds(report: dict) -> None:
+    """Shows what the student was made from, and the time of each stage."""
+    spent, images, training = report["seconds"], report["settings"]["images"], report.get("training")
     stages = " · ".join(f"{stage} {seconds(spent[stage])}" for stage in STAGES if stage in spent)
     steps = f"{training['steps']} steps, kept step {training['chosen_step']}" if training else "no training end to end"
     console.fact("Made from", f"{images} synthetic images; {steps}")
+    console.fact("Images from", report["knowledge"])
     console.fact("Time", f"{seconds(spent['total'])}: {stages}")
 
 
@@ -143,7 +150,7 @@ def show_distilled(report: dict, folder: Path, name: str) -> None:
     console.fact("Parameters", " → ".join(sizes))
     console.fact("Started from", "layers of the teacher" if report["start"] == "teacher" else "random weights")
     console.facts("Notes", report["warnings"])
-    _show_seconds(report["seconds"], report["settings"]["images"], report["training"])
+    _show_seconds(report)
     _show_diversity(report["diversity"])
     run = DistillFolder(folder)
     _show_files(run)

@@ -160,20 +160,38 @@ def predicted_drop(
     *,
     settings: DropEstimateSettings = DropEstimateSettings(),
 ) -> float | None:
-    """Returns the share of the teacher's accuracy that is likely lost; None where the evidence tells nothing.
-
-    The evidence tells nothing where the images are too unlike the training data, or where both networks give one and
-    the same answer to nearly all far images.
+    """Returns the share of the teacher's accuracy that is likely lost; None where it is withheld (`why_withheld`).
 
     Args:
         batch_norm_deviation: Deviation of the images at each BatchNorm layer
             (`dfq.evaluation.diversity.Diversity.batch_norm_deviation`); None without BatchNorm.
     """
-    if not batch_norm_deviation or sum(batch_norm_deviation) / len(batch_norm_deviation) > settings.max_deviation:
-        return None
+    withheld = why_withheld(evidence, batch_norm_deviation, settings=settings)
+    return None if withheld else FITTED.drop(evidence)
+
+
+def why_withheld(
+    evidence: Evidence,
+    batch_norm_deviation: Sequence[float] | None,
+    *,
+    settings: DropEstimateSettings = DropEstimateSettings(),
+) -> str | None:
+    """Returns in words why no drop is predicted; None where one is.
+
+    The evidence tells nothing where nobody knows how far the images are from the training data, where they are known
+    to be far, or where both networks give one and the same answer to nearly all far images.
+    """
+    if not batch_norm_deviation:
+        return "without BatchNorm statistics, nothing tells how close the synthetic images are to the training data"
+    deviation = sum(batch_norm_deviation) / len(batch_norm_deviation)
+    if deviation > settings.max_deviation:
+        return (
+            f"the synthetic images are too far from the BatchNorm statistics (mean deviation {deviation:.2g}, at most "
+            f"{settings.max_deviation:g})"
+        )
     if min(evidence.far_share, evidence.far_agreement) > settings.max_alike:
-        return None
-    return FITTED.drop(evidence)
+        return "the network gives one and the same answer to nearly all images that look like nothing"
+    return None
 
 
 def fit_estimate(

@@ -40,6 +40,7 @@ class JobReport:
     nodes: dict
     engines: list[dict]
     evidence: dict
+    knowledge: str
     seconds: dict
     settings: dict
     diversity: dict

@@ -153,7 +153,7 @@ def _sections(report: dict, run: RunFolder) -> list[Section]:
 def made_from(report: dict, run: RunFolder) -> list[Section]:
     """Returns the sections on images and training."""
     return [
-        Section("Synthetic images", _diversity(report["diversity"]), _picture(run.samples)),
+        Section("Synthetic images", _images(report), _picture(run.samples)),
         Section("How varied they are, in the teacher's eyes", picture=_picture(run.diversity)),
         Section("Training", _training(report), _picture(run.curve)),
     ]
@@ -161,6 +161,12 @@ def made_from(report: dict, run: RunFolder) -> list[Section]:
 
 def _picture(path: Path) -> str:
     return b64encode(path.read_bytes()).decode() if path.exists() else ""
+
+
+def _images(report: dict) -> str:
+    withheld = report["evidence"].get("withheld")
+    reason = f" No accuracy is estimated: {withheld}." if withheld and report["diversity"]["num_classes"] else ""
+    return f"They were made from {report['knowledge']}.{reason} {_diversity(report['diversity'])}"
 
 
 def _diversity(found: dict) -> str:

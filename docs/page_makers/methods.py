@@ -4,10 +4,10 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
-from dfq.calibration.inversion.inversion import Inversion, InversionConfig
+from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.methods import AUTO, DISTILLS_BY_DEFAULT, METHODS, Distillation, Method
 from dfq.jobs.quantize import auto_method
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
@@ -56,16 +56,15 @@ def _distills(row: Method) -> bool:
 
 def _auto() -> str:
     """What it chooses for each case, by asking it."""
-    plain, short = SimpleNamespace(has_batch_norm=True), QUANTIZE_DEFAULTS.too_short
-    cases: tuple[tuple[str, Any, Settings], ...] = (
-        (f"a budget of less than {short:g} s", plain, Settings(budget=short / 2)),
-        ("`--steps 0`", plain, Settings(steps=0)),
-        ("a network without BatchNorm", SimpleNamespace(has_batch_norm=False), Settings()),
-        ("8 bits", plain, Settings()),
-        ("mixed bits", plain, Settings(bits="mixed", average_bits=4.0)),
-        ("fewer bits", plain, Settings(bits=4)),
+    short = QUANTIZE_DEFAULTS.too_short
+    cases: tuple[tuple[str, Settings], ...] = (
+        (f"a budget of less than {short:g} s", Settings(budget=short / 2)),
+        ("`--steps 0`", Settings(steps=0)),
+        ("8 bits", Settings()),
+        ("mixed bits", Settings(bits="mixed", average_bits=4.0)),
+        ("fewer bits", Settings(bits=4)),
     )
-    chosen = [(case, auto_method.choose(teacher, settings)) for case, teacher, settings in cases]
+    chosen = [(case, auto_method.choose(settings)) for case, settings in cases]
     rows = [(case, f"[`{found.method}`](#{found.method})", found.reason) for case, found in chosen]
     return "\n\n".join(
         [
@@ -123,10 +122,10 @@ def _inversion(config: InversionConfig, kinds: tuple[InversionConfig, ...]) -> s
     large = f" (above 64 pixels {', '.join(steps)}{', in turn' if len(alike) > 1 else ''})"
     terms = "; ".join(f"[`{type(term).__name__}`](#terms) {_in_brackets(term)}" for term in config.terms)
     more = large if set(steps) != {str(config.iterations)} else ""
+    matching = f"the deviation from the BatchNorm statistics ({md.parameters(config.matching)}) and "
     return (
         f"Images are optimised. {md.first_paragraph(form)} {config.iterations} gradient steps for each batch{more}, "
-        "against the deviation from the BatchNorm statistics "
-        f"({md.parameters(config.matching)}) and {terms}."
+        f"against {matching if config.statistics else ''}{terms}."
     )
 
 

@@ -61,6 +61,7 @@ def make_report(
         seconds=clock.to_dict(),
         settings={**settings.to_dict(), "images": trained.images},
         diversity=trained.diversity.to_dict(),
+        knowledge=trained.knowledge,
         training=trained.history.to_dict(),
         seed=settings.seed,
         versions=report.versions(),

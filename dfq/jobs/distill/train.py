@@ -29,6 +29,7 @@ class Trained:
         history: The history of training.
         diversity: How varied all images are.
         notes: Notes on the images, for the report.
+        knowledge: What the images are made from, in words.
     """
 
     held_out: Batch
@@ -36,6 +37,7 @@ class Trained:
     history: History
     diversity: Diversity
     notes: list[str]
+    knowledge: str
 
 
 def train(
@@ -78,4 +80,4 @@ def train(
     plots.contact_sheet(seen, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     plots.learning_curve(history.records, run.curve, history.chosen_step)
-    return Trained(images.held_out, len(seen), history, diversity, images.notes)
+    return Trained(images.held_out, len(seen), history, diversity, images.notes, images.knowledge)

@@ -116,7 +116,7 @@ def quantize_model(
     options = options or RunOptions()
     progress, clock, run = options.progress, Clock(), RunFolder(out)
     budget = Budget(settings.budget)
-    settings, reason = resolve(teacher, settings)
+    settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
     if reason:
         progress.note(reason)

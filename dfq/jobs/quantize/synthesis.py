@@ -20,6 +20,7 @@ class RunImages:
         planned: Number of images of both kinds at the end, where the method adds some while it trains.
         synthesizer: What makes the images.
         notes: Notes for the report.
+        knowledge: What the images are made from, in words.
     """
 
     training: Batch
@@ -27,6 +28,7 @@ class RunImages:
     planned: int
     synthesizer: Synthesizer
     notes: list[str]
+    knowledge: str
 
     @property
     def count(self) -> int:
@@ -43,7 +45,8 @@ def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> R
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
     training, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(planned))
-    return RunImages(training, held_out, planned, synthesizer, notes)
+    knowledge = "images that were handed in" if given else synthesizer.knowledge
+    return RunImages(training, held_out, planned, synthesizer, notes, knowledge)
 
 
 def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tuple[Batch, list[str]]:

@@ -108,7 +108,7 @@ def test_the_job_takes_it_and_needs_it_no_more(tmp_path):
     succeed("quantize", path, "--mean", 0, "--std", 1, "--images", 16, "--method", "instant", "--out", run)
     report = json.loads((run / "report.json").read_text())
     assert report["coverage"]["share_of_macs"] == 1.0 and report["agreement"]["onnx_student"]["synthetic"] == 1.0
-    assert any("no BatchNorm statistics" in warning for warning in report["warnings"])
+    assert "dead leaves" in report["knowledge"] and "for lack of BatchNorm statistics" in report["knowledge"]
     for file in (run / "model.onnx", run / "float.onnx"):
         session = onnxruntime.InferenceSession(str(file))
         assert [session.get_inputs()[0].name, session.get_outputs()[0].name] == ["pixels", "scores"]
