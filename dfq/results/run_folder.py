@@ -16,8 +16,8 @@ from dfq.results.stored_files import load_tensors, read_json, save_tensors, writ
 from dfq.system.output_paths import check_folder
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
-# they had other names.
-FORMAT = 3
+# they had other names. In format 3, networks with a class token had other widths, and attention had no quantizers.
+FORMAT = 4
 
 
 class RunFolder:

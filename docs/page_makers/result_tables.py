@@ -161,3 +161,10 @@ def onnx_files() -> Iterator[Part]:
     found = benchmarks.content("onnx_files.json")
     texts = [md.from_rich(benchmarks.module("onnx_files.run").table(found["rows"]))]
     yield Part("", texts, "python -m benchmarks.onnx_files.run --files FOLDER", [found], "onnx_files.json")
+
+
+def without_statistics() -> Iterator[Part]:
+    found, view = benchmarks.content("without_statistics.json"), benchmarks.module("without_statistics.table").table
+    for profile, rows in by("profile", found, dict.fromkeys(row["profile"] for row in found)):
+        command = f"python -m benchmarks.without_statistics.run {DATA} --profile {profile}"
+        yield Part(profile, [md.from_rich(view(profile, rows))], command, rows, "without_statistics.json")

@@ -117,6 +117,15 @@ SECTIONS = (
         result_tables.toolkits,
     ),
     Section(
+        "Networks without BatchNorm statistics",
+        "Networks as ONNX files with BatchNorm folded, by what their images were made from; *statistics* is the network "
+        "that still has its BatchNorm layers, and *real* are real images, which are opened to show the ceiling. *Drop* "
+        "is that of the accuracy of the ONNX file in points, *deviation* that of the images from the statistics that "
+        "the file has lost, and *jury* the signal-to-noise ratio of the student's logits on images made from these, "
+        "which no arm sees. *Core s* are the processor seconds that the images took.",
+        result_tables.without_statistics,
+    ),
+    Section(
         "ONNX files as input",
         "Networks with random weights, exported by torch's old exporter (*old*) and by today's (*new*) for an opset, "
         "and ONNX files of other people, by their names. *Difference* is the largest one between the network as dfq "

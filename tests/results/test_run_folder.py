@@ -146,7 +146,7 @@ def test_a_folder_of_another_format_is_refused(tmp_path, finished):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "format": 2}))
-    with pytest.raises(DfqError, match=r"(?s)of format 2\n.*format 3.*quantize again"):
+    with pytest.raises(DfqError, match=r"(?s)of format 2\n.*format 4.*quantize again"):
         dfq.load(tmp_path)
 
 
