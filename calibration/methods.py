@@ -17,8 +17,6 @@ from dfq.calibration.inversion import psaq, zeroq
 from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.without_statistics import LEAVES
 from dfq.calibration.method import Distillation, Method
-from dfq.errors import DfqError
-from dfq.graph.attention import find_attention
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import (
     CorrectFromImages,
@@ -34,7 +32,6 @@ from dfq.post_training.steps_before_ranges import (
     RescaleNorms,
     RotateStreams,
 )
-from dfq.teacher import Teacher
 from dfq.training.image_sources import FreshImages, GrowingImages, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation
 from dfq.training.retain_objective import RetainingDistillation
@@ -250,17 +247,3 @@ LEAVES_ROW = replace(
     synthesizer=partial(Inversion, LEAVES),
 )
 METHODS[LEAVES_ROW.name] = LEAVES_ROW
-ANY_OUTPUT = tuple(name for name, method in METHODS.items() if not method.needs_classes)
-
-
-def check_method(method: Method, teacher: Teacher) -> None:
-    """Raises `DfqError` where a method needs classes or attention and the teacher has none."""
-    if method.needs_classes:
-        way_out = f"take --method {AUTO}, or one of {', '.join(ANY_OUTPUT)}"
-        teacher.check_classifier(f"method {method.name}", method.needs_classes, way_out)
-    if method.needs_attention and not find_attention(teacher.model):
-        raise DfqError(
-            f"method {method.name} for a network without attention",
-            f"a transformer: {method.needs_attention}",
-            f"take --method {AUTO}",
-        )

@@ -118,11 +118,11 @@ SECTIONS = (
     ),
     Section(
         "Networks without BatchNorm statistics",
-        "Networks as ONNX files with BatchNorm folded, by what their images were made from; *statistics* is the network "
-        "that still has its BatchNorm layers, and *real* are real images, which are opened to show the ceiling. *Drop* "
-        "is that of the accuracy of the ONNX file in points, *deviation* that of the images from the statistics that "
-        "the file has lost, and *jury* the signal-to-noise ratio of the student's logits on images made from these, "
-        "which no arm sees. *Core s* are the processor seconds that the images took.",
+        "Networks as ONNX files with BatchNorm folded, by what their images were made from; *statistics* is the "
+        "network that still has its BatchNorm layers, and *real* are real images, which are opened to show the "
+        "ceiling. *Drop* is that of the accuracy of the ONNX file in points, *deviation* that of the images from the "
+        "statistics that the file has lost, and *jury* the signal-to-noise ratio of the student's logits on images "
+        "made from these, which no arm sees. *Core s* are the processor seconds that the images took.",
         result_tables.without_statistics,
     ),
     Section(

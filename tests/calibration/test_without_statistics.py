@@ -15,7 +15,7 @@ from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.parametrizations import FreePixels, LeafPixels
 from dfq.calibration.inversion.without_statistics import LEAVES, for_network
 from dfq.calibration.inversion_terms import Disagreement, LabelCrossEntropy
-from dfq.calibration.methods import check_method
+from dfq.calibration.method_checks import check_method
 from dfq.errors import DfqError
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from torch import nn
 
-from dfq.calibration.methods import check_method
+from dfq.calibration.method_checks import check_method
 from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.evidence import gather_evidence
 from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, validate

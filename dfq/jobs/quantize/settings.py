@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dfq.calibration import METHODS, Method, Synthesizer
-from dfq.calibration.methods import AUTO, check_method
+from dfq.calibration.method_checks import check_method
+from dfq.calibration.methods import AUTO
 from dfq.errors import DfqError
 from dfq.images.augment import Augment
 from dfq.images.input_spec import InputSpec, is_large
