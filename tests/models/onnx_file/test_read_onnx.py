@@ -105,8 +105,10 @@ def test_the_job_takes_it_and_needs_it_no_more(tmp_path):
     torch.manual_seed(0)
     path = exported(Residual(5), tmp_path / "net.onnx", shape=(3, 16, 16), names=("pixels", "scores"))
     run = tmp_path / "run"
-    succeed("quantize", path, "--mean", 0, "--std", 1, "--images", 16, "--method", "instant", "--out", run)
+    said = succeed("quantize", path, "--mean", 0, "--std", 1, "--images", 16, "--method", "instant", "--out", run)
+    assert "no estimate" in said and "Images from" in said
     report = json.loads((run / "report.json").read_text())
+    assert report["evidence"]["predicted_drop"] is None and "nothing tells" in report["evidence"]["withheld"]
     assert report["coverage"]["share_of_macs"] == 1.0 and report["agreement"]["onnx_student"]["synthetic"] == 1.0
     assert "dead leaves" in report["knowledge"] and "for lack of BatchNorm statistics" in report["knowledge"]
     for file in (run / "model.onnx", run / "float.onnx"):
