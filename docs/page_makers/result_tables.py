@@ -168,3 +168,16 @@ def without_statistics() -> Iterator[Part]:
     for profile, rows in by("profile", found, dict.fromkeys(row["profile"] for row in found)):
         command = f"python -m benchmarks.without_statistics.run {DATA} --profile {profile}"
         yield Part(profile, [md.from_rich(view(profile, rows))], command, rows, "without_statistics.json")
+
+
+def teachers() -> Iterator[Part]:
+    found = benchmarks.content("teachers.json")
+    head = ("network", "accuracy", "ResNet-56", "images", "parameters", "epochs")
+    rows = [
+        (row["net"], f"{100 * row['accuracy']:.1f}", f"{100 * row['accuracy_of_resnet56']:.1f}",
+         str(row["test_images"]), f"{row['parameters']:,}", str(row["settings"]["epochs"]))
+        for row in found
+    ]  # fmt: skip
+    yield Part(
+        "", [md.table(head, rows, range(1, 6))], f"python -m benchmarks.teachers.run {DATA}", found, "teachers.json"
+    )

@@ -126,6 +126,12 @@ SECTIONS = (
         result_tables.without_statistics,
     ),
     Section(
+        "Networks of LayerNorm to measure on",
+        "They are distilled from ResNet-56 on 10,000 real images and lie in `benchmarks/teachers/`, so that data-free "
+        "work can be measured on networks of their kind. Accuracy in percent is that of the last iterate.",
+        result_tables.teachers,
+    ),
+    Section(
         "ONNX files as input",
         "Networks with random weights, exported by torch's old exporter (*old*) and by today's (*new*) for an opset, "
         "and ONNX files of other people, by their names. *Difference* is the largest one between the network as dfq "
