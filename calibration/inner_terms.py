@@ -15,10 +15,10 @@ from dfq.graph.inner_tensors import InnerTensors
 
 @dataclass(frozen=True)
 class Excitation:
-    """Pulls up the largest activations of the deep layers, which images that mean nothing to a network leave low.
+    """Pulls up the largest activations of the deep layers.
 
-    It is −log of each channel's largest magnitude on the batch, as a mean over channels and layers. It is ours; the
-    observation that synthetic images under-excite deep layers is behind it.
+    It is −log of each channel's largest magnitude on the batch, as a mean over channels and layers. The term is ours:
+    deep layers see smaller values on synthetic images than on real ones.
 
     Attributes:
         weight: Weight of the term.

@@ -46,5 +46,5 @@ def source_of(config: InversionConfig, teacher: Teacher) -> str:
     """Returns in words what such images are made from."""
     start = "dead leaves" if config.parametrization is LeafPixels else "noise"
     asked = config.asks_for_classes and teacher.is_classifier
-    steps = f"{config.iterations} gradient steps on {'its answers' if asked else 'the activations inside'}"
+    steps = f"{config.iterations} gradient steps on the network's {'answers' if asked else 'activations'}"
     return f"{start} and {steps}{'' if teacher.has_batch_norm else ', for lack of BatchNorm statistics'}"

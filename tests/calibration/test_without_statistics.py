@@ -43,7 +43,7 @@ def test_without_classes_the_activations_inside_are_followed():
     start = Inversion(replace(LEAVES, iterations=0), maps(), Stage(seed=0), batch_size=8).sample(8).images
     moved = synthesizer.sample(8).images - start
     assert moved.abs().amax((1, 2, 3)).min() > 0.01
-    assert "activations inside" in synthesizer.knowledge
+    assert "network's activations" in synthesizer.knowledge
 
 
 def test_steps_lead_to_the_labels_and_stay_near_the_leaves():
