@@ -1,8 +1,9 @@
 """Folds the factors and offsets that a network applies to its feature maps into the layer in front of them.
 
 Layer scale, residual factors and learned affine maps compute x · factor + offset, with one number for all channels or
-one for each. Behind a layer whose output nothing else reads, that amounts to another weight and bias. Behind anything
-else that gives a map (N, C, H, W), it becomes a depthwise 1×1 convolution, as a lone BatchNorm does.
+one for each. Behind a layer whose output nothing else reads, that amounts to another weight and bias, also where the
+output is permuted in between, as in ConvNeXt. Behind anything else that gives a map (N, C, H, W), it becomes a
+depthwise 1×1 convolution, as a lone BatchNorm does.
 """
 
 import operator
@@ -47,18 +48,18 @@ def fold_affine_maps(network: fx.GraphModule) -> None:
             source, constant = node.args[1], _constant(node.args[0], network)
         if constant is None or not is_tensor(source) or source.op in ("placeholder", "get_attr"):
             continue
-        layer = _layer(source, network)
-        dimension = None if layer is None else 1 if isinstance(layer, nn.Conv2d) else -1
-        if layer is None and _is_map(source, network):
-            dimension = 1
+        start, dimension = _moved_from(source, network)
+        layer = _layer(start, network)
+        if layer is None:
+            dimension = 1 if _is_map(source, network) else None
         channels = None if dimension is None else _by_channel(constant, source, dimension)
         if channels is None:
             continue
         factor, offset = _affine(node.target, channels)
         if layer is None:
-            source = _insert_convolution(node, source, len(channels), network)
+            start = source = _insert_convolution(node, source, len(channels), network)
             layer = network.get_submodule(str(source.target))
-        _fold(layer, factor, offset, source)
+        _fold(layer, factor, offset, start)
         node.replace_all_uses_with(source)
         network.graph.erase_node(node)
     network.graph.eliminate_dead_code()
@@ -79,6 +80,34 @@ def _layer(source: fx.Node, network: fx.GraphModule) -> nn.Module | None:
     layer = network.get_submodule(str(source.target)) if source.op == "call_module" else None
     is_alone = isinstance(layer, (nn.Conv2d, nn.Linear)) and len(source.users) == 1
     return layer if is_alone and calls_of(network, source.target) == 1 else None
+
+
+def _moved_from(source: fx.Node, network: fx.GraphModule) -> tuple[fx.Node, int | None]:
+    """Returns the node that gives the values which permutations lead to `source`, and the place of its channels there.
+
+    The place is a dimension of `source`. Permutations that something else reads, too, are not looked behind.
+    """
+    orders = []
+    while source.target in (torch.permute, torch.transpose) and len(source.users) == 1:
+        orders.append(_order(source))
+        source = source.args[0]  # type: ignore[assignment]
+    layer = _layer(source, network)
+    rank = len(getattr(source.meta["tensor_meta"], "shape", ()))
+    dimension = None if layer is None else 1 if isinstance(layer, nn.Conv2d) else rank - 1
+    for order in reversed(orders):
+        dimension = None if dimension is None else order.index(dimension)
+    return source, dimension
+
+
+def _order(move: fx.Node) -> list[int]:
+    """Returns the dimension that each dimension of a permuted tensor was before."""
+    rank, given = len(move.meta["tensor_meta"].shape), move.args[1:]
+    if move.target is torch.permute:
+        return [dimension % rank for dimension in given[0]]  # type: ignore[union-attr, operator]
+    order = list(range(rank))
+    first, second = (dimension % rank for dimension in given)  # type: ignore[operator]
+    order[first], order[second] = order[second], order[first]
+    return order
 
 
 def _is_map(source: fx.Node, network: fx.GraphModule) -> bool:

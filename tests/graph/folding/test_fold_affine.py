@@ -87,6 +87,37 @@ def test_behind_another_map_it_is_a_depthwise_convolution(place, change):
     assert (layer.groups, layer.kernel_size, arithmetic(network)) == (8, (1, 1), [])
 
 
+class Moved(nn.Module):
+    """A factor and an offset of each channel stand behind a layer whose output is permuted; `read` reads it, too."""
+
+    def __init__(self, layer: str, *, read: bool = False):
+        super().__init__()
+        self.layer, self.read = layer, read
+        self.conv, self.mix, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.register_buffer("factor", torch.linspace(-2, 2, 8))
+        self.register_buffer("offset", torch.randn(8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv(images).permute(0, 2, 3, 1)
+        if self.layer == "conv":
+            y = x * self.factor + self.offset
+            return self.head((y + x if self.read else y).mean((1, 2)))
+        x = self.mix(x).transpose(1, 2).permute(0, 3, 2, 1)
+        y = x * self.factor.view(8, 1, 1) + self.offset.view(8, 1, 1)
+        return self.head((y + x if self.read else y).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layer", ["conv", "mix"])
+def test_behind_a_permutation_nothing_is_left_of_it(layer):
+    network = canonical(Moved(layer))
+    assert set(matrix_calls(network)) == {"conv", "head"} | {layer} and arithmetic(network) == []
+
+
+@pytest.mark.parametrize("layer", ["conv", "mix"])
+def test_a_permutation_that_something_else_reads_keeps_it(layer):
+    assert arithmetic(canonical(Moved(layer, read=True)))
+
+
 def test_a_layer_that_is_called_twice_keeps_its_weight():
     model = Scaled("linear", CHANGES["affine"])
     network = canonical(model)
