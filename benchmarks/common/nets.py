@@ -27,7 +27,7 @@ class Net:
 
     Attributes:
         checkpoint: The file of the weights.
-        arch: A name of the registry, or file:factory within the folder; empty: the checkpoint says it.
+        arch: A name of the registry, or file:factory within the folder.
         test: The labelled images.
         train: Unlabelled real images, with which agreement has small error bars; None stands for those of `test`.
         input: Fields of the normalisation, where the checkpoint's file does not say it.
@@ -47,13 +47,18 @@ IMAGENET = {
     "test": "imagenet/labelled_500.npz",
     "input": (("input_size", (3, 224, 224)), ("mean", (0.5, 0.5, 0.5)), ("std", (0.5, 0.5, 0.5))),
 }
+TEACHERS = "benchmarks/teachers"
 NETS = {
     "resnet20": Net("cifar10/resnet20.th", "dfq/resnet20", **CIFAR),
     "resnet56": Net("cifar10/resnet56.th", "dfq/resnet56", **CIFAR),
     "mobilenet_v2": Net("imagenet/mobilenet_v2.pt", "imagenet/mobilenet.py:mobilenet_v2", **IMAGENET),
     "efficientnet_lite0": Net("imagenet/efficientnet_lite0.pt", "timm/tf_efficientnet_lite0", **IMAGENET),
-    "compact_vit": Net("benchmarks/teachers/compact_vit.pt", "", in_repository=True, **CIFAR),
-    "compact_convnext": Net("benchmarks/teachers/compact_convnext.pt", "", in_repository=True, **CIFAR),
+    "compact_vit": Net(
+        f"{TEACHERS}/compact_vit.pt", f"{TEACHERS}/networks.py:compact_vit", in_repository=True, **CIFAR
+    ),
+    "compact_convnext": Net(
+        f"{TEACHERS}/compact_convnext.pt", f"{TEACHERS}/networks.py:compact_convnext", in_repository=True, **CIFAR
+    ),
     "mobilenet_v1_0.25": Net("imagenet/mobilenet_v1_0.25.pt", "imagenet/mobilenet.py:mobilenet_v1_025", **IMAGENET),
 }
 
@@ -80,10 +85,8 @@ class Data:
         """Returns the name of the architecture; None means that the checkpoint says it."""
         if net == DIGITS:
             return None
-        arch = NETS[net].arch or None
-        if arch is None:
-            return None
-        return str(self.folder / arch) if ".py:" in arch else arch
+        arch = NETS[net].arch
+        return arch if ".py:" not in arch or NETS[net].in_repository else str(self.folder / arch)
 
     def teacher(self, net: str) -> Teacher:
         """Returns the network as a teacher."""

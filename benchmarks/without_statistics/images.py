@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfq.calibration import recipes
 from dfq.calibration.inner_terms import AttentionPrior, Excitation, HeadSimilarity, PatchEntropy
 from dfq.calibration.inversion import psaq
 from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.inversion import Inversion
-from dfq.calibration.inversion.parametrizations import FreePixels, LeafPixels
+from dfq.calibration.inversion.parametrizations import FreePixels, LeafGrids, LeafPixels
 from dfq.calibration.inversion.without_statistics import LEAVES, SMOOTH
 from dfq.calibration.inversion_terms import LabelCrossEntropy
 from dfq.images.augment import Augment
@@ -45,7 +46,16 @@ TERMS = {
     "ce tv patches": (CE, TV, PatchEntropy(0.3)),
     "ce tv heads": (CE, TV, HeadSimilarity(1.0)),
 }
-KINDS = {"default": LEAVES, "psaq": psaq.AS_PUBLISHED}
+KINDS = {
+    "default": LEAVES,
+    "psaq 8": replace(psaq.AS_PUBLISHED, iterations=8),  # These take the time of the default.
+    "psaq 100": replace(psaq.AS_PUBLISHED, iterations=100),
+    "psaq": psaq.AS_PUBLISHED,
+    # Networks that keep their statistics: what the start is worth there.
+    "statistics leaves": replace(
+        recipes.SKETCHES, parametrization=LeafGrids, learning_rate=0.02, learning_rate_large=0.02
+    ),
+}
 
 
 def arm(name: str) -> Callable[[Teacher, int, int], Batch]:

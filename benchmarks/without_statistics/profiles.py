@@ -22,8 +22,15 @@ class Profile:
 
 CALIBRATION = ("default", "leaves", "fractals", "noise", REAL, STATISTICS)
 ABLATION = ("noise", "noise ce", "noise ce tv", "leaves", "leaves ce", "leaves ce tv", "leaves ce tv excite")
-ATTENTION = ("leaves ce tv prior", "leaves ce tv patches", "leaves ce tv heads", "psaq")
+ATTENTION = ("leaves ce tv prior", "leaves ce tv patches", "leaves ce tv heads", "psaq 8", "psaq 100")
 FOLDED = ("mobilenet_v1_0.25", "efficientnet_lite0", "mobilenet_v2", "resnet20", "resnet56")
+STARTS = {
+    "resnet20": (4,),
+    "resnet56": (4,),
+    "mobilenet_v1_0.25": (8, 6),
+    "efficientnet_lite0": (6,),
+    "mobilenet_v2": (6,),
+}
 PROFILES: dict[str, Profile] = {
     "int8": Profile(tuple((net, 8, 8, "instant", 32, CALIBRATION) for net in FOLDED)),
     "ablation": Profile(
@@ -33,6 +40,14 @@ PROFILES: dict[str, Profile] = {
             ("mobilenet_v1_0.25", 6, 6, "instant", 32, ABLATION),
             ("compact_vit", 4, 8, "instant", 128, (*ABLATION, *ATTENTION)),
             ("compact_convnext", 4, 8, "instant", 128, ABLATION),
+        ),
+        seeds=3,
+    ),
+    "start": Profile(
+        tuple(
+            (net, bits, bits, "instant", 32, (STATISTICS, "statistics leaves"))
+            for net, widths in STARTS.items()
+            for bits in widths
         ),
         seeds=3,
     ),
@@ -46,9 +61,13 @@ PROFILES: dict[str, Profile] = {
     ),
     "transformers": Profile(
         tuple(
-            (net, *bits, "reconstruct", 1024, ("default", "psaq", REAL) if net == "compact_vit" else ("default", REAL))
+            (net, *bits, method, count, ("default", "psaq 8", REAL) if net == "compact_vit" else ("default", REAL))
             for net in ("compact_vit", "compact_convnext")
-            for bits in ((8, 8), (4, 8), (4, 4))
+            for bits, method, count in (
+                ((8, 8), "instant", 32),
+                ((4, 8), "reconstruct", 1024),
+                ((4, 4), "reconstruct", 1024),
+            )
         ),
         seeds=3,
     ),

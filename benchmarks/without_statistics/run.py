@@ -33,6 +33,7 @@ from benchmarks.common.options import (
     threads_option,
 )
 from benchmarks.without_statistics.images import REAL, STATISTICS, arm
+from benchmarks.without_statistics.kept_images import kept_images
 from benchmarks.without_statistics.profiles import PROFILES, Cell, cells_of
 from benchmarks.without_statistics.table import table
 from dfq.calibration import METHODS
@@ -74,10 +75,9 @@ class Bench(Data):
     def run(self, cell: Cell) -> dict:
         """Returns the figures of a cell."""
         whole, folded = self.pair(cell.net)
-        teacher = whole if cell.images == STATISTICS else folded
-        start = time.process_time()
-        batch = self._images(cell, teacher)
-        made = time.process_time() - start
+        teacher = whole if cell.images.startswith(STATISTICS) else folded
+        name = f"{cell.net} {cell.method} {cell.count} {cell.images} seed {cell.seed}".replace(" ", "-")
+        batch, made = kept_images(WORK / "images" / name, teacher.input_spec, lambda: self._images(cell, teacher))
         settings = Settings(
             weight_bits=cell.weight_bits, activation_bits=cell.activation_bits, method=cell.method, seed=cell.seed,
             **PROFILES[cell.profile].settings,
