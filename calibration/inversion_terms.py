@@ -169,9 +169,12 @@ class SynthesisRelations:
         if step.student is None:
             return None
         labels = answers(step.logits.detach())
-        layers = step.student.pooled_stages() or [step.student.penultimate]
-        last = layers[-self.last_stages :] if len(layers) >= self.many_stages else layers[-1:]
         losses = [
-            triplet_loss(f, draw_triplets(f, labels, self.sampling, step.generator), swapped=self.swapped) for f in last
+            triplet_loss(f, draw_triplets(f, labels, self.sampling, step.generator), swapped=self.swapped)
+            for f in self._layers_of(step.student)
         ]
-        return self.weight * torch.stack(losses).mean()
+        return self.weight * torch.stack(losses).sum()
+
+    def _layers_of(self, features: Features) -> list[Tensor]:
+        layers = features.pooled_stages() or [features.penultimate]
+        return layers[-self.last_stages :] if len(layers) >= self.many_stages else layers[-1:]

@@ -39,7 +39,8 @@ class Method:
         source: How the images reach the student: made before training, in part while it learns, or fresh at every step.
         first_share: Share of the images, in (0, 1], that is made before training; the rest is made while the student
             learns.
-        paired: Whether every image of a batch has a partner of its class.
+        paired: Share of a batch, at its end, in which every image comes with others of its class, in [0, 1]. Mixtures
+            stand in front of it.
         needs_classes: Why the method works for classifiers only, after "logits (N, classes): "; empty: it works for any
             outputs.
         needs_attention: Why the method works for transformers only, after "a transformer: "; empty: it works for any
@@ -72,7 +73,7 @@ class Method:
     objective: Objective | None
     source: Callable[..., ImageSource] = FixedImages
     first_share: float = 1.0
-    paired: bool = False
+    paired: float = 0.0
     needs_classes: str = ""
     needs_attention: str = ""
     images: int | None = None

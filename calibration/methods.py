@@ -32,7 +32,8 @@ from dfq.post_training.steps_before_ranges import (
     RescaleNorms,
     RotateStreams,
 )
-from dfq.training.image_sources import FreshImages, GrowingImages, ScheduledImages
+from dfq.training.growing_images import GrowingImages
+from dfq.training.image_sources import FreshImages, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation
 from dfq.training.retain_objective import RetainingDistillation
 from dfq.training.self_paced_objective import SelfPacedDistillation
@@ -55,10 +56,10 @@ RGAL = Method(
     objective=rgal.STUDENT_PHASE,
     source=GrowingImages,
     first_share=0.5,
-    paired=True,
+    paired=rgal.PAIRED,
     zoom=0.5,
     training=rgal.TRAINING,
-    distillation=Distillation(objective=rgal.STUDENT_FROM_SCRATCH, training=rgal.TRAINING),
+    distillation=Distillation(objective=replace(rgal.STUDENT_FROM_SCRATCH, paired=rgal.PAIRED), training=rgal.TRAINING),
 )
 
 METHODS: dict[str, Method] = {

@@ -32,7 +32,8 @@ BASE = replace(
     GENERATED, terms=(*recipes.IMPROVED.terms, SYNTHESIS_PHASE[0])
 )  # This is CMI without its contrastive term.
 OPTIMIZED = replace(recipes.IMPROVED, terms=(*recipes.IMPROVED.terms, *SYNTHESIS_PHASE))
-STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1)
+PAIRED = 1 / 3  # The other images of a batch are mixtures, which have no class.
+STUDENT_PHASE = RelationalDistillation(map_weight=1.0, triplet_weight=0.1, paired=PAIRED)
 DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # Its base is logits and feature maps.
 STUDENT_FROM_SCRATCH = RelationalDistillation(
     temperature=20.0, pooled_weight=0.1, triplet_weight=0.1

@@ -1,4 +1,8 @@
-"""The arms of the ablation, one row each."""
+"""The arms of the ablation, one row each: what RGAL's two phases add to the same images, timing and batches.
+
+The weights of relations are ratios of gradients (`AtRatio`, `RelationalDistillation.triplet_ratio`), because a fixed
+weight says nothing about how hard a term pulls.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -6,19 +10,18 @@ from types import MappingProxyType
 
 from dfq.calibration import METHODS, Method, recipes
 from dfq.calibration.generators.gdfq import GDFQ, GDFQConfig
+from dfq.calibration.gradient_weights import AtRatio
 from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations, Term
-from dfq.calibration.rgal import STUDENT_PHASE
-from dfq.training.objectives import Objective
+from dfq.calibration.rgal import DISTILLATION, PAIRED
+from dfq.training.image_sources import FixedImages
+from dfq.training.objectives import KnowledgeDistillation, Objective, RelationalDistillation
 from dfq.training.relational_losses import UNIFORM
 
-DISAGREEMENT = Disagreement(1.0)  # at the published weight
-RELATIONS = SynthesisRelations(1.0)  # at the published weight
-DISTILLATION = METHODS["zeroq-kd"].objective
-NO_TRIPLETS = replace(STUDENT_PHASE, triplet_weight=0.0)
-PLAIN_TRIPLETS = replace(STUDENT_PHASE, map_weight=0.0)
+RELATIONS = SynthesisRelations(1.0)
+LOGITS = RelationalDistillation(paired=PAIRED)
 
 
-def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields) -> Method:
+def arm(terms: tuple[Term, ...] = (), objective: Objective = DISTILLATION, **fields) -> Method:
     """Returns `rgal-zeroq` with other synthesis terms, another objective, or other fields."""
     row = METHODS["rgal-zeroq"]
     config = replace(row.synthesizer.args[0], terms=(*recipes.IMPROVED.terms, *terms))
@@ -26,9 +29,20 @@ def arm(terms: tuple[Term, ...], objective: Objective = STUDENT_PHASE, **fields)
     return replace(row, synthesizer=synthesizer, objective=objective, **fields)
 
 
-def plain(terms: tuple[Term, ...] = (), objective: Objective = DISTILLATION, *, paired: bool = False) -> Method:
-    """Returns such an arm without mixtures, enlarged parts and feature maps."""
-    return arm(terms, objective, training=MappingProxyType({}), zoom=1.0, paired=paired)
+def one(ratio: float, relations: SynthesisRelations = RELATIONS) -> tuple[Term, ...]:
+    """Returns the terms of phase one."""
+    return (AtRatio(relations, ratio),)
+
+
+def two(ratio: float, base: RelationalDistillation = DISTILLATION, **fields) -> RelationalDistillation:
+    """Returns the objective of phase two."""
+    return replace(base, triplet_ratio=ratio, **fields)
+
+
+def plain(terms: tuple[Term, ...] = (), objective: Objective = LOGITS) -> Method:
+    """Returns such an arm without mixtures, enlarged parts and feature maps; whole batches come in pairs."""
+    whole = replace(objective, paired=1.0) if isinstance(objective, RelationalDistillation) else objective
+    return arm(terms, whole, training=MappingProxyType({}), zoom=1.0, paired=1.0)
 
 
 def generated(terms: tuple[Term, ...], objective: Objective) -> Method:
@@ -38,39 +52,43 @@ def generated(terms: tuple[Term, ...], objective: Objective) -> Method:
 
 
 ARMS: dict[str, Method] = {
-    "plain distillation": plain(),
-    "+ mixtures": arm((), DISTILLATION, zoom=1.0, paired=False),
-    "+ zoom": arm((), DISTILLATION, paired=False),
-    "+ feature maps (base)": arm((), NO_TRIPLETS, paired=False),
-    "base + disagreement": arm((DISAGREEMENT,), NO_TRIPLETS, paired=False),
-    "base + synthesis relations": arm((RELATIONS,), NO_TRIPLETS, paired=False),
-    "base in pairs": arm((), NO_TRIPLETS),  # batches as student relations need them, without relations
-    "base + student relations": arm((), STUDENT_PHASE),
+    # The base: all images are made before training, or half of them in rounds and batches in pairs, as relations need.
+    "base, all images first": arm(source=FixedImages, first_share=1.0, paired=0.0),
+    "base": arm(),
+    "phase one 0.1": arm(one(0.1)),
+    "phase one 0.3": arm(one(0.3)),
+    "phase one 1": arm(one(1.0)),
+    "phase two 0.03": arm((), two(0.03)),
+    "phase two 0.1": arm((), two(0.1)),
+    "phase two 0.3": arm((), two(0.3)),
+    "phase two 1": arm((), two(1.0)),
+    "both 0.3": arm(one(0.3), two(0.3)),
+    "both 0.1": arm(one(0.1), two(0.1)),
+    # Variants of the two phases.
+    "released direction": arm(one(0.3, replace(RELATIONS, swapped=False)), two(0.3)),
+    "uniform negatives": arm(one(0.3, replace(RELATIONS, sampling=UNIFORM)), two(0.3, sampling=UNIFORM)),
+    "phase two 0.3, relative margin": arm((), two(0.3, relative=True)),
+    "disagreement 0.1": arm((AtRatio(Disagreement(1.0), 0.1),)),
+    "disagreement 0.3": arm((AtRatio(Disagreement(1.0), 0.3),)),
+    "disagreement 0.1, both 0.3": arm((AtRatio(Disagreement(1.0), 0.1), *one(0.3)), two(0.3)),
     "RGAL as shipped": METHODS["rgal-zeroq"],
-    "both phases at weight 1": arm((DISAGREEMENT, RELATIONS)),
-    "synthesis as in the released code": arm((DISAGREEMENT, replace(RELATIONS, swapped=False))),
-    "uniform negatives": arm(
-        (DISAGREEMENT, replace(RELATIONS, sampling=UNIFORM)), replace(STUDENT_PHASE, sampling=UNIFORM)
-    ),
-    "base + synthesis relations × 5": arm((SynthesisRelations(5.0),), NO_TRIPLETS, paired=False),
-    "base + student relations × 10": arm((), replace(STUDENT_PHASE, triplet_weight=1.0)),
-    "plain + synthesis relations": plain((RELATIONS,)),
-    "plain + disagreement": plain((Disagreement(0.03),)),
-    "plain + student relations": plain(objective=PLAIN_TRIPLETS, paired=True),
-    "plain + both relations": plain((RELATIONS,), PLAIN_TRIPLETS, paired=True),
-    "GDFQ's generator": generated((), DISTILLATION),
-    "generator + disagreement": generated((DISAGREEMENT,), DISTILLATION),
-    "generator + synthesis relations": generated((RELATIONS,), DISTILLATION),
-    "generator + student relations": generated((), PLAIN_TRIPLETS),
-    "generator + both relations": generated((RELATIONS,), PLAIN_TRIPLETS),
-    "relations × 10": arm(
-        (DISAGREEMENT, SynthesisRelations(10.0)),
-        replace(STUDENT_PHASE, triplet_weight=10 * STUDENT_PHASE.triplet_weight),
-    ),
+    # Without mixtures, enlarged parts and feature maps.
+    "plain": plain(),
+    "plain, phase one 0.3": plain(one(0.3)),
+    "plain, phase two 0.3": plain((), two(0.3, LOGITS)),
+    "plain, both 0.3": plain(one(0.3), two(0.3, LOGITS)),
+    # With one generator for the whole run.
+    "generator": generated((), KnowledgeDistillation()),
+    "generator, phase one 0.3": generated(one(0.3), KnowledgeDistillation()),
+    "generator, phase two 0.3": generated((), two(0.3, RelationalDistillation())),
+    "generator, both 0.3": generated(one(0.3), two(0.3, RelationalDistillation())),
 }
 
 
 def described(method: Method) -> str:
     """Returns everything that an arm varies, in words; a cell counts as finished only for an arm that was the same."""
-    parts = (method.synthesizer.args[0].terms, method.objective, method.zoom, dict(method.training), method.paired)
+    parts = (
+        method.synthesizer.args[0].terms, method.objective, method.zoom, dict(method.training), method.paired,
+        method.source.__name__,
+    )  # fmt: skip
     return " | ".join(map(repr, parts))

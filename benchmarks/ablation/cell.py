@@ -15,11 +15,13 @@ class Work:
         images: The number of images to learn from.
         steps: The number of student steps.
         jury: The number of images of each of the jury's two kinds.
+        paired: The number of images in pairs on which relations are measured.
     """
 
     images: int
     steps: int
     jury: int
+    paired: int = 128
 
 
 SMALL = Work(images=512, steps=300, jury=256)

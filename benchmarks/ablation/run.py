@@ -3,7 +3,8 @@
     python -m benchmarks.ablation.run --data ../shared/data [--bits 2] [--only ARM] [--show] [--threads N]
     python -m benchmarks.ablation.run --net digits
 
-Each arm (`arms.py`) is `rgal-zeroq` with one thing changed, or stands on `gdfq`'s generator. A finished cell is never
+Each arm (`arms.py`) is `rgal-zeroq` with one thing changed, or stands on `gdfq`'s generator. Each row
+says whether the arm's terms moved what they were to move (`manipulation.py`). A finished cell is never
 run again. `jury` is the agreement with the teacher on held-out *synthetic* images that belong to no arm; weights are
 chosen by it. `real` is the agreement on 10,000 real images (1257 digits), which are opened to report.
 """
@@ -18,11 +19,11 @@ from rich.console import Console
 
 from benchmarks.ablation.arms import ARMS, described
 from benchmarks.ablation.cell import SCHEME, Cell, work_of
+from benchmarks.ablation.manipulation import image_relations, student_relations
 from benchmarks.ablation.table import table
 from benchmarks.common.cells import read_rows, run_cells
 from benchmarks.common.nets import DIGITS, NETS, Data
 from benchmarks.common.options import data_option, out_option, show_option, threads_option
-from dfq.evaluation.diversity import measure_diversity
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
@@ -30,6 +31,7 @@ from dfq.results.report import hardware, versions
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.teacher import Teacher
+from dfq.training.image_sources import FixedImages
 from dfq.training.trainer import Trainer
 
 JURY_SEEDS = (101, 102)
@@ -72,9 +74,11 @@ class Ablation:
         )
         student = make_student(self.teacher, settings.make_scheme())
         synthesizer = replace(settings, seed=seed + 1000).make_synthesizer(self.teacher)
-        grows = method.first_share < 1
-        first = self.first_images(seed) if grows else synthesizer.sample(self.work.images // 2)
+        is_pool = issubclass(method.source, FixedImages)
+        first = self.first_images(seed) if is_pool else synthesizer.sample(self.work.images // 2)
         training, held_out = first.split(QUANTIZE_DEFAULTS.held_out_of(self.work.images))
+        if method.source is FixedImages:
+            training = training.joined(synthesizer.sample(self.work.images // 2))
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         source = method.source(
             self.teacher, training, synthesizer, self.work.images - len(held_out), paired=method.paired
@@ -85,16 +89,23 @@ class Ablation:
         return {
             "real": self.agreement(student, self.real), "jury": self.agreement(student, self.jury()),
             "held_out": history.records[-1]["held_out"],
-            "diversity": self.diversity(source.images_at_the_end()),
+            "rounds": history.rounds,
+            "images": self.grown(source.images_at_the_end()),
+            "relations": self.relations(student, training),
             "seconds": time.monotonic() - start,
             "versions": versions(), "hardware": hardware(self.teacher.device),
         }  # fmt: skip
 
-    def diversity(self, images: Batch) -> dict[str, float]:
-        """Measures how near to each other the images made against the student lie, in the teacher's features."""
-        grown = images.pick(torch.arange(max(len(images) - self.work.images // 2, 0), len(images)))
-        measured = measure_diversity(self.teacher, grown).to_dict()
-        return {key: measured[key] for key in ("same_class_distance", "different_class_distance", "entropy")}
+    def grown(self, images: Batch) -> dict[str, float]:
+        """Measures the second half of the images, which is made against the student where an arm does that."""
+        half = images.pick(torch.arange(max(len(images) - self.work.images // 2, 0), len(images)))
+        return image_relations(self.teacher, half)
+
+    def relations(self, student: torch.fx.GraphModule, training: Batch) -> dict[str, float]:
+        """Measures the student on images in pairs that every arm has, as they are."""
+        source = FixedImages(self.teacher, training, paired=1.0)
+        batch, _ = source.batch(student, self.work.paired, 0.0, torch.Generator().manual_seed(0))
+        return student_relations(self.teacher, student, batch)
 
     @torch.no_grad()
     def agreement(self, student: torch.nn.Module, images: Batch) -> float:

@@ -44,7 +44,7 @@ SAMPLES = Path("benchmarks/results")  # holds the contact sheets of one cell per
 REAL = {  # the number of images, and the method, of the arms that see real images
     "real-1024": (1024, METHODS["zeroq-kd"]),
     "real-1024-rgal": (1024, replace(METHODS["zeroq-kd"], objective=METHODS["rgal"].objective,
-                                     training=METHODS["rgal"].training, paired=True)),
+                                     training=METHODS["rgal"].training, paired=METHODS["rgal"].paired)),
     "real-1024-reconstruct": (1024, METHODS["reconstruct"]),
     "real-10000": (10_000, METHODS["zeroq-kd"]),
 }  # fmt: skip

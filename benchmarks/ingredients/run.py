@@ -65,7 +65,7 @@ class Ingredients:
         calibrate(student, training.images[:256], ranges=settings.chosen_ranges, seed=seed)
         self._reconstruct(student, arm, training, f"{form} {seed}")
         if arm.polish is not None:
-            source = FixedImages(self.teacher, training, None, len(training), paired=False)
+            source = FixedImages(self.teacher, training, None, len(training))
             trainer = Trainer(self.teacher, student, ROW.objective, settings.training(self.teacher.input_spec))
             trainer.fit(source, held_out)
         return {

@@ -33,7 +33,8 @@ from dfq.results.stored_files import write_json
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.teacher import Teacher
-from dfq.training.image_sources import FixedImages, FreshImages, GrowingImages
+from dfq.training.growing_images import GrowingImages
+from dfq.training.image_sources import FixedImages, FreshImages
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets
 from dfq.training.trainer import Trainer
 

@@ -10,10 +10,12 @@ With RGAL's terms in addition (`GDFQConfig.terms`), the same generator works aga
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
 from dfq.calibration.generators.trained_generator import NetworkConfig, RunningGenerator, knowledge_of, warm_up
+from dfq.calibration.gradient_weights import WeightedTerms
 from dfq.calibration.inversion_terms import SynthesisStep, Term
 from dfq.graph.features import Features, features_of
 from dfq.images.augment import Augment
@@ -67,11 +69,12 @@ class GDFQ:
         self.notes: list[str] = []
         self.knowledge = knowledge_of(teacher, statistics=True)
         self.generator = RunningGenerator(config, teacher, seed=self.stage.seed, num_classes=teacher.num_answers)
-        self.steps = 0
+        self.terms, self.steps = WeightedTerms(config.terms), 0
+        self.needs_pairs = any(getattr(term, "needs_pairs", False) for term in config.terms)
 
     def update(self, student: fx.GraphModule | None) -> dict[str, float]:
         """Takes one step of the generator and returns its losses, by name; as published, the student plays no part."""
-        images, labels = self.generator.images(self.batch_size)
+        images, labels = self.generator.images(self.batch_size, paired=self.needs_pairs)
         assert labels is not None
         self._latest = Batch(images.detach(), labels)
         with self.teacher.bn_statistics() as statistics, frozen(student):
@@ -82,19 +85,20 @@ class GDFQ:
             losses = {
                 "class": label_cross_entropy(logits, labels),
                 "deviation": self.config.deviation_weight * deviation,
-                **self._terms(images, labels, logits, features),
             }
-            figures = self.generator.step(losses)
+            base = torch.stack([loss.float() for loss in losses.values()]).sum()
+            figures = self.generator.step(losses | self._terms(base, images, labels, logits, features))
         self.steps += 1
         return figures
 
-    def _terms(self, images: Tensor, labels: Tensor, logits: Tensor, student: Features | None) -> dict[str, Tensor]:
+    def _terms(
+        self, base: Tensor, images: Tensor, labels: Tensor, logits: Tensor, student: Features | None
+    ) -> dict[str, Tensor]:
         spec = self.teacher.input_spec
         step = SynthesisStep(
             images, spec.to_pixels(images), images, labels, logits, student, spec.is_standardized, self.generator.random
         )
-        losses = {type(term).__name__.lower(): term(step) for term in self.config.terms}
-        return {name: loss for name, loss in losses.items() if loss is not None}
+        return self.terms.losses(base, step)
 
     def fresh(self) -> Batch:
         """Returns the images of the last `update`: the student trains on what the generator has just learned from."""
@@ -108,8 +112,9 @@ class GDFQ:
         return self.generator.sample(count, self.batch_size)
 
     def state_dict(self) -> dict:
-        return {**self.generator.state_dict(), "steps": self.steps}
+        return {**self.generator.state_dict(), "steps": self.steps, "terms": self.terms.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         self.generator.load_state_dict(state)
         self.steps = state["steps"]
+        self.terms.load_state_dict(state["terms"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ class NetworkConfig:
     max_batch: int = 128
 
 
+IMAGES_OF_A_CLASS = 4  # in a batch whose images are compared with others of their class, at least
+
+
 class RunningGenerator:
     """A generator, its Adam and its random draws.
 
@@ -63,16 +67,23 @@ class RunningGenerator:
         self.network = network.to(teacher.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, betas=config.betas)
 
-    def images(self, count: int) -> tuple[Tensor, Tensor | None]:
+    def images(self, count: int, *, paired: bool = False) -> tuple[Tensor, Tensor | None]:
         """Returns `count` normalised images (N, C, H, W), differentiable, and their labels (N,).
 
-        The labels are None where none are drawn.
+        The labels are None where none are drawn. With `paired`, there are several images of each drawn class: of many
+        classes, a batch would hold few pairs otherwise.
         """
         device = self.teacher.device
         noise, labels = torch.randn(count, self.latent, generator=self.random).to(device), None
         if self.num_classes is not None:
-            labels = torch.randint(self.num_classes, (count,), generator=self.random).to(device)
+            labels = self._labels(count, self.num_classes, paired=paired).to(device)
         return self.render(noise, labels), labels
+
+    def _labels(self, count: int, classes: int, *, paired: bool) -> Tensor:
+        if not paired:
+            return torch.randint(classes, (count,), generator=self.random)
+        drawn = torch.randperm(classes, generator=self.random)[: max(count // IMAGES_OF_A_CLASS, 1)]
+        return drawn.repeat(ceil(count / len(drawn)))[:count]
 
     def render(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Returns the normalised images (N, C, H, W) of noise (N, latent) and labels (N,), differentiable."""

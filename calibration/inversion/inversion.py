@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
+from dfq.calibration.gradient_weights import WeightedTerms
 from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, swing_convolutions
 from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.low_pass import low_pass
@@ -113,14 +114,14 @@ class Inversion:
             parametrization.parameters(), lr=config.learning_rate, betas=config.betas, eps=config.eps
         )
         losses: list[float] = []
-        step = 0
+        terms, step = WeightedTerms(config.terms), 0
         swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
             while step < config.iterations and not config.has_settled(losses):
                 if (done := budget.done(step, config.iterations)) == 1:
                     break
                 set_learning_rates(optimizer, [config.learning_rate], done)
-                loss = self._loss(config, parametrization, labels, statistics, seed)
+                loss = self._loss(config, parametrization, labels, statistics, seed, terms)
                 if not loss.requires_grad:  # No term applies to this network.
                     break
                 if step_if_finite(optimizer, loss, parametrization.parameters()):
@@ -136,7 +137,13 @@ class Inversion:
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
 
     def _loss(
-        self, config: InversionConfig, parametrization: Parametrization, labels: Tensor | None, statistics, seed: int
+        self,
+        config: InversionConfig,
+        parametrization: Parametrization,
+        labels: Tensor | None,
+        statistics,
+        seed: int,
+        terms: WeightedTerms,
     ) -> Tensor:
         with fast_autocast(self.teacher.device):
             pixel_logits = parametrization.logits().float()
@@ -158,9 +165,9 @@ class Inversion:
             inner=inner,
             seed=seed,
         )
-        terms = [loss for term in config.terms if (loss := term(step)) is not None]
         deviation = self._deviation(config, statistics, images)
-        return deviation + torch.stack([t.float() for t in terms]).sum() if terms else deviation
+        losses = list(terms.losses(deviation, step).values())
+        return deviation + torch.stack(losses).sum() if losses else deviation
 
     def _deviation(self, config: InversionConfig, statistics, images: Tensor) -> Tensor:
         """Returns how far the batch is from the BatchNorm statistics; 0 where they do not count."""

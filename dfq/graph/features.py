@@ -20,11 +20,13 @@ class Features:
         stages: Last feature map (N, C, H, W) of each resolution, finest first; empty where there is none.
         penultimate: Input (N, D) of the last layer that reads a row for each image: flattened, or its mean over all
             positions where the network gives something else than one tensor (N, C).
+        carrier: The same tensor in the shape in which the network has it, through which gradients reach it.
     """
 
     outputs: Outputs
     stages: tuple[Tensor, ...]
     penultimate: Tensor
+    carrier: Tensor | None = None
 
     @property
     def logits(self) -> Tensor:
@@ -66,11 +68,12 @@ class FeatureExtractor:
         self._network = fx.GraphModule(network, graph)
 
     def __call__(self, images: Tensor) -> Features:
-        outputs, stages, penultimate = self._network(images)
+        outputs, stages, carrier = self._network(images)
+        penultimate = carrier
         if self._is_pooled and penultimate.dim() > 2:
             axis = channel_axis(penultimate.shape)
             penultimate = penultimate.movedim(axis, 1).flatten(2).mean(2)
-        return Features(outputs, stages, penultimate.flatten(1))
+        return Features(outputs, stages, penultimate.flatten(1), carrier)
 
 
 _extractors: WeakKeyDictionary[fx.GraphModule, FeatureExtractor] = WeakKeyDictionary()

@@ -10,8 +10,10 @@ from dfq.graph.features import Features, features_of
 from dfq.images.batch import Batch
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers, two_or_more
+from dfq.training.gradient_ratios import gradient_ratio
 from dfq.training.losses import knowledge_distillation, label_cross_entropy
 from dfq.training.output_losses import output_divergence
+from dfq.training.paired_images import paired_rows
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, NegativeSampling, draw_triplets, triplet_loss
 
 Objective = Callable[[fx.GraphModule, Batch, Teacher], dict[str, Tensor]]
@@ -76,6 +78,12 @@ class RelationalDistillation:
         pooled_weight: Weight of the pooled features.
         map_weight: Weight of the feature maps.
         triplet_weight: Weight of the triplets.
+        triplet_ratio: Length of the triplets' gradient, in multiples of that of the distillation, where both reach the
+            penultimate features; None: `triplet_weight` says the weight. A fixed weight that counts for a network that
+            starts from nothing counts for nothing for a quantized copy. This form is ours.
+        relative: Whether the margin is relative to the teacher's own (`triplet_loss`, `reference`).
+        paired: Share of the batch, at its end, whose relations count, in (0, 1]: the images that come in pairs, which
+            are not mixtures.
         sampling: How negatives are drawn; they are distance weighted as published.
         margin: Distance by which negatives are to be further away than positives.
         swapped: Whether same labels are pushed apart, the wrong direction, for the ablation.
@@ -88,6 +96,9 @@ class RelationalDistillation:
     sampling: NegativeSampling = DISTANCE_WEIGHTED
     margin: float = field(default=0.2, repr=False)  # `benchmarks/ablation` knows its finished cells by what is shown
     swapped: bool = False
+    triplet_ratio: float | None = None
+    relative: bool = False
+    paired: float = 1.0
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -98,11 +109,22 @@ class RelationalDistillation:
             losses["pooled"] = self.pooled_weight * _pooled_difference(features, target)
         if self.map_weight:
             losses["maps"] = self.map_weight * _map_difference(features, target)
-        if self.triplet_weight:
-            triplets = draw_triplets(features.penultimate, answers(target.logits, teacher.boundary), self.sampling)
-            loss = triplet_loss(features.penultimate, triplets, margin=self.margin, swapped=self.swapped)
-            losses["triplet"] = self.triplet_weight * loss
+        if self.triplet_weight or self.triplet_ratio:
+            loss = self._triplets(features, target, answers(target.logits, teacher.boundary))
+            losses["triplet"] = self._weight(features, losses["kd"], loss) * loss
         return losses
+
+    def _triplets(self, features: Features, target: Features, labels: Tensor) -> Tensor:
+        rows = slice(len(labels) - paired_rows(len(labels), self.paired), None)
+        own, theirs = features.penultimate[rows], target.penultimate[rows]
+        triplets = draw_triplets(own, labels[rows], self.sampling)
+        reference = theirs if self.relative else None
+        return triplet_loss(own, triplets, margin=self.margin, swapped=self.swapped, reference=reference)
+
+    def _weight(self, features: Features, distillation: Tensor, triplets: Tensor) -> float:
+        if self.triplet_ratio is None:
+            return self.triplet_weight
+        return self.triplet_ratio * gradient_ratio(distillation, triplets, features.carrier)
 
 
 def _pooled_difference(student: Features, teacher: Features) -> Tensor:

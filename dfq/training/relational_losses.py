@@ -125,7 +125,14 @@ def _draw(chances: Tensor, count: int, generator: torch.Generator | None) -> Ten
     return torch.searchsorted(bounds, points, right=True).clamp(max=chances.shape[1] - 1).to(chances.device)
 
 
-def triplet_loss(features: Tensor, triplets: Triplets, *, margin: float = 0.2, swapped: bool = False) -> Tensor:
+def triplet_loss(
+    features: Tensor,
+    triplets: Triplets,
+    *,
+    margin: float = 0.2,
+    swapped: bool = False,
+    reference: Tensor | None = None,
+) -> Tensor:
     """Returns the mean of max(0, D(a, p) − D(a, m) + margin), which pulls same labels together and pushes others apart.
 
     Args:
@@ -134,14 +141,43 @@ def triplet_loss(features: Tensor, triplets: Triplets, *, margin: float = 0.2, s
         margin: Distance by which negatives are to be further away than positives.
         swapped: Whether p and m exchange their roles, the direction of RGAL's synthesis phase. Negating the loss is not
             the same, because it would clip on the wrong side.
+        reference: Features (B, k) of the same samples, whose own D(a, p) − D(a, m) is subtracted: the loss then asks
+            for a margin that is wider than theirs by `margin`, and not for one that they do not have either. This form
+            is ours.
 
     Returns:
         A scalar; it is 0, with a gradient of 0, where there is no triplet.
     """
     if not len(triplets):
         return features.float().sum() * 0.0
+    violation = _violation(features, triplets, swapped=swapped)
+    if reference is not None:
+        violation = violation - _violation(reference, triplets, swapped=swapped)
+    return (violation + margin).clamp(min=0).mean()
+
+
+def _violation(features: Tensor, triplets: Triplets, *, swapped: bool) -> Tensor:
+    """Returns D(a, p) − D(a, m) of each triplet, (M,); with the roles exchanged, D(a, m) − D(a, p)."""
     distances = pairwise_distances(features)
     to_positive = distances[triplets.anchors, triplets.positives]
     to_negative = distances[triplets.anchors, triplets.negatives]
-    difference = to_negative - to_positive if swapped else to_positive - to_negative
-    return (difference + margin).clamp(min=0).mean()
+    return to_negative - to_positive if swapped else to_positive - to_negative
+
+
+@torch.no_grad()
+def active_share(features: Tensor, triplets: Triplets, *, margin: float = 0.2, swapped: bool = False) -> float:
+    """Returns the share of the triplets whose loss is above 0, in [0, 1]; NaN where there is no triplet."""
+    return float((_violation(features, triplets, swapped=swapped) + margin > 0).float().mean())
+
+
+@torch.no_grad()
+def mean_distances(features: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Returns the mean distance between samples of one label, and of different labels; NaN where there is no pair.
+
+    Args:
+        features: Features of any scale, (B, n).
+        labels: Labels, int64 (B,).
+    """
+    distances, same = pairwise_distances(features), labels[:, None] == labels[None, :]
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return float(distances[same & others].mean()), float(distances[~same].mean())

@@ -73,12 +73,25 @@ class ImageSourceSettings:
     """Settings of the sources of the trainer's images.
 
     Attributes:
-        grow_until: Fraction of the training at which a growing pool has its final size, in (0, 1]. Later images would
-            hardly be seen, at a learning rate that has nearly vanished.
+        rounds: Number of rounds in which a growing pool gets its images.
+        earliest: Fraction of the training before which no round is made, in [0, 1).
+        latest: Fraction of the training at which the first round is made, even if the student agrees with the teacher
+            less than asked for.
+        agreement: Share of held-out images that the student must put into the teacher's class before the first round.
+        look_every: Fraction of the training between two such comparisons.
+        watched: Largest number of images that are compared.
+        grow_until: Fraction of the training at which a growing pool has its final size, in (`latest`, 1]. Later images
+            would hardly be seen, at a learning rate that has nearly vanished.
         growth_share: Share of the time budget that synthesis gets while a pool grows, in (0, 1].
         label_batch_size: Number of images in one pass through the teacher, where it predicts their classes.
     """
 
-    grow_until: float = 0.5
+    rounds: int = 6
+    earliest: float = 0.1
+    latest: float = 0.3
+    agreement: float = 0.6
+    look_every: float = 0.02
+    watched: int = 256
+    grow_until: float = 0.7
     growth_share: float = 0.4
     label_batch_size: int = 256

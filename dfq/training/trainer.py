@@ -36,12 +36,14 @@ class History:
         notes: Sentences for the report.
         steps: Number of steps that were done.
         chosen_step: Step whose state the student has in the end.
+        rounds: What was found at each round of a growing pool (`dfq.training.growing_images.GrowingImages.rounds`).
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     steps: int = 0
     chosen_step: int = 0
+    rounds: list[dict] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -85,6 +87,7 @@ class Trainer:
         """Runs all steps, or until the budget ends. The student then has the chosen state."""
         path = self.stage.checkpoint
         self.state = TrainingState(path, self.student, self.optimizer, self.generator, self.history, source)
+        source.held_out = held_out
         judged = self._with_targets(held_out)
         self.state.resume()
         if not self.history.records:
@@ -116,6 +119,7 @@ class Trainer:
         if since:
             self._evaluate(*judged, {n: s / since for n, s in sums.items()}, 0.0)
         last, first = self.history.records[-1]["held_out"], self.history.records[0]["held_out"]
+        self.history.rounds = getattr(source, "rounds", [])
         later = source.unseen_at_the_end()
         measure = None if later is None else partial(self._divergence, *self._with_targets(held_out.joined(later)))
         self.history.chosen_step = self.state.choose(last, first, measure, settings=self.settings)

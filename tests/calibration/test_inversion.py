@@ -20,8 +20,9 @@ from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
 from dfq.system.stage import Stage
-from dfq.training.image_sources import paired_index, predicted_labels
+from dfq.training.image_sources import predicted_labels
 from dfq.training.objectives import RelationalDistillation
+from dfq.training.paired_images import paired_index
 
 
 def improved(teacher, iterations=25, batch_size=16, stage=None, **fields):

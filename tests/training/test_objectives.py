@@ -11,13 +11,22 @@ from dfq.images.mixtures import Mix
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate, quantizers_in_mode
+from dfq.training.gradient_ratios import gradient_length
 from dfq.training.losses import disagreement
 from dfq.training.objectives import LabelledDistillation, RelationalDistillation
+from dfq.training.output_losses import output_divergence
+from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets, triplet_loss
 
 
 def batch(count=12):
     images = torch.randn(count, *SPEC.size, generator=torch.Generator().manual_seed(1))
     return Batch(images, torch.arange(count) % 5)
+
+
+def colourful(count=40):
+    """Images that the teacher puts into more than one class."""
+    tints = 4 * torch.randn(count, 3, 1, 1, generator=torch.Generator().manual_seed(1))
+    return Batch(batch(count).images + tints)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,41 @@ def test_relational_distillation_is_the_sum_of_its_terms(teacher, student):
     )
     torch.testing.assert_close(losses["pooled"], 0.1 * pooled)
     assert set(RelationalDistillation()(student, images, teacher)) == {"kd"}
+
+
+@pytest.mark.parametrize("ratio", [0.1, 3.0])
+def test_triplets_pull_at_the_features_as_hard_as_asked_for(teacher, student, ratio):
+    images = colourful()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weighted = RelationalDistillation(triplet_ratio=ratio)(student, images, teacher)["triplet"]
+        features, target = features_of(student)(images.images), teacher(images.images)
+        torch.manual_seed(0)
+        triplet = triplet_loss(
+            features.penultimate, draw_triplets(features.penultimate, target.argmax(1), DISTANCE_WEIGHTED)
+        )
+    kd = output_divergence(teacher, features.outputs, target, 4.0)
+    expected = ratio * gradient_length(kd, features.carrier) / gradient_length(triplet, features.carrier)
+    assert expected > 0 and float((weighted / triplet).detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_only_the_rows_at_the_end_are_related(teacher, student):
+    """The others may be mixtures, which have no class."""
+    objective = RelationalDistillation(triplet_weight=1.0, paired=0.5)
+    images = colourful(24).images
+    torch.manual_seed(0)
+    alone = RelationalDistillation(triplet_weight=1.0)(student, Batch(images[12:]), teacher)["triplet"]
+    torch.manual_seed(0)
+    together = objective(student, Batch(images), teacher)["triplet"]
+    assert alone > 0
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_relative_margin_asks_a_copy_for_nothing(teacher, student):
+    with quantizers_in_mode(student, "off"):
+        relative = RelationalDistillation(triplet_weight=1.0, relative=True, margin=0.0)(student, colourful(), teacher)
+        absolute = RelationalDistillation(triplet_weight=1.0, margin=0.0)(student, colourful(), teacher)
+    assert relative["triplet"].item() == pytest.approx(0, abs=1e-3) and absolute["triplet"].item() > 0.01
 
 
 def test_a_perfect_student_has_no_loss(teacher, student):

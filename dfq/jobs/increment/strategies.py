@@ -11,7 +11,8 @@ from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion_terms import SynthesisRelations
 from dfq.calibration.recipes import GENERATED
 from dfq.graph.features import Features
-from dfq.training.image_sources import FixedImages, GrowingImages, ImageSource
+from dfq.training.growing_images import GrowingImages
+from dfq.training.image_sources import FixedImages, ImageSource
 from dfq.training.losses import knowledge_distillation
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, draw_triplets, triplet_loss
 

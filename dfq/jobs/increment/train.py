@@ -151,7 +151,7 @@ def _old_images(teacher: Teacher, settings: IncrementSettings, earlier: dict, st
         synthesizer.notes[:] = earlier["notes"]
     else:
         first = synthesizer.sample(max(ceil(settings.images * strategy.first_share), 2))
-    source = strategy.source(teacher, first, synthesizer, settings.images, paired=True, budget=stage.budget.part(1.0))
+    source = strategy.source(teacher, first, synthesizer, settings.images, paired=1.0, budget=stage.budget.part(1.0))
     return OldImages(first, source, synthesizer.notes)
 
 
