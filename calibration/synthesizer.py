@@ -1,6 +1,6 @@
 """The interface of everything that makes images."""
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import fx
 
@@ -28,3 +28,14 @@ class Synthesizer(Protocol):
 
         Returns losses for the report, by name; none where nothing was learned.
         """
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A synthesizer that a killed run can go on with; one that makes all its images before training need not be."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tensors and numbers from which `load_state_dict` goes on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a state, after which the same images are made as without the interruption."""

@@ -70,6 +70,7 @@ PROFILES: dict[str, Profile] = {
             )
         ),
         seeds=3,
+        settings={"budget": 150.0},
     ),
 }
 

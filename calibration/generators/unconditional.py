@@ -102,8 +102,8 @@ class GeneratorSynthesizer(ABC):
             self.is_warm = True
 
     def state_dict(self) -> dict:
-        return {**self.generator.state_dict(), "steps": self.steps, "is_warm": self.is_warm}
+        return {**self.generator.state_dict(), "steps": self.steps, "is_warm": self.is_warm, "figures": self._figures}
 
     def load_state_dict(self, state: dict) -> None:
         self.generator.load_state_dict(state)
-        self.steps, self.is_warm = state["steps"], state["is_warm"]
+        self.steps, self.is_warm, self._figures = state["steps"], state["is_warm"], state["figures"]

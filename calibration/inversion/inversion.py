@@ -175,6 +175,19 @@ class Inversion:
             return images.new_zeros(())
         return config.matching.deviation(statistics, self.earlier, len(images))
 
+    def state_dict(self) -> dict:
+        moments = self.earlier.moments
+        return {
+            "generator": self.generator.get_state(),
+            "batches_made": self.batches_made,
+            "earlier": (moments and [m and tuple(m) for m in moments], self.earlier.count),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.generator.set_state(state["generator"].cpu())
+        self.batches_made = state["batches_made"]
+        self.earlier.moments, self.earlier.count = state["earlier"]
+
     def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
         """Returns shuffled labels (size,): as many of each class as fit, and the rest at random.
 

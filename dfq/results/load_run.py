@@ -56,6 +56,20 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         )
     network = model if model is not None else _build(config, arch, run)
     teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]), classifies=config.get("is_classifier"))
+    return stored_student(teacher, run, config)
+
+
+def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphModule:
+    """Returns the student of a run folder, made from a teacher of the run's architecture, in evaluation mode.
+
+    Args:
+        teacher: The teacher; its weights are not used.
+        run: The run folder.
+        config: The content of its `config.json`.
+
+    Raises:
+        DfqError: The stored tensors do not fit the network, or their file is damaged.
+    """
     student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.

@@ -35,7 +35,7 @@ class RunFolder:
         self.report, self.page = self.path / "report.json", self.path / "report.html"
         self.curve = self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
-        self.reconstruction = self.path / "reconstruction.ckpt"
+        self.reconstruction, self.start = self.path / "reconstruction.ckpt", self.path / "start.ckpt"
         self.mixed_precision = self.path / "mixed_precision.png"
         self.performance = self.path / "performance.json"
         self.source = self.path / "source.onnx"
@@ -57,6 +57,11 @@ class RunFolder:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
             write_json(self.config, config)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has finished; the report is written last."""
+        return self.report.exists()
 
     @property
     def files(self) -> ExportedFiles:
@@ -115,3 +120,4 @@ class RunFolder:
     def remove_scratch(self) -> None:
         self.training.unlink(missing_ok=True)
         self.reconstruction.unlink(missing_ok=True)
+        self.start.unlink(missing_ok=True)

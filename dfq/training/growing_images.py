@@ -26,6 +26,10 @@ class GrowingSynthesizer(Protocol):
 
     def sample(self, count: int) -> Batch: ...
 
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
 
 class GrowingImages(FixedImages):
     """A pool that grows in rounds of equal size while the student learns.
@@ -139,9 +143,10 @@ class GrowingImages(FixedImages):
     def state_dict(self) -> dict:
         return {
             "images": self.images.images, "labels": self.images.labels, "started": self.started, "looked": self.looked,
-            "rounds": self.rounds,
+            "rounds": self.rounds, "synthesizer": self.synthesizer.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict) -> None:
         self._take(Batch(state["images"], state["labels"]))
         self.started, self.looked, self.rounds = state["started"], state["looked"], list(state["rounds"])
+        self.synthesizer.load_state_dict(state["synthesizer"])

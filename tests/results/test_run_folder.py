@@ -107,7 +107,7 @@ def test_a_run_killed_after_synthesis_goes_on(tmp_path, monkeypatch, finished):
         patch.setattr(tune, "calibrate", lambda *a, **k: dies())
         with pytest.raises(KeyboardInterrupt):
             quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW))
-    assert (tmp_path / "images.safetensors").exists() and not (tmp_path / "report.json").exists()
+    assert (tmp_path / "start.ckpt").exists() and not (tmp_path / "report.json").exists()
     with monkeypatch.context() as patch:
         patch.setattr(Inversion, "sample", lambda *a, **k: dies())
         result = quantize_model(teacher_by_name(), tmp_path, Settings(bits=4, **FEW), options=RunOptions(resume=True))

@@ -74,7 +74,7 @@ def train(
     student.model.eval()
     run.save(student, spec)
     seen = source.images_at_the_end().joined(images.held_out)
-    if run.images.exists():  # Images that were handed in are not stored.
+    if images.made_here:  # Images that were handed in are not stored.
         run.save_images(seen, spec)
     diversity = measure_diversity(teacher, seen)
     plots.contact_sheet(seen, spec, run.samples)

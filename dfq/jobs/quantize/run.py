@@ -17,6 +17,7 @@ from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
+from dfq.jobs.quantize.finished import take_over
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
@@ -130,7 +131,8 @@ def quantize_model(
     spec = teacher.input_spec
     source = read_source(teacher.arch, run)
     run.prepare(_config(teacher, settings), resume=options.resume, overwrite=options.overwrite)
-
+    if options.resume and run.is_finished:
+        return take_over(teacher, run, options)
     keep_source(source, run)
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
@@ -151,8 +153,8 @@ def quantize_model(
         tuned = tune(student, context, scheme, images, falls_back=falls_back)
     student = tuned.student
     clock.move("training", "synthesis", tuned.source.seconds)
-    made_here, batch = run.images.exists(), tuned.source.images_at_the_end().joined(images.held_out)
-    if made_here:  # Images that were handed in are not stored.
+    batch = tuned.source.images_at_the_end().joined(images.held_out)
+    if images.made_here:  # Images that were handed in are not stored.
         run.save_images(batch, spec)
     diversity = measure_diversity(teacher, batch)
     plots.contact_sheet(batch, spec, run.samples)
@@ -190,9 +192,9 @@ def quantize_model(
     ).to_dict()
     if tuned.history:
         plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
-    write_json(run.report, content)
     write_report_page(content, run)
     run.remove_scratch()
+    write_json(run.report, content)  # It comes last, because it says that the run is finished.
     return Result(student, teacher, run.path, content, tuned.history)
 
 

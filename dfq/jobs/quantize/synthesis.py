@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from math import ceil
 
 from dfq.calibration import Synthesizer
+from dfq.calibration.synthesizer import Resumable
 from dfq.images.batch import Batch
 from dfq.jobs.context import Folder, JobContext
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
+from dfq.results.start_file import Start, load_start, save_start
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class RunImages:
         synthesizer: What makes the images.
         notes: Notes for the report.
         knowledge: What the images are made from, in words.
+        made_here: Whether the run made them, or a killed run that it continues.
     """
 
     training: Batch
@@ -29,6 +32,7 @@ class RunImages:
     synthesizer: Synthesizer
     notes: list[str]
     knowledge: str
+    made_here: bool
 
     @property
     def count(self) -> int:
@@ -37,7 +41,10 @@ class RunImages:
 
 
 def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> RunImages:
-    """Returns the given images, those of the run that is resumed, or new ones, which are stored at once."""
+    """Returns the given images, those of the run that is resumed, or new ones, which are stored at once.
+
+    Along with the images, the state of the synthesizer is stored, so that a resumed run makes the same further images.
+    """
     teacher, settings = context.teacher, context.settings
     part = context.budget.part(settings.synthesis_share(teacher.input_spec))
     synthesizer = settings.make_synthesizer(teacher, context.stage(part))
@@ -46,16 +53,20 @@ def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> R
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
     training, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(planned))
     knowledge = "images that were handed in" if given else synthesizer.knowledge
-    return RunImages(training, held_out, planned, synthesizer, notes, knowledge)
+    return RunImages(training, held_out, planned, synthesizer, notes, knowledge, made_here=not given)
 
 
 def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tuple[Batch, list[str]]:
     teacher, settings, run = context.teacher, context.settings, context.folder
-    if run.images.exists():
+    if run.start.exists():
+        start = load_start(run.start, teacher.input_spec, teacher.device)
+        if isinstance(synthesizer, Resumable):
+            synthesizer.load_state_dict(start.synthesizer)
         note = "the images were taken over from the run that was resumed"
         context.progress.note(note)
-        return run.load_images(teacher.input_spec, teacher.device), [note]
+        return start.batch, [*start.notes, note]
     share = settings.chosen_method.first_share
     batch = synthesizer.sample(max(ceil(settings.image_count(teacher.input_spec) * share), 2))
-    run.save_images(batch, teacher.input_spec)
+    state = synthesizer.state_dict() if isinstance(synthesizer, Resumable) else {}
+    save_start(run.start, Start(batch, state, synthesizer.notes), teacher.input_spec)
     return batch, synthesizer.notes

@@ -1,0 +1,59 @@
+"""The file from which a killed run goes on: its first images, and the state of what made them."""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dfq.errors import DfqError
+from dfq.images.batch import Batch
+from dfq.images.input_spec import InputSpec
+from dfq.system.atomic_files import replacing
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts with.
+
+    Attributes:
+        batch: The images that were made before training.
+        synthesizer: State of the synthesizer after it made them, from which it makes the next ones.
+        notes: Its notes for the report.
+    """
+
+    batch: Batch
+    synthesizer: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def save_start(path: Path, start: Start, input_spec: InputSpec) -> None:
+    """Writes the file; pixels have 8 bits, as those of a synthesizer have."""
+    images, labels = start.batch.images.cpu(), start.batch.labels
+    state = {
+        "images": (input_spec.to_pixels(images) * 255).round().to(torch.uint8),
+        "labels": None if labels is None else labels.cpu(),
+        "synthesizer": start.synthesizer,
+        "notes": start.notes,
+    }
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_start(path: Path, input_spec: InputSpec, device: torch.device) -> Start:
+    """Reads the file; the images are bit for bit those that were made.
+
+    Raises:
+        DfqError: The file is damaged.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location=device)
+        pixels, labels = state["images"], state["labels"]
+        images = input_spec.normalize(pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+        return Start(Batch(images, labels), state["synthesizer"], state["notes"])
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DfqError(
+            f"'{path}' cannot be read: {reason}", "the file as dfq wrote it", "start afresh with --overwrite"
+        ) from error
