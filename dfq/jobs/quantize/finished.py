@@ -16,7 +16,7 @@ def take_over(teacher: Teacher, run: RunFolder, options: RunOptions) -> Result:
         DfqError: A file of the folder is damaged.
     """
     content = read_json(run.report)
-    options.progress.note(f"the run in '{run.path}' had finished, so it is taken over as it is")
+    options.progress.note("this run had finished, so it is taken over as it is")
     if options.labelled is not None and content["accuracy"]["teacher"] is None:
         options.progress.note("its accuracy was not measured: dfq validate with --data measures it")
     student = stored_student(teacher, run, read_json(run.config))
