@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from dfq.errors import DfqError
+from dfq.export.identity import MADE_FROM
 from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
@@ -26,6 +27,7 @@ from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, Target, find_target
 from dfq.student.convert import activation_quantizers
 from dfq.system.atomic_files import replacing
+from dfq.system.content_hash import digest_of_tensors
 
 EXAMPLES = 2  # The graph is exported with this many images where their number is left open.
 MAX_REASON = 600  # A message quotes at most this many characters of the exporter's reason.
@@ -63,7 +65,8 @@ def export_onnx(
     row = find_target(target)
     _check_grids(student, row)
     lowered = _Lowered(*prepare(student, input_spec, row), interface or interface_of(student))
-    return _write(lowered, Path(path), input_spec, batch_size, row)
+    made_from = digest_of_tensors(student.state_dict())
+    return _write(lowered, Path(path), input_spec, batch_size, row, made_from)
 
 
 def export_float_onnx(
@@ -105,7 +108,14 @@ class _Lowered:
     interface: FileInterface
 
 
-def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int | None, target: Target) -> Path:
+def _write(
+    lowered: _Lowered,
+    path: Path,
+    input_spec: InputSpec,
+    batch_size: int | None,
+    target: Target,
+    made_from: str | None = None,
+) -> Path:
     if lowered.interface.softmax:
         add_final_softmax(lowered.network)
     _own_each_output(lowered.network)
@@ -115,6 +125,8 @@ def _write(lowered: _Lowered, path: Path, input_spec: InputSpec, batch_size: int
     opsets = [onnx.helper.make_opsetid("", model.opset_imports[""])]
     model.ir_version = onnx.helper.find_min_ir_version_for(opsets)
     model.producer_name, model.producer_version = "dfq", None
+    if made_from is not None:
+        model.metadata_props[MADE_FROM] = made_from
     proto = ir.serde.serialize_model(model)
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as temporary:

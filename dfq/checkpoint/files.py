@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ FROM_ONNX = "from_onnx"  # key of the metadata: the file is an ONNX file
 PICKLE_MARK = b"\x80"
 # The number in files of torch.save from before its zip format (2020).
 TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+MAX_NAME = 80  # number of characters of an entry's name that are shown
 HEAD_BYTES = 64  # number of bytes at the beginning of a file in which its format is recognised
 numpy_scalar = numpy.float64(0).__reduce__()[0]  # the constructor of pickled NumPy numbers
 # Training scripts put these harmless values beside the weights: timm's and torchvision's `args`, NumPy scores.
@@ -128,9 +130,13 @@ def _from_json(text: str) -> Any:
 def _read_zip(path: Path, allow_pickle: bool) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+            names, damaged = archive.namelist(), archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DfqError(f"'{path}' is truncated or damaged: {error}", CHECKPOINT, SAVE_AGAIN) from error
+    if damaged is not None:  # torch itself checks no checksum.
+        raise DfqError(
+            f"'{path}' is damaged: the checksum of its entry '{damaged[:MAX_NAME]}' is wrong", CHECKPOINT, SAVE_AGAIN
+        )
     if is_exported(names):
         return read_exported(path)
     if any(name.endswith("constants.pkl") or "/code/" in name for name in names):

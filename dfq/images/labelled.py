@@ -74,6 +74,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise _unreadable(path, "which is not a whole .npz file")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise _unreadable(path, "which is damaged")
         with np.load(path, allow_pickle=False) as file:
             keys = list(file.files)
             if "images" in keys and "labels" in keys:

@@ -1,5 +1,6 @@
 """`synthesize` makes the images of a method without any student, as calibration data for any toolkit."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -16,6 +17,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
+from dfq.system.run_lock import writing_alone
 from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -76,13 +78,14 @@ def synthesize(
         check_folder(Path(out), overwrite=overwrite)
     teacher = load_teacher(model, **loading)
     stage = Stage(budget=Budget(settings.budget), progress=chosen_progress(progress), seed=settings.seed)
-    batch, notes = make_images(teacher, settings, stage)
-    images = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
-    files: list[Path] = []
-    if out is not None:
-        files = write_images(images, Path(out), teacher.num_answers)
-        files.append(RunFolder(out).samples)
-        contact_sheet(batch, teacher.input_spec, files[-1])
+    with nullcontext() if out is None else writing_alone(Path(out)):
+        batch, notes = make_images(teacher, settings, stage)
+        images = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
+        files: list[Path] = []
+        if out is not None:
+            files = write_images(images, Path(out), teacher.num_answers)
+            files.append(RunFolder(out).samples)
+            contact_sheet(batch, teacher.input_spec, files[-1])
     return Synthesized(images, files, [*(f"assumed {sentence}" for sentence in teacher.assumed), *notes])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dfq.errors import DfqError
 from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
 from dfq.export.engines.onnxruntime_engine import Engine
+from dfq.export.identity import student_in
 from dfq.graph.file_interface import FileInterface
 from dfq.graph.outputs import Outputs, for_each
 from dfq.images.input_spec import InputSpec
@@ -18,6 +19,7 @@ from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.load_run import load_run
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
+from dfq.system.content_hash import digest_of_tensors
 from dfq.system.progress import Progress
 from dfq.system.terminal_progress import chosen_progress
 
@@ -91,6 +93,7 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         )
     labelled = take_labelled(data, spec, config["num_classes"])
     student = load_run(run, arch=arch)
+    _check_one_run(folder, student, Path(onnx) if onnx is not None else folder.onnx)
     batch = folder.load_images(spec, torch.device("cpu"))
     _, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
     if not folder.float_onnx.is_file():
@@ -106,3 +109,11 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
     )
     compared = ComparedImages(held_out.images, labelled, take_pictures(pictures, spec))
     return validate(files, student, compared, teacher, settings, chosen_progress(progress))
+
+
+def _check_one_run(folder: RunFolder, student: nn.Module, onnx: Path) -> None:
+    """Raises `DfqError` where the ONNX file or the report belongs to another student."""
+    found = digest_of_tensors(student.state_dict())
+    folder.check_student(found, student_in(onnx), onnx)
+    if folder.report.is_file():
+        folder.check_student(found, read_json(folder.report).get("student"), folder.report)

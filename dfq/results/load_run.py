@@ -15,6 +15,7 @@ from dfq.quantizers.scheme import Scheme
 from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import load_tensors, read_json
 from dfq.student.convert import make_student
+from dfq.system.content_hash import digest_of_tensors
 from dfq.teacher import Teacher
 
 MAX_REASON_LENGTH = 200  # Number of characters of torch's message that are shown; it lists every name.
@@ -72,6 +73,7 @@ def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphMo
     """
     student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
+    run.check_student(digest_of_tensors(tensors), config.get("student"), run.config)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.
         if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
             give_bias(layer)

@@ -13,6 +13,7 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
+from dfq.system.content_hash import digest_of_tensors
 from dfq.system.output_paths import check_folder
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
@@ -68,7 +69,7 @@ class RunFolder:
         """The student's file and the teacher's."""
         return ExportedFiles(self.onnx, self.float_onnx)
 
-    def decide(self, **values: dict) -> None:
+    def decide(self, **values: dict | str) -> None:
         """Records in `config.json` what was decided during the run; a resumed run keeps to it (`decided`)."""
         write_json(self.config, {**read_json(self.config), **values})
 
@@ -114,8 +115,28 @@ class RunFolder:
         labels = tensors.get("labels")
         return Batch(images, None if labels is None else labels.to(device))
 
-    def save_student(self, student: nn.Module) -> None:
-        save_tensors(self.student, {n: t.detach().cpu().contiguous() for n, t in student.state_dict().items()}, {})
+    def save_student(self, student: nn.Module) -> str:
+        """Saves the student's tensors; returns their digest, by which all files of the run know it."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+        found = digest_of_tensors(tensors)
+        save_tensors(self.student, tensors, {})
+        return found
+
+    def check_student(self, found: str, recorded: str | None, where: Path) -> None:
+        """Raises `DfqError` where a file of the folder belongs to another student.
+
+        Args:
+            found: Digest of the student's tensors.
+            recorded: Digest that the file records; None: an older file, which records none.
+            where: The file.
+        """
+        if recorded is not None and recorded != found:
+            raise DfqError(
+                f"'{where}' belongs to another student than '{self.student}'",
+                "files of one run",
+                "files of several runs were mixed: quantize again",
+                exit_code=1,
+            )
 
     def remove_scratch(self) -> None:
         self.training.unlink(missing_ok=True)

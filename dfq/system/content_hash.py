@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -18,10 +18,14 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def digest_of(network: nn.Module) -> str:
-    """Returns the digest of all weights and statistics of a network."""
-    return digest(
-        {
-            name: tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            for name, tensor in network.state_dict().items()
-        }
-    )
+    """Returns the digest of all weights and statistics of a network, in the order in which it holds them."""
+    return digest({name: _bytes(tensor) for name, tensor in network.state_dict().items()})
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Returns the digest of named tensors in whatever order, which identifies a student in all files of a run."""
+    return digest({name: _bytes(tensors[name]) for name in sorted(tensors)})
+
+
+def _bytes(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

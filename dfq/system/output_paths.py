@@ -6,6 +6,14 @@ from pathlib import Path
 
 from dfq.errors import DfqError
 
+# A run's lock, and who holds it; a run that was killed leaves both, and they keep nobody out.
+LOCK, HOLDER = ".lock", ".locked-by"
+
+
+def contents(folder: Path) -> list[Path]:
+    """Returns what a folder holds besides the files of its lock; nothing where there is no such folder."""
+    return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER)] if folder.is_dir() else []
+
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -> None:
     """Raises `DfqError` if a command cannot write to `folder`, or would change what is there; writes nothing.
@@ -16,7 +24,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -
     if folder.exists() and not folder.is_dir():
         raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
     check_writable(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resume):
+    if contents(folder) and not (overwrite or resume):
         resuming = "or " if resume is None else "continue that run with --resume, or "
         raise DfqError(
             f"'{folder}' exists and is not empty",

@@ -12,6 +12,8 @@ from support.checkpoint_cases import ARCH, refused
 
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
+from dfq.images.input_spec import InputSpec
+from dfq.images.labelled import read_labelled
 from dfq.models.settings import SuggestSettings
 from dfq.models.suggest import suggest
 
@@ -119,3 +121,26 @@ def test_torchscript(path, model, allow_pickle):
     torch.jit.save(torch.jit.trace(model, torch.zeros(1, 1, 8, 8)), path)
     error = refused(path, arch=ARCH, allow_pickle=allow_pickle)
     assert "TorchScript" in error.found and "torch.jit.load" in error.way_out
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_flipped_bit_among_the_weights_is_found(path, model, share):
+    """torch checks no checksum, so it would read another network from such a file."""
+    torch.save(model.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    content[int(largest.header_offset + 200 + share * (largest.file_size - 200))] ^= 1
+    path.write_bytes(content)
+    error = refused(path, arch=ARCH)
+    assert "checksum" in error.found and "again" in error.way_out
+
+
+def test_a_flipped_bit_among_labelled_images_is_found(tmp_path):
+    path = tmp_path / "test.npz"
+    numpy.savez(path, images=numpy.full((40, 8, 8, 1), 7, numpy.uint8), labels=numpy.zeros(40, int))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x07" * 8) + 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DfqError, match="which is damaged"):
+        read_labelled(path, InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,)), 10)

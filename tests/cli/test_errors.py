@@ -129,7 +129,7 @@ class TestFailureAtWork:
         monkeypatch.setattr(victim, fill)
         message = fail("quantize", model_file, *SMALL, "--out", tmp_path / "run", exit_code=1)
         assert "No space left on device" in message
-        whole = {"config.json", "student.safetensors", "images.safetensors"}
+        whole = {"config.json", "student.safetensors", "images.safetensors", "start.ckpt"}
         assert {path.name for path in (tmp_path / "run").iterdir()} <= whole
 
     def test_an_unexpected_error_is_one_line(self, model_file, tmp_path, monkeypatch):

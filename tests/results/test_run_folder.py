@@ -1,6 +1,7 @@
 """The run folder: everything written whole, reloaded bit for bit, resumed, and never overwritten by accident."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.atomic_files import replacing
+from dfq.system.run_lock import writing_alone
 from dfq.teacher import Teacher
 
 FEW = {"images": 24, "steps": 4, "method": "zeroq-kd"}
@@ -215,3 +217,21 @@ def test_another_network_of_the_same_architecture_does_not_resume(finished):
     other = Teacher(build("dfq/digits_cnn", 10), small_spec(), arch="dfq/digits_cnn")
     with pytest.raises(DfqError, match="other network"):
         quantize_model(other, finished.folder, Settings(bits=4, **FEW), options=RunOptions(resume=True))
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "student.safetensors", "report.json", "config.json"])
+def test_files_of_two_runs_do_not_pass_for_one(file, finished, tmp_path):
+    """Two runs that wrote to one folder could leave one's student beside the other's ONNX file."""
+    other = quantize_model(teacher_by_name(), tmp_path / "other", Settings(bits=4, **FEW | {"seed": 1})).folder
+    mixed = tmp_path / "mixed"
+    shutil.copytree(finished.folder, mixed)
+    assert dfq.validate(mixed).agreement
+    shutil.copy(other / file, mixed / file)
+    with pytest.raises(DfqError, match="belongs to another student") as caught:
+        dfq.validate(mixed)
+    assert caught.value.exit_code == 1
+
+
+def test_a_second_run_keeps_out_of_a_folder_in_use(tmp_path):
+    with writing_alone(tmp_path / "run"), pytest.raises(DfqError, match="in use by process"):
+        quantize_model(teacher_by_name(), tmp_path / "run", Settings(bits=4, **FEW), RunOptions(overwrite=True))

@@ -14,7 +14,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.atomic_files import replacing
 from dfq.system.content_hash import digest, digest_of
-from dfq.system.output_paths import check_writable
+from dfq.system.output_paths import check_writable, contents
 from dfq.teacher import Teacher
 
 
@@ -49,7 +49,7 @@ class ComparisonFolder:
         if self.path.exists() and not self.path.is_dir():
             raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
         check_writable(self.path)
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.content.exists():
+        if contents(self.path) and not self.content.exists():
             raise DfqError(
                 f"'{self.path}' is not empty and holds no comparison",
                 "a new or an empty folder, or one that `dfq compare` wrote",

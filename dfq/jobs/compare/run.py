@@ -19,6 +19,7 @@ from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
 from dfq.system.progress import Progress, Silent
+from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -111,10 +112,17 @@ def compare_methods(
     Raises:
         DfqError: The folder holds something else, or the job cannot work with the network.
     """
-    progress, folder = progress or Silent(), ComparisonFolder(out)
+    folder = ComparisonFolder(out)
+    folder.check()
+    with writing_alone(folder.path):
+        return _compare(teacher, folder, plan, labelled, progress or Silent())
+
+
+def _compare(
+    teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, labelled: Labelled | None, progress: Progress
+) -> Comparison:
     conditions = make_conditions(teacher, plan, labelled)
     header = {"arch": teacher.arch, "conditions": conditions}
-    folder.check()
     folder.check_same(conditions)
     for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # One cell of each variant.
         plan.job.check(teacher, cell.settings, cell.variant)

@@ -27,7 +27,9 @@ from dfq.jobs.quantize.source import read_source
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest_of
+from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
+from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -121,7 +123,21 @@ def distill_model(
     teacher.check_classifier(
         "distillation", "a student of another architecture learns their classes", "quantize the network itself"
     )
-    progress, budget, run = options.progress, Budget(settings.budget), DistillFolder(out)
+    run = DistillFolder(out)
+    check_folder(run.path, overwrite=options.overwrite, resume=options.resume)
+    with writing_alone(run.path):
+        return _distill(teacher, student, run, settings, options, accuracy)
+
+
+def _distill(
+    teacher: Teacher,
+    student: str,
+    run: DistillFolder,
+    settings: DistillSettings,
+    options: RunOptions,
+    accuracy: Callable[[nn.Module], float] | None,
+) -> Distilled:
+    progress, budget = options.progress, Budget(settings.budget)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")

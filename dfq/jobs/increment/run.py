@@ -23,8 +23,9 @@ from dfq.results import report
 from dfq.results.stored_files import write_json
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest, digest_of
-from dfq.system.output_paths import check_file
+from dfq.system.output_paths import check_file, make_folder
 from dfq.system.progress import Progress, Silent
+from dfq.system.run_lock import writing_file_alone
 from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -87,12 +88,14 @@ def increment(
     teacher.check_classifier("new classes", "they become further logits", "pass a classifier")
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
-    if not resume:
+    make_folder(file.parent)
+    with writing_file_alone(file):
+        if not resume:
+            part.unlink(missing_ok=True)
+        result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
+        save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
         part.unlink(missing_ok=True)
-    result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
-    save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
-    part.unlink(missing_ok=True)
-    write_json(file.with_suffix(".json"), result.report)
+        write_json(file.with_suffix(".json"), result.report)
     return result
 
 

@@ -31,6 +31,7 @@ class Tuned:
         notes: Notes for the report.
         method: Name of the method that made the student.
         evidence: The evidence on the student; None where it was not compared with a fallback.
+        digest: Digest of the student's tensors, by which all files of the run know it.
     """
 
     student: fx.GraphModule
@@ -40,6 +41,7 @@ class Tuned:
     notes: list[str]
     method: str
     evidence: AnyEvidence | None = None
+    digest: str = ""
 
 
 def tune(
@@ -67,8 +69,7 @@ def tune(
         fallback = Fallback(context.teacher, settings, scheme, images.training.images, images.held_out.images)
         tuned = _tune(student, context, scheme, images)
         tuned = _judged(tuned, fallback.against(tuned.student, tuned.method, context.progress))
-    context.folder.save_student(tuned.student)
-    return tuned
+    return replace(tuned, digest=context.folder.save_student(tuned.student))
 
 
 def _judged(tuned: Tuned, verdict: FallbackChoice) -> Tuned:

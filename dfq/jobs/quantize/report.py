@@ -37,6 +37,7 @@ class QuantizationReport(report.JobReport):
     choice: str | None
     mixed_precision: dict | None
     layers: list[dict]
+    student: str
 
     def to_dict(self) -> dict:
         content = super().to_dict()
@@ -104,6 +105,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         choice=run.choice,
         mixed_precision=run.widths.to_dict() if run.widths else None,
         layers=report.layers(tuned.student),
+        student=tuned.digest,
         seed=run.settings.seed,
         versions=report.versions(),
         hardware=report.hardware(run.teacher.device),

@@ -16,27 +16,29 @@ from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
+from dfq.jobs.quantize.config import config_of
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.finished import take_over
 from dfq.jobs.quantize.fit_student import Tuned, tune
 from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
-from dfq.jobs.quantize.source import file_digest, keep_source, read_source
+from dfq.jobs.quantize.source import keep_source, read_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
 from dfq.results.report_page import write_report_page
-from dfq.results.run_folder import FORMAT, RunFolder
+from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import write_json
 from dfq.results.verdict import check_strict, verdict
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
 from dfq.system.budget import Budget
 from dfq.system.compute_dtype import exact_float32
-from dfq.system.content_hash import digest_of
+from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
+from dfq.system.run_lock import writing_alone
 from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -114,8 +116,14 @@ def quantize_model(
     Raises:
         DfqError: One of the stages cannot do its work.
     """
-    options = options or RunOptions()
-    progress, clock, run = options.progress, Clock(), RunFolder(out)
+    options, run = options or RunOptions(), RunFolder(out)
+    check_folder(run.path, overwrite=options.overwrite, resume=options.resume)
+    with writing_alone(run.path):
+        return _quantize(teacher, run, settings, options)
+
+
+def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions) -> Result:
+    progress, clock = options.progress, Clock()
     budget = Budget(settings.budget)
     settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
@@ -130,7 +138,7 @@ def quantize_model(
         progress.note(sentence.text)
     spec = teacher.input_spec
     source = read_source(teacher.arch, run)
-    run.prepare(_config(teacher, settings), resume=options.resume, overwrite=options.overwrite)
+    run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
         return take_over(teacher, run, options)
     keep_source(source, run)
@@ -152,6 +160,7 @@ def quantize_model(
         falls_back = reason is not None  # `auto` chose the method.
         tuned = tune(student, context, scheme, images, falls_back=falls_back)
     student = tuned.student
+    run.decide(student=tuned.digest)
     clock.move("training", "synthesis", tuned.source.seconds)
     batch = tuned.source.images_at_the_end().joined(images.held_out)
     if images.made_here:  # Images that were handed in are not stored.
@@ -201,19 +210,3 @@ def quantize_model(
 def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | None:
     """Returns what `auto` chose, and what it took in the end; None where the user chose."""
     return said if tuned.method == settings.chosen_method.name else f"{said}; {tuned.method}'s student ended better"
-
-
-def _config(teacher: Teacher, settings: Settings) -> dict:
-    return {
-        "format": FORMAT,
-        "arch": teacher.arch,
-        "num_classes": teacher.width,
-        "is_classifier": teacher.is_classifier,
-        "outputs": [output.to_dict() for output in teacher.outputs],
-        "network": digest_of(teacher.model),
-        "source": file_digest(teacher.arch),
-        "input_spec": teacher.input_spec.to_dict(),
-        "file_interface": teacher.interface.to_dict(),
-        "scheme": settings.make_scheme().to_dict(),
-        "settings": settings.to_dict(),
-    }

@@ -1,0 +1,98 @@
+"""One process at a time writes to a folder of results; a lock ends with the process that holds it, however it ends."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dfq.errors import DfqError
+from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
+
+TRIES = 10  # to lock a file that another process removes at the same moment
+
+
+@contextmanager
+def writing_alone(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, which is made where it is missing, and removed again if nothing was written to it.
+
+    Raises:
+        DfqError: Another process holds the lock, or the folder cannot be written to.
+    """
+    check_writable(folder)
+    was_there, holder = folder.is_dir(), folder / HOLDER
+    make_folder(folder)
+    lock = _locked(folder / LOCK)
+    if lock is None:
+        raise DfqError(
+            f"'{folder}' is in use by {_name(holder)}",
+            "a folder that no other run writes to",
+            "wait until that run has ended, or choose another folder with --out",
+            exit_code=1,
+        )
+    try:
+        holder.write_text(f"process {os.getpid()}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        _unlock(lock)
+        if not was_there and not contents(folder):
+            with suppress(OSError):  # another run may just have begun there
+                folder.rmdir()
+
+
+@contextmanager
+def writing_file_alone(file: Path) -> Iterator[None]:
+    """Holds the lock of a file that is to be written, a hidden file beside it.
+
+    Raises:
+        DfqError: Another process holds the lock.
+    """
+    lock = _locked(file.with_name(f".{file.name}.lock"))
+    if lock is None:
+        raise DfqError(
+            f"'{file}' is being written by another process",
+            "a file that no other run writes",
+            "wait until that run has ended, or choose another file with --out",
+            exit_code=1,
+        )
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _locked(path: Path) -> FileLock | None:
+    """Returns the lock that was taken; None where another process holds it."""
+    for _ in range(TRIES):
+        lock = FileLock(path, timeout=0)
+        if not _takes(lock):
+            return None
+        # The former holder may have removed the file between its being opened and locked. Then nothing locks `path`.
+        again = FileLock(path, timeout=0)
+        if not _takes(again):
+            return lock
+        again.release()
+        lock.release()
+    return None
+
+
+def _takes(lock: FileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    return True
+
+
+def _unlock(lock: FileLock) -> None:
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def _name(holder: Path) -> str:
+    try:
+        return holder.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
