@@ -177,12 +177,12 @@ METHODS: dict[str, Method] = {
             summary="what is learned from new images must agree with what is remembered of old ones",
             needs_classes="its generator is to make images that the teacher puts into a class",
             synthesizer=partial(Retain, RetainConfig()),
-            objective=RetainingDistillation(inner_rate=1e-3),  # The student's Adam has 3e-5.
+            objective=RetainingDistillation(inner_multiple=33.0),  # Adam's rates are smaller than those of SGD.
             source=FreshImages,
             training=NOT_AUGMENTED,
             distillation=Distillation(
-                # This is the student's own rate; the published 0.9 learns less.
-                objective=RetainingDistillation(inner_rate=0.1),
+                # A step as long as the student's own; the published multiple learns less.
+                objective=RetainingDistillation(inner_multiple=1.0),
                 training=MappingProxyType({"weight_decay": 5e-4, "mix": replace(rgal.MIXTURES, parts=2)}),
             ),
         ),

@@ -14,11 +14,13 @@ class Batch:
         images: Images, normalised as the teacher expects, float32 (N, C, H, W).
         labels: Labels, int64 (N,); None where the method draws none.
         step: Step of the training that the batch is for, from 0, for objectives that change during training.
+        learning_rate: Learning rate of that step, for objectives that look a step ahead.
     """
 
     images: Tensor
     labels: Tensor | None = None
     step: int = 0
+    learning_rate: float = 1.0
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,5 +1,6 @@
 """Retain-while-Acquiring's student phase: what is learned now must not undo what was (Patel et al., CVPR 2023)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +24,15 @@ class RetainingDistillation:
     every other method, although it is halved. Statistics of BatchNorm layers do not learn at θ′.
 
     Attributes:
-        inner_rate: Rate α of the inner gradient step. Its size follows the optimizer's learning rate: the published 0.9
-            stands beside SGD at 0.1.
+        inner_multiple: Rate α of the inner gradient step, in multiples of the optimizer's learning rate at that step.
+            The published 0.9 stands beside SGD at 0.1. With a fixed α, the rate of a student of many bits is so much
+            smaller that θ′ is no student any more.
+        tolerated: L_ret(θ′), in multiples of L_ret(θ), from which on the report says that θ′ is no student.
         replay_only: Whether the last term is left out, as in the released code.
     """
 
-    inner_rate: float = 0.9
+    inner_multiple: float = 9.0
+    tolerated: float = 2.0
     replay_only: bool = False
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
@@ -41,10 +45,22 @@ class RetainingDistillation:
             losses = {"acquisition": acquisition, "retention": retention}
             if self.replay_only:
                 return losses
-            moved = _moved(student, acquisition, self.inner_rate)
+            moved = _moved(student, acquisition, self.inner_multiple * batch.learning_rate)
             statistics = {name: buffer.clone() for name, buffer in student.named_buffers()}
             logits = functional_call(student, moved | statistics, (images[1],))
             return losses | {"retention_after": _difference(logits, targets[1])}
+
+    def doubts(self, records: Sequence[Mapping[str, float]]) -> list[str]:
+        """Returns a sentence for the report where the inner step broke the student; `records` are those of training."""
+        ratios = [
+            record["retention_after"] / record["retention"] for record in records if record.get("retention_after")
+        ]
+        if not ratios or max(ratios) <= self.tolerated:
+            return []
+        return [
+            f"the inner step of Retain-while-Acquiring raised its loss to {max(ratios):.1f} times: what it looks ahead "
+            "to is no student, and a smaller inner_multiple may do better"
+        ]
 
 
 def _difference(logits: Tensor, target: Tensor) -> Tensor:

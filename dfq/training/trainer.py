@@ -120,6 +120,8 @@ class Trainer:
             self._evaluate(*judged, {n: s / since for n, s in sums.items()}, 0.0)
         last, first = self.history.records[-1]["held_out"], self.history.records[0]["held_out"]
         self.history.rounds = getattr(source, "rounds", [])
+        doubts = getattr(self.objective, "doubts", None)
+        self.history.notes += doubts(self.history.records) if doubts else []
         later = source.unseen_at_the_end()
         measure = None if later is None else partial(self._divergence, *self._with_targets(held_out.joined(later)))
         self.history.chosen_step = self.state.choose(last, first, measure, settings=self.settings)
@@ -128,7 +130,8 @@ class Trainer:
     def _step(self, source: ImageSource, done: float) -> dict[str, float]:
         """Takes one optimizer step and returns its losses, or skips it and returns none where they are not finite."""
         batch, synthesis = source.batch(self.student, self.settings.batch_size, done, self.generator)
-        batch = Batch(self._varied(batch.images), batch.labels, self.history.steps)
+        rate = self.settings.learning_rate * cosine(done)
+        batch = Batch(self._varied(batch.images), batch.labels, self.history.steps, rate)
         self.student.train()
         with fast_autocast(self.teacher.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stage.seed + self.history.steps)  # This is for what an objective draws.

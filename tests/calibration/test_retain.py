@@ -40,7 +40,7 @@ class TestObjective:
         student = torch.nn.Sequential(
             torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Softplus(), torch.nn.Flatten(), torch.nn.Linear(196, 5)
         ).double()
-        batch, objective = Batch(images().double()), RetainingDistillation(inner_rate=0.5)
+        batch, objective = Batch(images().double()), RetainingDistillation(inner_multiple=0.5)
         double = small_teacher()
         double.model.double()  # not the fixture, which other tests share
         parameters = list(student.parameters())
@@ -62,7 +62,7 @@ class TestObjective:
 
     def test_a_cut_gradient_would_be_another_one(self, teacher):
         student = trainable(lived_in(Residual(), seed=5), SPEC)
-        batch, objective = Batch(images()), RetainingDistillation()
+        batch, objective = Batch(images()), RetainingDistillation(inner_multiple=0.9)
         loss = objective(student.eval(), batch, teacher)["retention_after"]
         found = torch.autograd.grad(loss, list(student.parameters()), allow_unused=True)
         acquisition = RetainingDistillation(replay_only=True)(student, batch, teacher)["acquisition"]
@@ -77,7 +77,7 @@ class TestObjective:
     def test_differentiates_twice_through_fake_quantizers(self, teacher):
         student = calibrate(make_student(teacher, make_scheme("paper-qat", bits=3)), images()).train()
         batch = Batch(images())
-        total(RetainingDistillation(inner_rate=1e-3), student, teacher, batch).backward()
+        total(RetainingDistillation(inner_multiple=1e-3), student, teacher, batch).backward()
         whole = {name: parameter.grad.clone() for name, parameter in student.named_parameters()}
         student.zero_grad()
         total(RetainingDistillation(replay_only=True), student, teacher, batch).backward()
@@ -92,6 +92,22 @@ class TestObjective:
         before = int(norm.num_batches_tracked)
         RetainingDistillation()(student, Batch(images()), teacher)
         assert int(norm.num_batches_tracked) == before + 2
+
+    def test_the_inner_step_follows_the_learning_rate(self, teacher):
+        student = trainable(lived_in(Residual(), seed=5), SPEC).eval()
+        found = [
+            RetainingDistillation(inner_multiple=multiple)(student, Batch(images(), learning_rate=rate), teacher)
+            for multiple, rate in ((10.0, 0.01), (1.0, 0.1), (1.0, 0.01))
+        ]
+        after = [losses["retention_after"].item() for losses in found]
+        assert after[0] == after[1] != after[2]
+
+    def test_a_broken_look_ahead_is_said(self):
+        objective = RetainingDistillation()
+        fine = [{"held_out": 1.0}, {"retention": 0.2, "retention_after": 0.3}]
+        assert objective.doubts(fine) == [] == RetainingDistillation(replay_only=True).doubts([{"retention": 1.0}])
+        (said,) = objective.doubts([*fine, {"retention": 0.14, "retention_after": 2.26}])
+        assert "16.1 times" in said
 
     def test_names_and_the_released_program(self, teacher):
         student = trainable(lived_in(Residual(), seed=5), SPEC).eval()
