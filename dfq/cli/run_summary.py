@@ -7,8 +7,8 @@ from rich.table import Table
 
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
-from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, size
-from dfq.results.output_rows import compared_on, terminal_rows
+from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, share, size
+from dfq.results.output_rows import compared_on, image_count, terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
 
@@ -22,7 +22,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     console.stdout.print()
     console.verdict(verdict(report.get("coverage"), report.get("float_file")))
     console.stdout.print(agreement_table(report, title))
-    console.fact("Compared on", compared_on(report))
+    show_compared(report)
     _show_expectation(report)
     show_nodes(report["nodes"])
     _show_widths(report["mixed_precision"])
@@ -39,7 +39,7 @@ def agreement_table(found: dict, title: str) -> Table:
         found: A report, or an `Agreement` as a dictionary.
         title: The title of the table.
     """
-    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found["agreement"]), *terminal_rows(found["outputs"])]
+    rows = [*_accuracy_rows(found["accuracy"]), *_agreement_rows(found), *terminal_rows(found["outputs"])]
     for name, measured, text in (
         ("file size", found["size_bytes"], size),
         ("latency, batch 1", found["latency_ms"], milliseconds),
@@ -57,19 +57,31 @@ def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
     return [("accuracy, labelled", percent(teacher), *cells)]
 
 
-def _agreement_rows(agreement: dict) -> list[tuple[str, ...]]:
-    """Returns the rows of top-1 agreement, each figure in the column of the network that is compared with another."""
+def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
+    """Returns the rows of top-1 agreement, each figure in the column of the network that is compared with another.
+
+    Each has its 95 % interval; one that says nothing is left out.
+    """
     rows: list[tuple[str, ...]] = []
+    agreement = found["agreement"]
     for kind in ("labelled", "pictures", "synthetic"):
+        count = image_count(found, kind)
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
-        if of_student is not None:
-            rows.append((f"top-1 = teacher, {kind}", "", percent(of_student), ""))
+        if of_student is not None and not (kind == "synthetic" and found["doubt"]):
+            rows.append((f"top-1 = teacher, {kind}", "", share(of_student, count), ""))
         if of_file is not None:
-            rows.append((f"top-1 = student, {kind}", "", "", percent(of_file)))
+            rows.append((f"top-1 = student, {kind}", "", "", share(of_file, count)))
         of_itself = agreement.get("student_float64", {}).get(kind)
         if of_itself is not None:
             rows.append((f"top-1 = in float64, {kind}", "", percent(of_itself), ""))
     return rows
+
+
+def show_compared(found: dict) -> None:
+    """Shows how many images the networks were compared on, and why an agreement is not shown."""
+    console.fact("Compared on", f"{compared_on(found)}; beside shares, 95 % intervals")
+    if found["doubt"]:
+        console.fact("Not shown", f"top-1 = teacher, synthetic: {found['doubt']}")
 
 
 def show_nodes(nodes: dict) -> None:
@@ -145,6 +157,7 @@ def show_distilled(report: dict, folder: Path, name: str) -> None:
     """Shows the result of `dfq distill`."""
     console.stdout.print()
     console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
+    show_compared(report)
     counts = report["parameters"]
     sizes = (f"{counts[which] / 1e3:,.0f} thousand" for which in ("teacher", "student"))
     console.fact("Parameters", " → ".join(sizes))

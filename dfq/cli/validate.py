@@ -70,6 +70,7 @@ def validate(
         run, data=data, pictures=pictures, onnx=path, settings=settings, arch=arch, progress=TerminalProgress()
     ).to_dict()
     console.stdout.print(run_summary.agreement_table(found, f"{path}, on {found['images']} synthetic images"))
+    run_summary.show_compared(found)
     error = found["error_steps"]
     console.fact(
         "Error", f"largest {error['max']:.2g}, mean {error['mean']:.2g} steps of an 8-bit grid over the output"

@@ -116,4 +116,4 @@ def _check_one_run(folder: RunFolder, student: nn.Module, onnx: Path) -> None:
     found = digest_of_tensors(student.state_dict())
     folder.check_student(found, student_in(onnx), onnx)
     if folder.report.is_file():
-        folder.check_student(found, read_json(folder.report).get("student"), folder.report)
+        folder.check_student(found, read_json(folder.report).get("student_digest"), folder.report)

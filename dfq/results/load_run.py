@@ -73,7 +73,7 @@ def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphMo
     """
     student = make_student(teacher, Scheme.from_dict(config["scheme"]))
     tensors = load_tensors(run.student)
-    run.check_student(digest_of_tensors(tensors), config.get("student"), run.config)
+    run.check_student(digest_of_tensors(tensors), config.get("student_digest"), run.config)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.
         if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
             give_bias(layer)

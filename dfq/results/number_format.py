@@ -1,5 +1,6 @@
 """Formats numbers for a person. A value that was not measured becomes an en dash."""
 
+from math import sqrt
 from pathlib import Path
 
 NOTHING = "–"
@@ -8,6 +9,22 @@ MOST_DB = 150.0  # stands for no noise at all (`dfq.export.validation.output_agr
 
 def percent(fraction: float | None, digits: int = 2) -> str:
     return NOTHING if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def interval(fraction: float, count: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share that was found on `count` samples, in [0, 1] (Wilson, 1927)."""
+    z = 1.96
+    middle = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * sqrt(fraction * (1 - fraction) / count + (z / (2 * count)) ** 2)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def share(fraction: float | None, count: int | None, digits: int = 2) -> str:
+    """Returns a share with its 95 % interval, such as "99.20 % (98.4–99.6)"."""
+    if fraction is None or not count:
+        return percent(fraction, digits)
+    low, high = interval(fraction, count)
+    return f"{percent(fraction, digits)} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def points(fraction: float | None, reference: float | None) -> str:

@@ -61,6 +61,11 @@ def compared_on(found: Mapping) -> str:
     return ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in found["engines"][0]["images"].items())
 
 
+def image_count(found: Mapping, kind: str) -> int | None:
+    """Returns how many images of a kind the file was compared on; None where that is not known."""
+    return found["engines"][0]["images"].get(kind) if found["engines"] else None
+
+
 def lowest_snr(outputs: Sequence[Mapping], pair: str, kind: str) -> float | None:
     """Returns the ratio of the output that is furthest off; None where it was not measured."""
     figures = [row["snr_db"][pair][kind] for row in outputs]

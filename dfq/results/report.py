@@ -32,6 +32,7 @@ class JobReport:
     input_spec: dict
     images: int
     agreement: dict
+    doubt: str | None
     outputs: list[dict]
     error_steps: dict
     accuracy: dict

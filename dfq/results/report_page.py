@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from dfq.results.number_format import (
+    NOTHING,
     decibels,
     label,
     milliseconds,
@@ -18,9 +19,10 @@ from dfq.results.number_format import (
     points,
     ratio,
     seconds,
+    share,
     size,
 )
-from dfq.results.output_rows import best_kind, compared_on, is_classifier, lowest_snr, section
+from dfq.results.output_rows import best_kind, compared_on, image_count, is_classifier, lowest_snr, section
 from dfq.results.page_sections import Section, performance_sections
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
@@ -112,18 +114,21 @@ def file_tiles(report: dict) -> list[tuple[str, str]]:
         tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
     return [
         *tiles,
-        *(_answers(report["agreement"]) if is_classifier(report) else _ratios(report["outputs"])),
+        *(_answers(report) if is_classifier(report) else _ratios(report["outputs"])),
         ("file size (part of the float file)", size(bytes_["onnx"]) + ratio(bytes_["onnx"], bytes_["float_onnx"])),
         ("latency, batch 1", milliseconds(latency["onnx"]) + ratio(latency["onnx"], latency["float_onnx"])),
     ]
 
 
-def _answers(agreement: dict) -> list[tuple[str, str]]:
+def _answers(report: dict) -> list[tuple[str, str]]:
+    agreement, doubt = report["agreement"], report.get("doubt")
     kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
-    return [
-        (f"same class as the teacher, {kind} images", percent(agreement["student_teacher"][kind], 1)),
-        (f"file = student, {kind} images", percent(agreement["onnx_student"][kind], 1)),
-    ]
+    count = image_count(report, kind)
+    of_student, of_file = (agreement[pair][kind] for pair in ("student_teacher", "onnx_student"))
+    tiles = [(f"file = student, {count} {kind} images (95 % interval)", share(of_file, count, 1))]
+    if kind == "synthetic" and doubt:
+        return [(f"same class as the teacher: not shown, because {doubt}", NOTHING), *tiles]
+    return [(f"same class as the teacher, {count} {kind} images (95 % interval)", share(of_student, count, 1)), *tiles]
 
 
 def _ratios(outputs: list[dict]) -> list[tuple[str, str]]:

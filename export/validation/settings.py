@@ -47,6 +47,11 @@ class ValidationSettings:
             rounding ties explain it.
         min_snr_db: Signal-to-noise ratio of the file against its student in dB, below which the report of a network
             that is no classifier says so.
+        least_images: Number of synthetic images below which the student's agreement with the teacher is not shown.
+        most_alike: Share of synthetic images with one and the same answer of the teacher, in [0, 1], beyond which it is
+            not shown.
+        most_unsure: Mean entropy of the teacher's answers, as a part of the largest possible one, beyond which it is
+            not shown.
         largest_outputs: Largest size in bytes of all outputs of one network that are held in memory; fewer images are
             compared where they would be larger.
         rounding_ties: How the student is compared with itself then.
@@ -58,6 +63,9 @@ class ValidationSettings:
     batch_size: int = EngineSettings().batch_size
     min_agreement: float = 0.998
     min_snr_db: float = 30.0
+    least_images: int = 100
+    most_alike: float = 0.9
+    most_unsure: float = 0.9
     largest_outputs: int = 2**29
     rounding_ties: RoundingTieSettings = RoundingTieSettings()
     latency: LatencySettings = LatencySettings()

@@ -16,6 +16,7 @@ from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.engines.table import ENGINES, MAIN, Opened, open_engines
 from dfq.export.validation.answer_figures import Figures, accuracies, agreements
 from dfq.export.validation.compared import ComparedImages, ExportedFiles
+from dfq.export.validation.doubtful_answers import why_doubtful
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.original_file import ORIGINAL, original_file
 from dfq.export.validation.output_agreement import OutputAgreement, compare_outputs
@@ -59,6 +60,8 @@ class Agreement:
             agreement of two classifiers on each kind of image. `student_float64` (see
             `dfq.export.validation.rounding_ties`) is measured where `onnx_student` is below
             `ValidationSettings.min_agreement`, and is None elsewhere.
+        doubt: Why the student's agreement with the teacher on synthetic images says nothing, in words; None where it
+            says something.
         outputs: One row for each output, in dB (see `dfq.export.validation.output_agreement.OutputAgreement`).
         error_steps: {max, mean} of |runtime − student| over the outputs, in steps of the 8-bit grid that spans the
             student's output on these images: step = (largest − smallest value) / 255. The output that is furthest off
@@ -72,6 +75,7 @@ class Agreement:
 
     images: int
     agreement: Figures
+    doubt: str | None
     outputs: list[OutputAgreement]
     error_steps: dict[str, float]
     accuracy: dict[str, float | None]
@@ -130,6 +134,7 @@ def validate(
         agreement=agreements(found, student, batches, settings, tell)
         if files.is_classifier
         else {pair: dict.fromkeys(KINDS) for pair in ("onnx_student", "student_teacher", "student_float64")},
+        doubt=_doubt(found["synthetic"], files, boundary, settings),
         outputs=_outputs(files.onnx, found, images.synthetic),
         error_steps=error_in_steps(found["synthetic"][MAIN], found["synthetic"]["student"]),
         accuracy=accuracies(found["labelled"], labels, boundary),
@@ -144,6 +149,12 @@ def _is_doubtful(found: Found, settings: ValidationSettings) -> bool:
     """Returns whether the file is further from its student than rounding explains in most networks."""
     ratio = lowest_snr(found[MAIN], found["student"])
     return ratio is not None and ratio < settings.min_snr_db
+
+
+def _doubt(found: Found, files: ExportedFiles, boundary: float | None, settings: ValidationSettings) -> str | None:
+    if boundary is None or "teacher" not in found:
+        return None
+    return why_doubtful(found["teacher"], boundary, settings, softmax=files.softmax)
 
 
 def _batches(

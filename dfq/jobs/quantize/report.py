@@ -37,7 +37,7 @@ class QuantizationReport(report.JobReport):
     choice: str | None
     mixed_precision: dict | None
     layers: list[dict]
-    student: str
+    student_digest: str
 
     def to_dict(self) -> dict:
         content = super().to_dict()
@@ -105,7 +105,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         choice=run.choice,
         mixed_precision=run.widths.to_dict() if run.widths else None,
         layers=report.layers(tuned.student),
-        student=tuned.digest,
+        student_digest=tuned.digest,
         seed=run.settings.seed,
         versions=report.versions(),
         hardware=report.hardware(run.teacher.device),

@@ -160,7 +160,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
         falls_back = reason is not None  # `auto` chose the method.
         tuned = tune(student, context, scheme, images, falls_back=falls_back)
     student = tuned.student
-    run.decide(student=tuned.digest)
+    run.decide(student_digest=tuned.digest)
     clock.move("training", "synthesis", tuned.source.seconds)
     batch = tuned.source.images_at_the_end().joined(images.held_out)
     if images.made_here:  # Images that were handed in are not stored.
