@@ -68,13 +68,15 @@ class GDFQ:
         self.stage = stage or Stage()
         self.notes: list[str] = []
         self.knowledge = knowledge_of(teacher, statistics=True)
-        self.generator = RunningGenerator(config, teacher, seed=self.stage.seed, num_classes=teacher.num_answers)
+        paired = any(getattr(term, "needs_pairs", False) for term in config.terms)
+        self.generator = RunningGenerator(
+            config, teacher, seed=self.stage.seed, num_classes=teacher.num_answers, paired=paired
+        )
         self.terms, self.steps = WeightedTerms(config.terms), 0
-        self.needs_pairs = any(getattr(term, "needs_pairs", False) for term in config.terms)
 
     def update(self, student: fx.GraphModule | None) -> dict[str, float]:
         """Takes one step of the generator and returns its losses, by name; as published, the student plays no part."""
-        images, labels = self.generator.images(self.batch_size, paired=self.needs_pairs)
+        images, labels = self.generator.images(self.batch_size)
         assert labels is not None
         self._latest = Batch(images.detach(), labels)
         with self.teacher.bn_statistics() as statistics, frozen(student):

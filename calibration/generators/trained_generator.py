@@ -51,6 +51,8 @@ class RunningGenerator:
         teacher: Network that the images are made for.
         seed: Seed of the network's start and of its random draws.
         num_classes: Number of classes of a conditional generator; None: it is unconditional, and no labels are drawn.
+        paired: Whether there are several images of each drawn class; of many classes, a batch holds few pairs
+            otherwise.
     """
 
     def __init__(
@@ -60,27 +62,27 @@ class RunningGenerator:
         *,
         seed: int,
         num_classes: int | None = None,
+        paired: bool = False,
     ):
-        self.teacher, self.latent, self.num_classes = teacher, config.latent, num_classes
+        self.teacher, self.latent, self.num_classes, self.paired = teacher, config.latent, num_classes, paired
         self.random = torch.Generator().manual_seed(seed)
         network = seeded_generator(seed, teacher.input_spec.size, config.latent, config.width, num_classes)
         self.network = network.to(teacher.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, betas=config.betas)
 
-    def images(self, count: int, *, paired: bool = False) -> tuple[Tensor, Tensor | None]:
+    def images(self, count: int) -> tuple[Tensor, Tensor | None]:
         """Returns `count` normalised images (N, C, H, W), differentiable, and their labels (N,).
 
-        The labels are None where none are drawn. With `paired`, there are several images of each drawn class: of many
-        classes, a batch would hold few pairs otherwise.
+        The labels are None where none are drawn.
         """
         device = self.teacher.device
         noise, labels = torch.randn(count, self.latent, generator=self.random).to(device), None
         if self.num_classes is not None:
-            labels = self._labels(count, self.num_classes, paired=paired).to(device)
+            labels = self._labels(count, self.num_classes).to(device)
         return self.render(noise, labels), labels
 
-    def _labels(self, count: int, classes: int, *, paired: bool) -> Tensor:
-        if not paired:
+    def _labels(self, count: int, classes: int) -> Tensor:
+        if not self.paired:
             return torch.randint(classes, (count,), generator=self.random)
         drawn = torch.randperm(classes, generator=self.random)[: max(count // IMAGES_OF_A_CLASS, 1)]
         return drawn.repeat(ceil(count / len(drawn)))[:count]

@@ -180,7 +180,7 @@ class Inversion:
         return {
             "generator": self.generator.get_state(),
             "batches_made": self.batches_made,
-            "earlier": (moments and [m and tuple(m) for m in moments], self.earlier.count),
+            "earlier": (moments and list(moments), self.earlier.count),
         }
 
     def load_state_dict(self, state: dict) -> None:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from support.small_nets import Residual, small_teacher
 
+from dfq.calibration.generators.gdfq import GDFQ, GDFQConfig
 from dfq.calibration.gradient_weights import AtRatio, WeightedTerms
 from dfq.calibration.inversion_terms import Saturation, SynthesisRelations, SynthesisStep
 
@@ -70,3 +72,14 @@ def test_what_a_term_needs_is_asked_of_the_term_inside():
     term = AtRatio(SynthesisRelations(1.0), 0.1)
     assert term.needs_student and term.needs_pairs and not term.needs_inner
     assert not AtRatio(Saturation(1.0), 0.1).needs_student
+
+
+def test_a_generator_whose_images_are_compared_draws_several_of_each_class():
+    """Of a thousand classes, a batch of 64 would have no pair in most draws."""
+    teacher = small_teacher(Residual(classes=1000))
+    for terms, most in (((), 2), ((SynthesisRelations(1.0),), 4)):
+        generator = GDFQ(GDFQConfig(width=16, terms=terms), teacher, batch_size=64).generator
+        _, labels = generator.images(64)
+        assert torch.bincount(labels).max() <= most
+        if terms:
+            assert (torch.bincount(labels)[labels] == 4).all()
