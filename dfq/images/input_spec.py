@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 
@@ -44,8 +45,14 @@ class InputSpec:
                 "one of each for every channel",
                 "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
             )
-        if min(self.std) <= 0:
-            raise DfqError(f"standard deviation {self.std}", "positive numbers", "check --std")
+        settings = InputSettings()
+        if not all(isfinite(std) and std >= settings.least_std for std in self.std):
+            raise DfqError(
+                f"standard deviation {self.std}", f"numbers from {settings.least_std:g} on, for pixels scaled to [0, 1]",
+                "check --std",
+            )  # fmt: skip
+        if not all(isfinite(mean) and abs(mean) <= settings.most_mean for mean in self.mean):
+            raise DfqError(f"mean {self.mean}", "finite numbers, for pixels scaled to [0, 1]", "check --mean")
 
     def _column(self, values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

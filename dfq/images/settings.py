@@ -12,11 +12,15 @@ class InputSettings:
             are made, in smaller batches.
         smallest_spread: Smallest standard deviation that real pixels in [0, 1] are taken to have.
         largest_spread: Largest standard deviation that real pixels in [0, 1] are taken to have.
+        least_std: Smallest standard deviation of a normalisation; a smaller one is a slip.
+        most_mean: Largest absolute mean of a normalisation; a larger one is a slip.
     """
 
     small_side: int = 64
     smallest_spread: float = 0.15
     largest_spread: float = 0.4
+    least_std: float = 1e-4
+    most_mean: float = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)

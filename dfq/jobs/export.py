@@ -3,12 +3,9 @@
 from pathlib import Path
 
 from dfq.export import export_onnx
-from dfq.graph.file_interface import FileInterface
-from dfq.images.input_spec import InputSpec
-from dfq.quantizers.scheme import Scheme
 from dfq.results.load_run import load_run
-from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import read_json
+from dfq.results.run_config import read_run_config
+from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.system.output_paths import check_file, make_folder
 
 
@@ -42,9 +39,9 @@ def export_run(
     """
     file = Path(out)
     check_file(file, overwrite=overwrite)
-    student, config = load_run(run, arch=arch), read_json(RunFolder(run).config)
+    student, config = load_run(run, arch=arch), read_run_config(RunFolder(run).config, FORMAT)
     make_folder(file.parent)
-    own = Scheme.from_dict(config["scheme"]).target
-    spec = InputSpec.from_dict(config["input_spec"])
-    interface = FileInterface.from_dict(config.get("file_interface"))
-    return export_onnx(student, file, spec, batch_size=batch_size, target=target or own, interface=interface)
+    return export_onnx(
+        student, file, config.input_spec, batch_size=batch_size, target=target or config.scheme.target,
+        interface=config.interface,
+    )  # fmt: skip

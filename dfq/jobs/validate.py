@@ -10,14 +10,14 @@ from dfq.errors import DfqError
 from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.identity import student_in
-from dfq.graph.file_interface import FileInterface
 from dfq.graph.outputs import Outputs, for_each
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled_data import LabelledData, take_labelled
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.load_run import load_run
-from dfq.results.run_folder import RunFolder
+from dfq.results.run_config import read_run_config
+from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import read_json
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.progress import Progress
@@ -84,21 +84,19 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         RunFolder(run),
         settings or ValidationSettings(engines=tuple(ENGINES), threads=torch.get_num_threads()),
     )
-    config = read_json(folder.config)
-    spec = InputSpec.from_dict(config["input_spec"])
-    is_classifier = config.get("is_classifier", True)
+    config = read_run_config(folder.config, FORMAT)
+    spec, is_classifier, interface = config.input_spec, config.is_classifier, config.interface
     if data is not None and not is_classifier:
         raise DfqError(
             "labelled images for a network that is no classifier", "pictures", "pass them as --pictures FOLDER"
         )
-    labelled = take_labelled(data, spec, config["num_classes"])
+    labelled = take_labelled(data, spec, config.num_classes)
     student = load_run(run, arch=arch)
     _check_one_run(folder, student, Path(onnx) if onnx is not None else folder.onnx)
     batch = folder.load_images(spec, torch.device("cpu"))
     _, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
-    interface = FileInterface.from_dict(config.get("file_interface"))
     teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads, softmax=interface.softmax), spec)
     files = ExportedFiles(
         onnx=Path(onnx) if onnx is not None else folder.onnx,

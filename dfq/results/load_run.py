@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from dfq.errors import DfqError
-from dfq.images.input_spec import InputSpec
 from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import build
 from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
 from dfq.post_training.bias_correction import give_bias
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
-from dfq.quantizers.scheme import Scheme
+from dfq.results.run_config import RunConfig, read_run_config
 from dfq.results.run_folder import FORMAT, RunFolder
-from dfq.results.stored_files import load_tensors, read_json
+from dfq.results.stored_files import load_tensors
 from dfq.student.convert import make_student
 from dfq.system.content_hash import digest_of_tensors
 from dfq.teacher import Teacher
@@ -42,25 +41,13 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
         ```
     """
     run = RunFolder(folder)
-    config = read_json(run.config)
-    if config.get("kind") == "distilled":
-        raise DfqError(
-            f"'{run.path}' holds a distilled network in floating point",
-            "a folder of `dfq quantize`",
-            f"{run.path}/student.pt is an ordinary checkpoint: dfq quantize {run.path}/student.pt",
-        )
-    if config.get("format") != FORMAT:
-        raise DfqError(
-            f"'{run.path}' is a run folder of format {config.get('format')}",
-            f"format {FORMAT}, which this version of dfq reads and writes",
-            "quantize again; the folder's model.onnx stays valid",
-        )
+    config = read_run_config(run.config, FORMAT)
     network = model if model is not None else _build(config, arch, run)
-    teacher = Teacher(network, InputSpec.from_dict(config["input_spec"]), classifies=config.get("is_classifier"))
+    teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
     return stored_student(teacher, run, config)
 
 
-def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphModule:
+def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.GraphModule:
     """Returns the student of a run folder, made from a teacher of the run's architecture, in evaluation mode.
 
     Args:
@@ -71,9 +58,10 @@ def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphMo
     Raises:
         DfqError: The stored tensors do not fit the network, or their file is damaged.
     """
-    student = make_student(teacher, Scheme.from_dict(config["scheme"]))
+    student = make_student(teacher, config.scheme)
     tensors = load_tensors(run.student)
-    run.check_student(digest_of_tensors(tensors), config.get("student_digest"), run.config)
+    _check_numbers(run, tensors)
+    run.check_student(digest_of_tensors(tensors), config.student_digest, run.config)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.
         if isinstance(layer, MATRIX_LAYERS) and layer.bias is None and f"{name}.bias" in tensors:
             give_bias(layer)
@@ -89,10 +77,21 @@ def stored_student(teacher: Teacher, run: RunFolder, config: dict) -> fx.GraphMo
     return student.eval().requires_grad_(False)
 
 
-def _build(config: dict, arch: str | None, run: RunFolder) -> nn.Module:
+def _check_numbers(run: RunFolder, tensors: dict[str, Tensor]) -> None:
+    """Raises `DfqError` where a stored student holds numbers that no student has."""
+    for name, tensor in tensors.items():
+        is_scale = name.rpartition(".")[2] == "scale"
+        if not tensor.isfinite().all() or (is_scale and not (tensor > 0).all()):
+            what = "a scale of 0 or less" if is_scale and tensor.isfinite().all() else "numbers that are not finite"
+            raise DfqError(
+                f"'{run.student}' holds {what} in '{name}'", "the file as dfq wrote it", "quantize again", exit_code=1
+            )
+
+
+def _build(config: RunConfig, arch: str | None, run: RunFolder) -> nn.Module:
     if arch is None and run.source.exists():
-        return read_onnx(run.source, config["input_spec"]["size"], allow_float_ops=True)
-    recorded = config["arch"]
+        return read_onnx(run.source, config.input_spec.size, allow_float_ops=True)
+    recorded = config.arch
     if arch is None and (recorded is None or ".py:" in recorded or recorded.startswith("pickle/")):
         raise DfqError(
             f"a run whose architecture is {recorded or 'a Python object'}",
@@ -101,4 +100,4 @@ def _build(config: dict, arch: str | None, run: RunFolder) -> nn.Module:
         )
     arch = arch or recorded
     is_fixed = is_file_name(arch) and not file_factory_takes_num_classes(arch)
-    return build(arch, None if is_fixed else config["num_classes"])
+    return build(arch, None if is_fixed else config.num_classes)

@@ -111,6 +111,8 @@ class RunFolder:
         They are bit for bit those that were used, whose pixels have 8 bits.
         """
         tensors = load_tensors(self.images)
+        if "images" not in tensors:
+            raise DfqError(f"'{self.images}' holds no 'images'", "the file as dfq wrote it", "repeat the run")
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")
         return Batch(images, None if labels is None else labels.to(device))

@@ -1,16 +1,15 @@
 """The file from which a killed run goes on: its first images, and the state of what made them."""
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,7 @@ def load_start(path: Path, input_spec: InputSpec, device: torch.device) -> Start
     Raises:
         DfqError: The file is damaged.
     """
-    try:
+    with reading(path, way_out="start afresh with --overwrite"):
         state = torch.load(path, weights_only=True, map_location=device)
-        pixels, labels = state["images"], state["labels"]
-        images = input_spec.normalize(pixels.float() / 255).contiguous(memory_format=torch.channels_last)
-        return Start(Batch(images, labels), state["synthesizer"], state["notes"])
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DfqError(
-            f"'{path}' cannot be read: {reason}", "the file as dfq wrote it", "start afresh with --overwrite"
-        ) from error
+        images = input_spec.normalize(state["images"].float() / 255).contiguous(memory_format=torch.channels_last)
+        return Start(Batch(images, state["labels"]), state["synthesizer"], state["notes"])

@@ -3,26 +3,27 @@
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dfq.errors import DfqError
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
 
 
 def write_json(path: Path, values: dict | list) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path") from error
-    except (OSError, ValueError) as error:
-        raise DfqError(f"'{path}' cannot be read: {error}", "the file as dfq wrote it", "repeat the run") from error
+    if not path.exists():
+        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path")
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__} instead of an object")
+    return found
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -31,9 +32,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
+    if not path.exists():
+        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path")
+    with reading(path):
         return load_file(path)
-    except FileNotFoundError as error:
-        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path") from error
-    except (OSError, SafetensorError) as error:
-        raise DfqError(f"'{path}' cannot be read: {error}", "the file as dfq wrote it", "repeat the run") from error

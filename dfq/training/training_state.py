@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
 from dfq.training.settings import TrainSettings
 
 
@@ -84,7 +85,11 @@ class TrainingState:
         """Takes over the state of an earlier, killed run, if there is one."""
         if self.path is None or not self.path.exists():
             return
-        state = torch.load(self.path, weights_only=True, map_location=next(self.student.parameters()).device)
+        with reading(self.path, way_out="start afresh with --overwrite"):
+            state = torch.load(self.path, weights_only=True, map_location=next(self.student.parameters()).device)
+            self._take_over(state)
+
+    def _take_over(self, state: dict) -> None:
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())

@@ -3,8 +3,10 @@
 from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.result import Result
 from dfq.results.load_run import stored_student
-from dfq.results.run_folder import RunFolder
+from dfq.results.run_config import read_run_config
+from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import read_json
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 from dfq.training.trainer import History
 
@@ -17,8 +19,11 @@ def take_over(teacher: Teacher, run: RunFolder, options: RunOptions) -> Result:
     """
     content = read_json(run.report)
     options.progress.note("this run had finished, so it is taken over as it is")
-    if options.labelled is not None and content["accuracy"]["teacher"] is None:
+    with reading(run.report):
+        is_unmeasured = content["accuracy"]["teacher"] is None
+    if options.labelled is not None and is_unmeasured:
         options.progress.note("its accuracy was not measured: dfq validate with --data measures it")
-    student = stored_student(teacher, run, read_json(run.config))
-    training = content["training"]
-    return Result(student, teacher, run.path, content, History(**training) if training else None)
+    student = stored_student(teacher, run, read_run_config(run.config, FORMAT))
+    with reading(run.report):
+        history = History(**content["training"]) if content["training"] else None
+    return Result(student, teacher, run.path, content, history)

@@ -16,6 +16,7 @@ from dfq.post_training.reconstruction.settings import FitSettings, Reconstructio
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
 from dfq.system.atomic_files import replacing
 from dfq.system.budget import Budget
+from dfq.system.reading import reading
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
@@ -178,10 +179,11 @@ class _Run:
         if self.path is None or not self.path.exists():
             return ReconstructionHistory()
         device = next(self.student.parameters()).device
-        state = torch.load(self.path, weights_only=True, map_location=device)
-        self.student.load_state_dict(state["student"])
-        self.generator.set_state(state["generator"].cpu())
-        return ReconstructionHistory([BlockRecord(**block) for block in state["history"]["blocks"]])
+        with reading(self.path, way_out="start afresh with --overwrite"):
+            state = torch.load(self.path, weights_only=True, map_location=device)
+            self.student.load_state_dict(state["student"])
+            self.generator.set_state(state["generator"].cpu())
+            return ReconstructionHistory([BlockRecord(**block) for block in state["history"]["blocks"]])
 
 
 def _state(block: Block) -> dict[str, Tensor]:
