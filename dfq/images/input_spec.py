@@ -48,9 +48,10 @@ class InputSpec:
         settings = InputSettings()
         if not all(isfinite(std) and std >= settings.least_std for std in self.std):
             raise DfqError(
-                f"standard deviation {self.std}", f"numbers from {settings.least_std:g} on, for pixels scaled to [0, 1]",
+                f"standard deviation {self.std}",
+                f"numbers from {settings.least_std:g} on, for pixels scaled to [0, 1]",
                 "check --std",
-            )  # fmt: skip
+            )
         if not all(isfinite(mean) and abs(mean) <= settings.most_mean for mean in self.mean):
             raise DfqError(f"mean {self.mean}", "finite numbers, for pixels scaled to [0, 1]", "check --mean")
 
