@@ -7,7 +7,7 @@ from rich.table import Table
 
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
-from dfq.results.number_format import label, milliseconds, number, percent, points, ratio, seconds, share, size
+from dfq.results.number_format import at_least, label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.results.output_rows import compared_on, image_count, terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
@@ -60,7 +60,7 @@ def _accuracy_rows(accuracy: dict) -> list[tuple[str, ...]]:
 def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
     """Returns the rows of top-1 agreement, each figure in the column of the network that is compared with another.
 
-    Each has its 95 % interval; one that says nothing is left out.
+    Each has the lower end of its 95 % interval; one that says nothing is left out.
     """
     rows: list[tuple[str, ...]] = []
     agreement = found["agreement"]
@@ -68,9 +68,9 @@ def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
         count = image_count(found, kind)
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
         if of_student is not None and not (kind == "synthetic" and found["doubt"]):
-            rows.append((f"top-1 = teacher, {kind}", "", share(of_student, count), ""))
+            rows.append((f"top-1 = teacher, {kind}", "", at_least(of_student, count), ""))
         if of_file is not None:
-            rows.append((f"top-1 = student, {kind}", "", "", share(of_file, count)))
+            rows.append((f"top-1 = student, {kind}", "", "", at_least(of_file, count)))
         of_itself = agreement.get("student_float64", {}).get(kind)
         if of_itself is not None:
             rows.append((f"top-1 = in float64, {kind}", "", percent(of_itself), ""))
@@ -79,7 +79,7 @@ def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
 
 def show_compared(found: dict) -> None:
     """Shows how many images the networks were compared on, and why an agreement is not shown."""
-    console.fact("Compared on", f"{compared_on(found)}; beside shares, 95 % intervals")
+    console.fact("Compared on", f"{compared_on(found)}; ≥: lower end of the 95 % interval")
     if found["doubt"]:
         console.fact("Not shown", f"top-1 = teacher, synthetic: {found['doubt']}")
 

@@ -49,7 +49,7 @@ class InputSpec:
         if not all(isfinite(std) and std >= settings.least_std for std in self.std):
             raise DfqError(
                 f"standard deviation {self.std}",
-                f"numbers from {settings.least_std:g} on, for pixels scaled to [0, 1]",
+                f"positive numbers from {settings.least_std:g} on, for pixels scaled to [0, 1]",
                 "check --std",
             )
         if not all(isfinite(mean) and abs(mean) <= settings.most_mean for mean in self.mean):

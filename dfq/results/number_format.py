@@ -24,7 +24,15 @@ def share(fraction: float | None, count: int | None, digits: int = 2) -> str:
     if fraction is None or not count:
         return percent(fraction, digits)
     low, high = interval(fraction, count)
-    return f"{percent(fraction, digits)} ({100 * low:.1f}–{100 * high:.1f})"
+    shown = (f"{100 * end:.1f}".removesuffix(".0") for end in (low, high))
+    return f"{percent(fraction, digits)} ({'–'.join(shown)})"
+
+
+def at_least(fraction: float | None, count: int | None) -> str:
+    """Returns a share with the lower end of its 95 % interval, such as "99.20 % (≥ 98.4)", for narrow tables."""
+    if fraction is None or not count:
+        return percent(fraction)
+    return f"{percent(fraction)} (≥ {100 * interval(fraction, count)[0]:.1f})"
 
 
 def points(fraction: float | None, reference: float | None) -> str:
