@@ -74,13 +74,13 @@ class TestSessions:
 
     @pytest.mark.slow
     def test_digits_one_by_one(self, digits_teacher):
-        held_out = [part("held-out", 0, 4), *(part("held-out", digit, digit) for digit in range(5, 10))]
-        new = [part("training", digit, digit) for digit in range(5, 10)]
+        held_out = [part("held-out", 0, 4), *(part("held-out", digit, digit) for digit in range(5, 8))]
+        new = [part("training", digit, digit) for digit in range(5, 8)]
         forgotten = {}
         for name in ("rgal", "fine-tuning"):
             settings = IncrementSettings(strategy=name, flip=False, images=40, steps=40, batch_size=32)
             found = increment_sessions(digits_teacher, new, settings, held_out=held_out).to_dict()
-            assert len(found["seen"]) == 6 and found["seen"][0] > 0.95
+            assert len(found["seen"]) == 4 and found["seen"][0] > 0.95
             forgotten[name] = found["forgetting"]
         assert forgotten["rgal"] < forgotten["fine-tuning"] - 0.3
 

@@ -72,8 +72,8 @@ KINDS = {
 }
 
 
-# 8 bits for all; the networks that 4 bits differ on: a residual stream, its gates, computed weights, attention.
-LEARNED = ("residual", "hard swish, squeeze and excite", "standardised weights", "windows and shifted masks")
+# 8 bits for all, and 4 bits where blocks are learned: one network of convolutions, and one of attention.
+LEARNED = ("residual", "windows and shifted masks")
 RUNS = [(kind, bits) for kind in KINDS for bits in ((8, 4) if kind in LEARNED else (8,))]
 
 
