@@ -111,7 +111,10 @@ def file_tiles(report: dict) -> list[tuple[str, str]]:
     tiles = []
     if accuracy["onnx"] is not None:
         change = points(accuracy["onnx"], accuracy["teacher"])
-        tiles.append(("accuracy of the file (change to the teacher, points)", percent(accuracy["onnx"], 1) + change))
+        name = (
+            f"accuracy of the file on {image_count(report, 'labelled')} labelled images (change to the teacher, points)"
+        )
+        tiles.append((name, percent(accuracy["onnx"], 1) + change))
     return [
         *tiles,
         *(_answers(report) if is_classifier(report) else _ratios(report["outputs"])),
