@@ -60,6 +60,11 @@ def verdict(sentences: Sequence["Sentence"]) -> None:
         stdout.print(grid)
 
 
+def headline(text: str, style: str) -> None:
+    """Prints the sentence that everything else explains."""
+    stdout.print(Text(text, style))
+
+
 def fact(name: str, text: str) -> None:
     """Prints a name and a text in one line; a long text wraps behind the name."""
     grid = Table.grid(padding=(0, 2))

@@ -36,7 +36,7 @@ class ReportingGroup(click.Group):
     So `dfq --help`, `dfq --version` and completion answer without loading torch.
 
     The exit code is 0 for success, 1 for a failure at work (disk, unsupported operator, a bug), 2 for wrong usage or
-    bad input, and 130 for Ctrl-C.
+    bad input, 3 for a file that does not do what its student does, and 130 for Ctrl-C.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -69,3 +69,5 @@ def quantize(
         ),
     )
     run_summary.show_run(result.report, folder, name=model.name)
+    if result.report["decision"]["is_mismatch"]:
+        click.get_current_context().exit(run_summary.MISMATCH)

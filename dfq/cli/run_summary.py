@@ -7,11 +7,14 @@ from rich.table import Table
 
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
+from dfq.results.decision import CHECK, DONT, SHIP, Decision, decide
 from dfq.results.number_format import at_least, label, milliseconds, number, percent, points, ratio, seconds, size
 from dfq.results.output_rows import compared_on, image_count, terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
 
+MISMATCH = 3  # the exit code where a file does not do what its student does
+STYLES = {SHIP: "bold green", CHECK: "bold yellow", DONT: "bold red"}
 STAGES = ("synthesis", "widths", "training", "export", "validation")
 
 
@@ -20,6 +23,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     settings = report["settings"]
     title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
     console.stdout.print()
+    show_decision(decide(report, folder))
     console.verdict(verdict(report.get("coverage"), report.get("float_file")))
     console.stdout.print(agreement_table(report, title))
     show_compared(report)
@@ -30,6 +34,15 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     _show_seconds(report)
     _show_diversity(report["diversity"])
     _show_files(RunFolder(folder))
+
+
+def show_decision(decision: Decision) -> None:
+    """Shows what to do with the file, what it is good for, and the next command."""
+    console.headline(decision.sentence, STYLES[decision.word])
+    console.fact("Good for", decision.benefits)
+    if decision.command:
+        console.fact("Next", decision.command)
+    console.stdout.print()
 
 
 def agreement_table(found: dict, title: str) -> Table:

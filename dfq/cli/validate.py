@@ -11,6 +11,7 @@ from dfq.cli.option_types import Named
 from dfq.export import ENGINES, ValidationSettings
 from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
+from dfq.results.decision import DONT, mismatch
 from dfq.results.page_sections import FLOAT, QUANTIZED, performance_sections
 from dfq.results.report_page import write_report_page
 from dfq.results.run_folder import RunFolder
@@ -81,6 +82,9 @@ def validate(
         write_json(json_file, found)
     if performance:
         _measure_performance(folder, path)
+    if wrong := mismatch(found):
+        console.headline(f"{DONT}: {wrong}.", run_summary.STYLES[DONT])
+        click.get_current_context().exit(run_summary.MISMATCH)
 
 
 def _measure_performance(folder: RunFolder, path: Path) -> None:

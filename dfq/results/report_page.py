@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from dfq.results.decision import CHECK, DONT, SHIP, Decision, decide
 from dfq.results.number_format import (
     NOTHING,
     decibels,
@@ -29,6 +30,7 @@ from dfq.results.stored_files import read_json
 from dfq.results.verdict import Sentence, verdict
 from dfq.system.atomic_files import replacing
 
+COLOURS = {SHIP: "#1b7837", CHECK: "#8a5a00", DONT: "#b2182b"}  # on white, each has a contrast of at least 4.5
 KIND_NAMES = {"pictures": "real pictures", "synthetic": "synthetic images", "labelled": "labelled images"}
 
 
@@ -42,6 +44,7 @@ class Page:
         tiles: The most important figures, each as a pair of what it is and its text.
         sections: Parts of the page, in their order.
         verdict: Sentences between the heading and the subtitle.
+        decision: What to do with the file; None where a page has no such file.
     """
 
     title: str
@@ -49,6 +52,7 @@ class Page:
     tiles: list[tuple[str, str]]
     sections: list[Section]
     verdict: list[Sentence] = field(default_factory=list)
+    decision: Decision | None = None
 
 
 def write_report_page(report: dict, run: RunFolder) -> None:
@@ -61,7 +65,8 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     title = f"{network_name(report['arch'])}, {label(scheme)}"
     made = subtitle(report, f"scheme {scheme['name']}")
     said = verdict(report.get("coverage"), report.get("float_file"))
-    write_page(Page(title, made, _tiles(report), _sections(report, run), said), report, run.page)
+    page = Page(title, made, _tiles(report), _sections(report, run), said, decide(report, Path(run.path.name)))
+    write_page(page, report, run.page)
 
 
 def write_page(page: Page, report: dict, path: Path) -> None:
@@ -76,6 +81,8 @@ def write_page(page: Page, report: dict, path: Path) -> None:
     text = template.render(
         title=page.title,
         subtitle=page.subtitle,
+        decision=page.decision,
+        colour=COLOURS[page.decision.word] if page.decision else "",
         verdict=page.verdict,
         tiles=[{"name": name, "value": value} for name, value in page.tiles],
         notes=report["warnings"],

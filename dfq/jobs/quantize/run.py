@@ -27,6 +27,7 @@ from dfq.jobs.quantize.source import keep_source, read_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
+from dfq.results.decision import decide
 from dfq.results.diversity_plot import diversity_plot
 from dfq.results.report_page import write_report_page
 from dfq.results.run_folder import RunFolder
@@ -199,6 +200,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
             seconds=clock.to_dict(),
         )
     ).to_dict()
+    content = {"decision": decide(content, Path(run.path.name)).to_dict(), **content}
     if tuned.history:
         plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
     write_report_page(content, run)

@@ -1,0 +1,110 @@
+"""What a person is told to do with a file follows from what was measured, and says no more."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from dfq.results.decision import CHECK, DONT, SHIP, decide, mismatch
+
+FOLDER = Path("run")
+
+
+@pytest.fixture(scope="module")
+def finished(run_folder) -> dict:
+    return json.loads((run_folder / "report.json").read_text())
+
+
+@pytest.fixture
+def report(finished) -> dict:
+    """A classifier with 1000 synthetic images, on which all networks agree, and no labelled ones."""
+    report = copy.deepcopy(finished)
+    report["engines"][0]["images"] = {"synthetic": 1000}
+    report["agreement"] = {
+        "onnx_student": {"synthetic": 1.0, "labelled": None, "pictures": None},
+        "student_teacher": {"synthetic": 0.99, "labelled": None, "pictures": None},
+        "student_float64": {"synthetic": None, "labelled": None, "pictures": None},
+    }
+    report["accuracy"] = dict.fromkeys(("teacher", "student", "onnx"))
+    report["evidence"] |= {"predicted_drop": 0.01, "withheld": None}
+    report["size_bytes"], report["latency_ms"] = {"float_onnx": 400, "onnx": 100}, {"float_onnx": 1.0, "onnx": 2.0}
+    return report
+
+
+def labelled(report, teacher, onnx, count, agreement):
+    report["engines"][0]["images"]["labelled"] = count
+    report["accuracy"] = {"teacher": teacher, "student": onnx, "onnx": onnx}
+    report["agreement"]["student_teacher"]["labelled"] = agreement
+    return decide(report, FOLDER)
+
+
+def test_without_labelled_images_nothing_is_shipped(report):
+    found = decide(report, FOLDER)
+    assert found.word == CHECK and "with ≥ 800 labelled images" in found.sentence
+    assert "99.0 % of the teacher's accuracy" in found.sentence and found.command == "dfq validate run --data FOLDER"
+    assert found.benefits.startswith("4.0× smaller, 2.0× slower, ")
+
+
+def test_a_large_expected_drop_is_not_worth_checking(report):
+    report["evidence"]["predicted_drop"] = 0.3
+    found = decide(report, FOLDER)
+    assert found.word == DONT and "70.0 %" in found.sentence and "--activation-bits 8" in found.command
+
+
+def test_where_nothing_is_estimated_it_says_why(report):
+    report["evidence"] |= {"predicted_drop": None, "withheld": "there are no statistics"}
+    found = decide(report, FOLDER)
+    assert found.word == CHECK and found.sentence.endswith("because there are no statistics.")
+
+
+def test_a_small_measured_loss_is_shipped_once_there_are_enough_images(report):
+    assert labelled(report, 0.915, 0.914, 1000, 0.99).word == SHIP
+    few = labelled(report, 0.915, 0.914, 100, 0.95)
+    assert few.word == CHECK and "labelled images: it loses 0.1 points" in few.sentence
+
+
+def test_a_large_measured_loss_is_not(report):
+    found = labelled(report, 0.9, 0.7, 500, 0.75)
+    assert found.word == DONT and "it loses 20.0 points of accuracy on 500 labelled images" in found.sentence
+
+
+def test_a_loss_in_between_is_the_persons_choice(report):
+    found = labelled(report, 0.9, 0.865, 2000, 0.95)
+    assert found.word == CHECK and "whether you can afford that" in found.sentence
+
+
+def test_a_file_that_is_not_its_student(report):
+    report["agreement"]["onnx_student"]["synthetic"] = 0.9
+    report["agreement"]["student_float64"]["synthetic"] = 0.995
+    found = decide(report, FOLDER)
+    assert found.word == DONT and found.is_mismatch and "only 90.00 % of 1000 synthetic images" in found.sentence
+    report["agreement"]["student_float64"]["synthetic"] = 0.905
+    assert mismatch(report) is None, "ties explain it"
+
+
+def test_two_of_four_images_are_no_proof(report):
+    report["engines"][0]["images"]["synthetic"] = 4
+    report["agreement"]["onnx_student"]["synthetic"], report["agreement"]["student_float64"]["synthetic"] = 0.5, 1.0
+    assert mismatch(report) is None
+
+
+def outputs(report, kind, of_teacher, of_student=60.0, of_itself=None):
+    for pair in report["agreement"].values():
+        pair["synthetic"] = None
+    report["engines"][0]["images"][kind] = 50
+    ratio = {"onnx_teacher": of_teacher, "student_teacher": of_teacher, "onnx_student": of_student}
+    nothing = dict.fromkeys(("synthetic", "labelled", "pictures"))
+    row = {"name": "map", "snr_db": {pair: nothing | {"synthetic": x, kind: x} for pair, x in ratio.items()}}
+    row["snr_db"]["student_float64"] = {"synthetic": of_itself}
+    report["outputs"] = [row]
+    return decide(report, FOLDER)
+
+
+def test_networks_that_are_no_classifiers(report):
+    found = outputs(copy.deepcopy(report), "synthetic", 30.0)
+    assert found.word == CHECK and "100 real pictures" in found.sentence and "--pictures" in found.command
+    assert outputs(copy.deepcopy(report), "pictures", 30.0).sentence.startswith("Check it in your application: ")
+    assert outputs(copy.deepcopy(report), "synthetic", 5.0).word == DONT
+    wrong = outputs(report, "synthetic", 30.0, of_student=12.0, of_itself=40.0)
+    assert wrong.is_mismatch and "'map'" in wrong.sentence
