@@ -25,7 +25,7 @@ def why_doubtful(outputs: np.ndarray, boundary: float, settings: ValidationSetti
     given = torch.from_numpy(outputs).double()
     share = float(torch.bincount(answers(given, boundary)).max()) / len(given)
     if share > settings.most_alike:
-        return f"the teacher gives one and the same answer to {share:.0%} of the synthetic images"
+        return f"the teacher gives one and the same answer to {100 * share:.0f} % of the synthetic images"
     if given.shape[1] == 1:  # the output may be a logit or a probability
         return None
     chances = given if softmax else torch.softmax(given, 1)

@@ -32,12 +32,12 @@ def test_few_images_are_too_few():
 def test_one_answer_to_nearly_all():
     same = logits(200)
     same[:190] = same[0]
-    assert "one and the same answer to 96% of the synthetic images" in doubt(same)
+    assert "one and the same answer to 96 % of the synthetic images" in doubt(same)
     alone = np.full((200, 1), 3.0, np.float32)
-    assert "one and the same answer to 100%" in doubt(alone)
+    assert "one and the same answer to 100 %" in doubt(alone)
     alone[::2] = -3.0
     assert doubt(alone) is None
-    assert "100%" in doubt(np.full((200, 1), 0.4, np.float32), boundary=0.5)
+    assert "100 %" in doubt(np.full((200, 1), 0.4, np.float32), boundary=0.5)
 
 
 def test_a_teacher_that_is_unsure_of_its_own_images():
