@@ -90,7 +90,7 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         raise DfqError(
             "labelled images for a network that is no classifier", "pictures", "pass them as --pictures FOLDER"
         )
-    labelled = take_labelled(data, spec, config.num_classes)
+    labelled = take_labelled(data, spec, config.num_classes or 0)
     student = load_run(run, arch=arch)
     _check_one_run(folder, student, Path(onnx) if onnx is not None else folder.onnx)
     batch = folder.load_images(spec, torch.device("cpu"))

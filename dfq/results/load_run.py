@@ -98,6 +98,7 @@ def _build(config: RunConfig, arch: str | None, run: RunFolder) -> nn.Module:
             "the network's code, which is never taken from a run folder",
             "name it: --arch path/to/net.py:factory, or dfq.load(folder, model=network)",
         )
-    arch = arch or recorded
-    is_fixed = is_file_name(arch) and not file_factory_takes_num_classes(arch)
-    return build(arch, None if is_fixed else config.num_classes)
+    name = arch or recorded
+    assert name is not None
+    is_fixed = is_file_name(name) and not file_factory_takes_num_classes(name)
+    return build(name, None if is_fixed else config.num_classes)
