@@ -16,10 +16,11 @@ def table(rows: list[dict], net: str, bits: int) -> Table:
     view = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("arm", "seeds", "real images", "synthetic jury", "s"):
         view.add_column(column, justify="left" if column == "arm" else "right")
-    for name in ARMS:
-        key = (name, net, bits, described(ARMS[name]))
-        group = [row for row in rows if (row["arm"], row["net"], row["bits"], row["method"]) == key]
-        if group:
-            figures = [spread([100 * row[key] for row in group], 2) for key in ("real", "jury")]
-            view.add_row(name, str(len(group)), *figures, f"{np.mean([row['seconds'] for row in group]):.0f}")
+    of_net = [row for row in rows if (row["net"], row["bits"]) == (net, bits)]
+    present = {(row["arm"], row["method"]) for row in of_net}
+    arms = [arm for arm in ((name, described(method)) for name, method in ARMS.items()) if arm in present]
+    for arm in arms or dict.fromkeys((row["arm"], row["method"]) for row in of_net):  # else those of an earlier table
+        group = [row for row in of_net if (row["arm"], row["method"]) == arm]
+        figures = [spread([100 * row[key] for row in group], 2) for key in ("real", "jury")]
+        view.add_row(arm[0], str(len(group)), *figures, f"{np.mean([row['seconds'] for row in group]):.0f}")
     return view

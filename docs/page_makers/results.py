@@ -87,7 +87,8 @@ SECTIONS = (
     Section(
         "What each part of RGAL contributes",
         "The same number of images and of steps for every arm. Agreement with the teacher: on real images, which are "
-        "opened to report, and on a *jury* of held-out synthetic images that belong to no arm and that decide.",
+        "opened to report, and on a *jury* of held-out synthetic images that belong to no arm and that decide. These "
+        "rows are older than the rounds, the clean pairs and the ratios of gradients that the command now measures.",
         result_tables.ablation,
     ),
     Section(
