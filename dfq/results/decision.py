@@ -96,8 +96,8 @@ def _measured(report: Mapping, folder: Path, settings: DecisionSettings) -> tupl
     apart = max(1 - (report["agreement"]["student_teacher"].get("labelled") or 0.0), 1 / count)
     half = Z * sqrt(apart / count)  # of a difference between two networks on the same images
     said = (
-        f"it loses {100 * drop:.1f} points of accuracy on {count} labelled images (95 % interval "
-        f"{100 * (drop - half):.1f} to {100 * (drop + half):.1f})"
+        f"its accuracy is {_signed(-drop)} points beside the network's on {count} labelled images (95 % interval "
+        f"{_signed(-drop - half)} to {_signed(-drop + half)})"
     )
     if drop - half > settings.large_drop:
         return DONT, f": {said}", _more_bits(report)
@@ -142,6 +142,10 @@ def _of_outputs(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
     if kind == "synthetic":
         return CHECK, f" with ≥ {settings.pictures} real pictures: {said}", f"dfq validate {folder} --pictures FOLDER"
     return CHECK, f" in your application: {said}", ""
+
+
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}".replace("-", "−")
 
 
 def _needed(apart: float, precision: float, settings: DecisionSettings) -> int:

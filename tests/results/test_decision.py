@@ -61,12 +61,15 @@ def test_where_nothing_is_estimated_it_says_why(report):
 def test_a_small_measured_loss_is_shipped_once_there_are_enough_images(report):
     assert labelled(report, 0.915, 0.914, 1000, 0.99).word == SHIP
     few = labelled(report, 0.915, 0.914, 100, 0.95)
-    assert few.word == CHECK and "labelled images: it loses 0.1 points" in few.sentence
+    assert few.word == CHECK and "labelled images: its accuracy is −0.1 points" in few.sentence
 
 
 def test_a_large_measured_loss_is_not(report):
     found = labelled(report, 0.9, 0.7, 500, 0.75)
-    assert found.word == DONT and "it loses 20.0 points of accuracy on 500 labelled images" in found.sentence
+    assert (
+        found.word == DONT
+        and "its accuracy is −20.0 points beside the network's on 500 labelled images" in found.sentence
+    )
 
 
 def test_a_loss_in_between_is_the_persons_choice(report):
