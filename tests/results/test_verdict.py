@@ -159,14 +159,20 @@ def test_strict_from_python(tmp_path):
 
 def test_a_run_begins_with_the_verdict_everywhere(mostly_float, tmp_path):
     text = succeed("quantize", *mostly_float, *SMALL, "--out", tmp_path / "run")
-    assert text.strip().startswith("Only ") and "no integer kernel" in " ".join(text.split())
+    first = text.partition("teacher    student")[0]
+    assert (
+        text.strip().startswith("Check it ") and "\nOnly " in first and "no integer kernel" in " ".join(first.split())
+    )
     run = RunFolder(tmp_path / "run")
     report = json.loads(run.report.read_text())
-    assert list(report)[:3] == ["verdict", "coverage", "float_file"]
+    assert list(report)[:4] == ["decision", "verdict", "coverage", "float_file"]
     assert report["verdict"][0].startswith("Only ") and report["coverage"]["share_of_macs"] < 0.9
     assert report["float_file"]["relative_error"] < 1e-4 and report["float_file"]["images"] > 0
     body = run.page.read_text().partition("</h1>")[2]
-    assert body.strip().startswith('<p class="verdict loud">Only ') and NO_KERNEL in body.partition("tiles")[0]
+    head = body.partition("tiles")[0]
+    assert (
+        body.strip().startswith('<p class="decision"') and '<p class="verdict loud">Only ' in head and NO_KERNEL in head
+    )
     succeed("quantize", *mostly_float, *SMALL, "--out", tmp_path / "run", "--resume")
 
 
