@@ -52,7 +52,7 @@ class WeightedTerms:
         self.steps, self.weights = 0, dict[int, float]()
 
     def losses(self, base: Tensor, step: SynthesisStep) -> dict[str, Tensor]:
-        """Returns the weighted loss of each term that applies, by name, without `base`.
+        """Returns the weighted losses of the terms that apply, by name, without `base`; those of one name are added up.
 
         Args:
             base: What the other losses of the step amount to, a scalar; the reference of `AtRatio`, along with all
@@ -61,14 +61,18 @@ class WeightedTerms:
         """
         found = {place: loss for place, term in enumerate(self.terms) if (loss := term(step)) is not None}
         own = [loss.float() for place, loss in found.items() if not isinstance(self.terms[place], AtRatio)]
-        if self.steps % self.every == 0:
-            reference = base.float() + torch.stack(own).sum() if own else base.float()
-            for place, loss in found.items():
-                term = self.terms[place]
-                if isinstance(term, AtRatio):
-                    self.weights[place] = term.ratio * gradient_ratio(reference, loss.float(), step.pixel_logits)
+        reference = base.float() + torch.stack(own).sum() if own else base.float()
+        for place, loss in found.items():
+            term = self.terms[place]
+            is_due = self.steps % self.every == 0 or place not in self.weights
+            if isinstance(term, AtRatio) and is_due:
+                self.weights[place] = term.ratio * gradient_ratio(reference, loss.float(), step.pixel_logits)
         self.steps += 1
-        return {_name(self.terms[place]): loss.float() * self.weights.get(place, 1.0) for place, loss in found.items()}
+        losses: dict[str, Tensor] = {}
+        for place, loss in found.items():
+            name, weighted = _name(self.terms[place]), loss.float() * self.weights.get(place, 1.0)
+            losses[name] = losses[name] + weighted if name in losses else weighted
+        return losses
 
     def state_dict(self) -> dict:
         return {"steps": self.steps, "weights": dict(self.weights)}

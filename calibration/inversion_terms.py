@@ -144,7 +144,8 @@ class Disagreement:
 class SynthesisRelations:
     """RGAL's synthesis phase: it pushes same labels apart and pulls different ones together in the student's features.
 
-    Labels are the teacher's present answers, not what was drawn.
+    Labels are the teacher's present answers, not what was drawn. The losses of the compared layers are added up, as
+    published.
 
     Attributes:
         weight: Weight of the term.

@@ -7,13 +7,16 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from dfq.calibration import recipes
+from dfq.calibration.dead_leaves import dead_leaves
 from dfq.calibration.inner_terms import AttentionPrior, Excitation, HeadSimilarity, PatchEntropy
 from dfq.calibration.inversion import psaq
 from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.inversion import Inversion
-from dfq.calibration.inversion.parametrizations import FreePixels, LeafGrids, LeafPixels
+from dfq.calibration.inversion.parametrizations import FreePixels, LeafPixels
+from dfq.calibration.inversion.pixel_grids import PixelGrids
 from dfq.calibration.inversion.without_statistics import LEAVES, SMOOTH
 from dfq.calibration.inversion_terms import LabelCrossEntropy
 from dfq.images.augment import Augment
@@ -23,6 +26,7 @@ from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 STATISTICS = "statistics"  # The network keeps its BatchNorm layers, and images are made from their statistics.
+DARKEST = 0.02  # smallest pixel of a start in front of a sigmoid, where black itself lies at infinity
 REAL = "real"  # Real images, which measure the ceiling.
 
 
@@ -32,6 +36,20 @@ class NoisePixels(LeafPixels):
     def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
         nn.Module.__init__(self)
         self.values = nn.Parameter(FreePixels(count, size, generator, device).values.detach() / 4 + 0.5)
+
+
+class LeafGrids(PixelGrids):
+    """As `PixelGrids`, but the finest grid starts from dead leaves and the coarser ones from 0."""
+
+    def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
+        super().__init__(count, size, generator, device)
+        start = dead_leaves(count, size, generator).clamp(DARKEST, 1 - DARKEST).logit().to(device)
+        if self.colours is not None:
+            start = conv2d(start, torch.linalg.inv(self.colours)[:, :, None, None])
+        with torch.no_grad():
+            self.grids[0].copy_(start)
+            for grid in list(self.grids)[1:]:
+                grid.zero_()
 
 
 STARTS = {"noise": NoisePixels, "leaves": LeafPixels}

@@ -4,12 +4,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from dfq.calibration.dead_leaves import dead_leaves
 from dfq.calibration.generator_network import seeded_generator
 from dfq.calibration.inversion.pixel_grids import PixelGrids
-from dfq.calibration.inversion.settings import FreePixelSettings, GeneratedImageSettings, LeafGridSettings
+from dfq.calibration.inversion.settings import FreePixelSettings, GeneratedImageSettings
 
 
 class Parametrization(Protocol):
@@ -70,28 +69,6 @@ class LeafPixels(nn.Module):
         return logits + (logits.clamp(0, 1) - logits).detach()
 
 
-class LeafGrids(PixelGrids):
-    """As `PixelGrids`, but the finest grid starts from dead leaves and the coarser ones from 0."""
-
-    def __init__(
-        self,
-        count: int,
-        size: tuple[int, int, int],
-        generator: torch.Generator,
-        device: torch.device,
-        *,
-        settings: LeafGridSettings = LeafGridSettings(),
-    ):
-        super().__init__(count, size, generator, device)
-        start = dead_leaves(count, size, generator).clamp(settings.darkest, 1 - settings.darkest).logit().to(device)
-        if self.colours is not None:
-            start = conv2d(start, torch.linalg.inv(self.colours)[:, :, None, None])
-        with torch.no_grad():
-            self.grids[0].copy_(start)
-            for grid in list(self.grids)[1:]:
-                grid.zero_()
-
-
 class GeneratedImages(nn.Module):
     """A small generator and its noise are fitted to each batch alone, as in CMI and RGAL.
 
@@ -119,4 +96,4 @@ class GeneratedImages(nn.Module):
         return torch.sigmoid(logits)
 
 
-__all__ = ["FreePixels", "GeneratedImages", "LeafGrids", "LeafPixels", "Parametrization", "PixelGrids"]
+__all__ = ["FreePixels", "GeneratedImages", "LeafPixels", "Parametrization", "PixelGrids"]

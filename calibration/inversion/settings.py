@@ -30,18 +30,6 @@ class FreePixelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeafGridSettings:
-    """How `LeafGrids` write down dead leaves.
-
-    Attributes:
-        darkest: Smallest pixel of the start, in (0, 0.5); the largest one is 1 − that. Black and white themselves lie
-            at infinity in front of the sigmoid.
-    """
-
-    darkest: float = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
 class GeneratedImageSettings:
     """The generator that `GeneratedImages` fits to each batch.
 

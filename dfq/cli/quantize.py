@@ -69,5 +69,5 @@ def quantize(
         ),
     )
     run_summary.show_run(result.report, folder, name=model.name)
-    if result.report["decision"]["is_mismatch"]:
+    if result.report.get("decision", {}).get("is_mismatch"):
         click.get_current_context().exit(run_summary.MISMATCH)

@@ -80,7 +80,7 @@ def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
     for kind in ("labelled", "pictures", "synthetic"):
         count = image_count(found, kind)
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
-        if of_student is not None and not (kind == "synthetic" and found["doubt"]):
+        if of_student is not None and not (kind == "synthetic" and found.get("doubt")):
             rows.append((f"top-1 = teacher, {kind}", "", at_least(of_student, count), ""))
         if of_file is not None:
             rows.append((f"top-1 = student, {kind}", "", "", at_least(of_file, count)))
@@ -93,7 +93,7 @@ def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
 def show_compared(found: dict) -> None:
     """Shows how many images the networks were compared on, and why an agreement is not shown."""
     console.fact("Compared on", f"{compared_on(found)}; ≥: lower end of the 95 % interval")
-    if found["doubt"]:
+    if found.get("doubt"):
         console.fact("Not shown", f"top-1 = teacher, synthetic: {found['doubt']}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from math import ceil, sqrt
 from pathlib import Path
 
+from dfq.export.validation.settings import RoundingTieSettings
 from dfq.results.number_format import interval, percent
 from dfq.results.output_rows import best_kind, image_count, is_classifier, lowest_snr
 from dfq.results.settings import DecisionSettings
@@ -73,7 +74,8 @@ def mismatch(found: Mapping, *, settings: DecisionSettings = DecisionSettings())
         count = image_count(found, kind)
         if of_file is None or of_itself is None or not count:
             continue
-        if interval(of_file, count)[1] < interval(of_itself, count)[0]:
+        few = min(count, RoundingTieSettings().images)  # the student was compared with itself on so many
+        if interval(of_file, count)[1] < interval(of_itself, few)[0]:
             return (
                 f"the file has the student's answer on only {percent(of_file)} of {count} {kind} images, and rounding "
                 f"ties explain {percent(of_itself)}"

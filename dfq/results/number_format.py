@@ -19,7 +19,7 @@ def interval(fraction: float, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def share(fraction: float | None, count: int | None, digits: int = 2) -> str:
+def with_interval(fraction: float | None, count: int | None, digits: int = 2) -> str:
     """Returns a share with its 95 % interval, such as "99.20 % (98.4–99.6)"."""
     if fraction is None or not count:
         return percent(fraction, digits)

@@ -20,8 +20,8 @@ from dfq.results.number_format import (
     points,
     ratio,
     seconds,
-    share,
     size,
+    with_interval,
 )
 from dfq.results.output_rows import best_kind, compared_on, image_count, is_classifier, lowest_snr, section
 from dfq.results.page_sections import Section, performance_sections
@@ -135,10 +135,13 @@ def _answers(report: dict) -> list[tuple[str, str]]:
     kind = "labelled" if agreement["student_teacher"].get("labelled") is not None else "synthetic"
     count = image_count(report, kind)
     of_student, of_file = (agreement[pair][kind] for pair in ("student_teacher", "onnx_student"))
-    tiles = [(f"file = student, {count} {kind} images (95 % interval)", share(of_file, count, 1))]
+    tiles = [(f"file = student, {count} {kind} images (95 % interval)", with_interval(of_file, count, 1))]
     if kind == "synthetic" and doubt:
         return [(f"same class as the teacher: not shown, because {doubt}", NOTHING), *tiles]
-    return [(f"same class as the teacher, {count} {kind} images (95 % interval)", share(of_student, count, 1)), *tiles]
+    return [
+        (f"same class as the teacher, {count} {kind} images (95 % interval)", with_interval(of_student, count, 1)),
+        *tiles,
+    ]
 
 
 def _ratios(outputs: list[dict]) -> list[tuple[str, str]]:

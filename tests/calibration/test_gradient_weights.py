@@ -62,6 +62,28 @@ def test_weights_are_measured_from_time_to_time_and_kept_in_between():
     assert (again.steps, again.weights) == (4, terms.weights)
 
 
+def test_terms_of_one_class_are_added_up():
+    values = torch.randn(2, 3, 4, 4, requires_grad=True)
+    losses = WeightedTerms((Pull(1.0), Pull(2.0))).losses(values.sum(), step_of(values))
+    torch.testing.assert_close(losses["pull"], 3 * values.sum())
+
+
+def test_a_term_that_applies_later_is_weighed_at_once():
+    """Terms against a student begin at any step, not only at those at which weights are measured."""
+
+    class Later:
+        def __call__(self, step):
+            return None if terms.steps < 4 else Pull(50.0)(step)
+
+    values = torch.randn(2, 3, 4, 4, requires_grad=True)
+    terms = WeightedTerms((AtRatio(Later(), 0.3),))
+    base = values.square().sum()
+    for _ in range(4):
+        assert terms.losses(base, step_of(values)) == {}
+    (loss,) = terms.losses(base, step_of(values)).values()
+    assert length(loss, values) == pytest.approx(0.3 * length(base, values), rel=1e-4)
+
+
 def test_a_term_without_a_gradient_gets_no_weight():
     values = torch.randn(2, 3, 4, 4, requires_grad=True)
     losses = WeightedTerms((AtRatio(Pull(0.0), 1.0),)).losses(values.square().sum(), step_of(values))
