@@ -52,7 +52,11 @@ class RetainingDistillation:
 
     def doubts(self, records: Sequence[Mapping[str, float]]) -> list[str]:
         """Returns a sentence for the report where the inner step broke the student; `records` are those of training."""
-        ratios = [record["retention_after"] / record["retention"] for record in records if record.get("retention")]
+        ratios = [
+            record["retention_after"] / record["retention"]
+            for record in records
+            if record.get("retention_after") and record["retention"]
+        ]
         if not ratios or max(ratios) <= self.tolerated:
             return []
         return [
