@@ -55,9 +55,11 @@ PROFILES: dict[str, Profile] = {
         (
             ("resnet20", 4, 4, "reconstruct", 1024, ("default", STATISTICS, REAL)),
             ("resnet20", 3, 3, "reconstruct", 1024, ("default", STATISTICS, REAL)),
-            ("efficientnet_lite0", 6, 6, "reconstruct", 192, ("default", STATISTICS)),
-            ("efficientnet_lite0", 4, 4, "reconstruct", 192, ("default", STATISTICS)),
         ),
+    ),
+    "large": Profile(
+        tuple(("efficientnet_lite0", bits, bits, "reconstruct", 192, ("default", STATISTICS)) for bits in (4, 6)),
+        settings={"budget": 720.0},
     ),
     "transformers": Profile(
         tuple(

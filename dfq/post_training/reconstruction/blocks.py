@@ -11,6 +11,7 @@ from dfq.graph.operators import is_quantizer
 from dfq.graph.shapes import EXAMPLES
 from dfq.post_training.reconstruction.cuts import pieces_of
 from dfq.post_training.reconstruction.handovers import Handover, handovers
+from dfq.post_training.reconstruction.separable import join_separable
 from dfq.post_training.reconstruction.settings import ReconstructionSettings
 
 CONTAINERS = tuple(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict"))
@@ -51,8 +52,9 @@ def cut_into_blocks(
     """Returns the blocks in order: stem, each residual (or inverted residual, or encoder) block, head.
 
     A cut is a place where one tensor alone carries everything, or where several do that do not recombine soon
-    (`dfq.post_training.reconstruction.cuts`). Pieces of one module stay together, so that a block's output is what the
-    network adds up. A network without such places is one block. What does not depend on the images (parameters, the
+    (`dfq.post_training.reconstruction.cuts`). Pieces of one module stay together, and so do the layers of a depthwise
+    separable block without a module (`dfq.post_training.reconstruction.separable`), so that a block's output is what
+    the network adds up. A network without such places is one block. What does not depend on the images (parameters, the
     number of images) is made anew in each block that needs it.
 
     Args:
@@ -61,7 +63,7 @@ def cut_into_blocks(
         max_layers: Largest number of layers of a module that counts as one block.
         recombined_within: Largest number of layers on the way to a recombination that comes soon.
     """
-    pieces = _by_module(student, pieces_of(student, recombined_within), max_layers)
+    pieces = join_separable(_by_module(student, pieces_of(student, recombined_within), max_layers), student)
     passed = handovers(student, [nodes for _, nodes in pieces])
     return [_block(student, reference, *piece, each) for piece, each in zip(pieces, passed, strict=True)]
 
