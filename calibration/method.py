@@ -62,6 +62,7 @@ class Method:
             (`dfq.post_training.steps_after_ranges`).
         rate: Factor of the usual learning rate. It is small where training only polishes what `post_training` found.
         training: Fields of `dfq.training.settings.TrainSettings` that the method sets.
+        training_large: Such fields for images of more than 64 pixels a side, where they differ.
         distillation: What `dfq distill` takes instead of `objective` and `training`; None: it takes `objective`, and of
             `training` only how images are varied.
     """
@@ -87,4 +88,5 @@ class Method:
     post_training: tuple[PostTraining, ...] = ()
     rate: float = 1.0
     training: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    training_large: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     distillation: Distillation | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +33,7 @@ from dfq.post_training.steps_before_ranges import (
     RescaleNorms,
     RotateStreams,
 )
-from dfq.training.growing_images import GrowingImages
+from dfq.training.growing_images import GrowingImages, SteadilyGrowingImages
 from dfq.training.image_sources import FreshImages, ScheduledImages
 from dfq.training.objectives import KnowledgeDistillation, LabelledDistillation
 from dfq.training.retain_objective import RetainingDistillation
@@ -98,14 +99,15 @@ METHODS: dict[str, Method] = {
             paper="Xu et al., ECCV 2020, arXiv 2003.03603, and its released code",
             summary="as gdfq, with the paper's quantizer: frozen min–max ranges, and SGD at 1e-4",
             needs_classes="its generator makes images for labels",
-            synthesizer=partial(GDFQ, GDFQConfig()),
+            synthesizer=partial(GDFQ, GDFQConfig(warm_up=800, max_batch=200)),
             objective=LabelledDistillation(divide_by_classes=True),
             source=FreshImages,
             ranges="minmax",
             training=MappingProxyType(
                 {"augment": None, "optimizer": "sgd", "learning_rate": 1e-4, "weight_decay": 1e-4,
-                 "learn_scales": False}
+                 "clip_norm": inf, "learn_scales": False}
             ),
+            training_large=MappingProxyType({"learning_rate": 1e-6}),
             distillation=ON_VALID_MIXTURES,
         ),
         Method(
@@ -228,11 +230,22 @@ METHODS: dict[str, Method] = {
             synthesizer=partial(Inversion, rgal.OPTIMIZED),
         ),
         Method(
+            name="rgal-published",
+            paper="Liang & Fu, IJCV 2025, arXiv 2412.11380",
+            summary="as published: a generator per batch, against the student from its first step to its last",
+            needs_classes="it compares images of equal and of different labels",
+            synthesizer=partial(Inversion, rgal.AS_PUBLISHED),
+            objective=rgal.STUDENT_FROM_SCRATCH,
+            source=SteadilyGrowingImages,
+            first_share=0.25,
+            paired=1.0,
+        ),
+        Method(
             name="rgal-gdfq",
             paper="Liang & Fu, IJCV 2025, arXiv 2412.11380, on the generator of gdfq",
             summary="RGAL's losses at their published weights, with one generator for the whole run",
             needs_classes="it compares images of equal and of different labels",
-            synthesizer=partial(GDFQ, rgal.AS_PUBLISHED),
+            synthesizer=partial(GDFQ, rgal.WITH_GDFQ),
             objective=rgal.STUDENT_FROM_SCRATCH,
             source=FreshImages,
             training=NOT_AUGMENTED,

@@ -10,11 +10,13 @@ instead of pooled features, at τ = 4 instead of 20, on mixtures and enlarged pa
 go to the pool, not those of the lowest loss, because the step size falls to 0. `benchmarks/ablation/` measures each
 part.
 
-`AS_PUBLISHED` is the port without these deviations: one generator for the whole run, with the published losses and
-weights added to those of GDFQ.
+`AS_PUBLISHED` is without these deviations: a new generator for each batch, 400 steps of Adam with the published losses
+and weights, the images of the step with the lowest loss, a pool that grows to the end of the training, and the
+student's published objective. What remains: images are not augmented while they are made, and have no second view.
 
-For a student of another architecture the objective is the published one; pooled features are matched where widths are
-equal, and nothing is projected.
+`WITH_GDFQ` has the published terms on one generator for the whole run, with those of GDFQ.
+
+For a student of another architecture the objective is the published one.
 """
 
 from dataclasses import replace
@@ -22,7 +24,10 @@ from types import MappingProxyType
 
 from dfq.calibration import recipes
 from dfq.calibration.generators.gdfq import GDFQConfig
-from dfq.calibration.inversion_terms import Disagreement, SynthesisRelations
+from dfq.calibration.inversion.batch_norm_matching import NORMS, Matching
+from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.parametrizations import GeneratedImages
+from dfq.calibration.inversion_terms import Disagreement, LabelCrossEntropy, SynthesisRelations
 from dfq.images.mixtures import Mix
 from dfq.training.objectives import RelationalDistillation
 
@@ -38,6 +43,18 @@ DISTILLATION = replace(STUDENT_PHASE, triplet_weight=0.0)  # Its base is logits 
 STUDENT_FROM_SCRATCH = RelationalDistillation(
     temperature=20.0, pooled_weight=0.1, triplet_weight=0.1
 )  # These are the published values.
-AS_PUBLISHED = GDFQConfig(terms=(Disagreement(1.0), SynthesisRelations(0.1)))  # The port's generator is GDFQ's.
+PUBLISHED_TERMS = (Disagreement(1.0), SynthesisRelations(0.1))
+AS_PUBLISHED = InversionConfig(
+    parametrization=GeneratedImages,
+    terms=(LabelCrossEntropy(1.0), *PUBLISHED_TERMS),
+    iterations=400,
+    learning_rate=1e-3,
+    betas=(0.5, 0.999),
+    matching=Matching(distance=NORMS),
+    augmented=False,
+    keep_best=True,
+    patience=400,  # No batch ends before its 400 iterations.
+)
+WITH_GDFQ = GDFQConfig(terms=PUBLISHED_TERMS)
 MIXTURES = Mix(blended=1 / 3, patched=1 / 3)
 TRAINING = MappingProxyType({"mix": MIXTURES})

@@ -27,7 +27,7 @@ class Profile:
 FORMS = (("deploy", 4), ("deploy", 3), ("paper-qat", 4), ("paper-qat", 3), ("paper-qat", 2))
 COMPARED = (
     "rgal-zeroq", "zeroq-kd", "gdfq", "rgal", "rgal-gdfq", "real-1024", "real-1024-rgal", "gdfq-published", "zeroq",
-    "qimera",
+    "qimera", "rgal-published",
 )  # fmt: skip
 PROFILES: dict[str, Profile] = {
     "default": Profile(

@@ -42,7 +42,7 @@ def _by_format_then_drop(item: tuple[tuple, list[dict]]) -> tuple:
 
 
 ORDER = (
-    "zeroq", "gdfq-published", "gdfq", "qimera", "rgal-gdfq", "zeroq-kd", "rgal", "rgal-zeroq",
+    "zeroq", "gdfq-published", "gdfq", "qimera", "rgal-published", "rgal-gdfq", "zeroq-kd", "rgal", "rgal-zeroq",
     "real-1024", "real-1024-rgal", "real-10000",
 )  # fmt: skip
 BEGIN = "<!-- main table: written by python -m benchmarks.accuracy.run --readme -->"

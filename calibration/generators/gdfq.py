@@ -33,7 +33,7 @@ class GDFQConfig(NetworkConfig):
     Attributes:
         deviation_weight: Weight of the deviation from the BatchNorm statistics.
         warm_up: Number of steps that the generator takes alone, before there is a student (published: 4 epochs of 200
-            steps, and 50 epochs for ImageNet).
+            steps, which `gdfq-published` takes, and 50 epochs for ImageNet).
         terms: Further losses of the generator; the paper has none.
     """
 
@@ -83,7 +83,7 @@ class GDFQ:
             with fast_autocast(self.teacher.device):
                 logits = self.teacher(images)
                 features = features_of(student)(images) if self.config.terms and student is not None else None
-            deviation = statistics.absolute_loss() if self.teacher.has_batch_norm else input_prior(images)
+            deviation = statistics.mean_squared_loss() if self.teacher.has_batch_norm else input_prior(images)
             losses = {
                 "class": label_cross_entropy(logits, labels),
                 "deviation": self.config.deviation_weight * deviation,

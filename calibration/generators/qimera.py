@@ -110,7 +110,7 @@ class Qimera(GeneratorSynthesizer):
         with self.teacher.bn_statistics() as statistics:
             with fast_autocast(self.teacher.device):
                 logits = self.teacher(images)
-            deviation = statistics.absolute_loss() if self.teacher.has_batch_norm else input_prior(images)
+            deviation = statistics.mean_squared_loss() if self.teacher.has_batch_norm else input_prior(images)
             return self.generator.step(
                 {"class": label_cross_entropy(logits, labels), "deviation": self.config.deviation_weight * deviation}
             )

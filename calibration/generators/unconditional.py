@@ -71,7 +71,7 @@ class GeneratorSynthesizer(ABC):
     def deviation(self, statistics: BatchNormStatistics) -> dict[str, Tensor]:
         """Returns the weighted deviation of the images that the teacher has just seen; none where it has no weight."""
         weight = self._schedule.statistics_weight
-        return {"deviation": weight * statistics.absolute_loss()} if weight and self.teacher.has_batch_norm else {}
+        return {"deviation": weight * statistics.mean_squared_loss()} if weight and self.teacher.has_batch_norm else {}
 
     def draw(self) -> Tensor:
         """Returns normalised images (N, C, H, W) for one step of the student."""

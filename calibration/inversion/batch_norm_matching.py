@@ -10,6 +10,8 @@ from torch.nn.functional import pad
 
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, Moments, pool_moments
 
+RELATIVE, SQUARED_NORMS, NORMS = "relative", "squared norms", "norms"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Matching:
@@ -17,8 +19,8 @@ class Matching:
 
     Attributes:
         weight: Weight of the deviation from the BatchNorm statistics, beside the other terms.
-        relative: Whether the deviation of each channel is relative to the channel's own statistics; False: it is the
-            plain squared distance, as in ZeroQ and GDFQ.
+        distance: How the deviation is measured: `RELATIVE` to each channel's own statistics, in `SQUARED_NORMS` (ZeroQ)
+            or in `NORMS` (DeepInversion, CMI and RGAL).
         slack: Deviation, as a share of a channel's standard deviation, up to which nothing is paid, so that images need
             not all be average (Zhang et al., DSG, CVPR 2021, where each layer's band is measured on noise). It works
             with relative matching only.
@@ -30,7 +32,7 @@ class Matching:
     """
 
     weight: float = 1.0
-    relative: bool = True
+    distance: str = RELATIVE
     slack: float = 0.0
     aggregated: bool = False
     swing: bool = False
@@ -43,15 +45,13 @@ class Matching:
             accumulated: Moments of the batches that are finished.
             size: Number of images in the batch.
         """
-        if not self.relative:
-            return self.weight * statistics.absolute_loss()
+        if self.distance != RELATIVE:
+            plain = statistics.norm_loss if self.distance == NORMS else statistics.squared_norm_loss
+            return self.weight * plain()
         moments = statistics.moments
         if self.aggregated and accumulated.moments is not None:
             moments = pool_moments([accumulated.moments, moments], [accumulated.count, size])
         return self.weight * statistics.deviations(moments, slack=self.slack).sum()
-
-
-RELATIVE = Matching()
 
 
 class AccumulatedMoments:

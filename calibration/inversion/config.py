@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dfq.calibration.inversion.batch_norm_matching import RELATIVE, Matching
+from dfq.calibration.inversion.batch_norm_matching import Matching
 from dfq.calibration.inversion.parametrizations import Parametrization
 from dfq.calibration.inversion_terms import LabelCrossEntropy, Term
 from dfq.images.input_spec import is_large
@@ -26,6 +26,8 @@ class InversionConfig:
         eps: What Adam adds to the root of its second moment, in units of the gradient.
         augmented: Whether images are mirrored and shifted in the loop.
         matching: How the BatchNorm statistics are matched.
+        keep_best: Whether the images of the step with the lowest loss are kept; False: those of the last step, which
+            are as good where the learning rate falls to 0.
         cutoff: Cutoff of the low-pass filter that finished images pass (`low_pass`), in units of the finest frequency;
             None: there is no filter.
         patience: Number of the last iterations whose best loss is compared with the best one before. A batch has at
@@ -45,7 +47,8 @@ class InversionConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-8
     augmented: bool = True
-    matching: Matching = RELATIVE
+    matching: Matching = Matching()
+    keep_best: bool = False
     cutoff: float | None = None
     patience: int = 60
     min_gain: float = 0.01

@@ -5,6 +5,9 @@ but share one loop. All of them minimise the deviation from the BatchNorm statis
 there are none, images start from dead leaves (`without_statistics`). Batches of several such kinds may take turns.
 """
 
+import copy
+from math import inf
+
 import torch
 from torch import Tensor, fx
 
@@ -12,6 +15,7 @@ from dfq.calibration.frozen_student import frozen
 from dfq.calibration.gradient_weights import WeightedTerms
 from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, swing_convolutions
 from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.labels import draw_labels
 from dfq.calibration.inversion.low_pass import low_pass
 from dfq.calibration.inversion.parametrizations import Parametrization
 from dfq.calibration.inversion.without_statistics import for_network, source_of
@@ -108,13 +112,13 @@ class Inversion:
     def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor | None]:
         spec, device = self.teacher.input_spec, self.teacher.device
         parametrization = config.parametrization(size, spec.size, self.generator, device)
-        labels = self._draw_labels(config, size).to(device) if self.teacher.is_classifier else None
+        labels = self._draw_labels(config, size) if self.teacher.is_classifier else None
         seed = int(torch.randint(2**31, (), generator=self.generator)) if config.needs_inner else 0
         optimizer = torch.optim.Adam(
             parametrization.parameters(), lr=config.learning_rate, betas=config.betas, eps=config.eps
         )
         losses: list[float] = []
-        terms, step = WeightedTerms(config.terms), 0
+        terms, step, best = WeightedTerms(config.terms), 0, None
         swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
             while step < config.iterations and not config.has_settled(losses):
@@ -124,17 +128,25 @@ class Inversion:
                 loss = self._loss(config, parametrization, labels, statistics, seed, terms)
                 if not loss.requires_grad:  # No term applies to this network.
                     break
+                if config.keep_best and float(loss) <= min(losses, default=inf):
+                    best = copy.deepcopy(parametrization.state_dict())
                 if step_if_finite(optimizer, loss, parametrization.parameters()):
                     losses.append(loss.item())
                 step += 1
                 task.advance(1, loss=loss.item())
             self.earlier.add(statistics.moments, size)
         task.advance(config.iterations - step)
+        if best is not None:
+            parametrization.load_state_dict(best)
         with torch.no_grad():
             pixels = parametrization.to_pixels(parametrization.logits().float())
             pixels = pixels if config.cutoff is None else low_pass(pixels, config.cutoff)
             pixels = (pixels.clamp(0, 1) * 255).round() / 255
         return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
+
+    def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
+        labels = draw_labels(size, self.teacher.num_answers, self.generator, paired=config.needs_pairs)
+        return labels.to(self.teacher.device)
 
     def _loss(
         self,
@@ -187,16 +199,3 @@ class Inversion:
         self.generator.set_state(state["generator"].cpu())
         self.batches_made = state["batches_made"]
         self.earlier.moments, self.earlier.count = state["earlier"]
-
-    def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
-        """Returns shuffled labels (size,): as many of each class as fit, and the rest at random.
-
-        Where a term needs pairs and `size` is less than two of each class, labels come in pairs instead.
-        """
-        classes = self.teacher.num_answers
-        if config.needs_pairs and size < 2 * classes:
-            labels = torch.randperm(classes, generator=self.generator)[: (size + 1) // 2].repeat(2)[:size]
-        else:
-            whole = torch.arange(classes).repeat(size // classes)
-            labels = torch.cat([whole, torch.randperm(classes, generator=self.generator)[: size - len(whole)]])
-        return labels[torch.randperm(size, generator=self.generator)]

@@ -25,6 +25,11 @@ class Parametrization(Protocol):
     def parameters(self):
         """Returns the parameters that Adam changes."""
 
+    def state_dict(self) -> dict:
+        """Returns the tensors from which `load_state_dict` makes the same images again."""
+
+    def load_state_dict(self, state_dict: dict): ...
+
 
 class FreePixels(nn.Module):
     """Each pixel is free, and starts from N(0, 1) about the middle of its range, as in ZeroQ and DeepInversion."""

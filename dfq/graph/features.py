@@ -44,8 +44,12 @@ class Features:
         For a teacher and its quantized copy, these are all of them. Two architectures share those that happen to have
         the same width at the same resolution, which may be none.
         """
-        others = {stage.shape[1:]: stage for stage in other.stages}  # a resolution occurs once
-        return [(stage, others[stage.shape[1:]]) for stage in self.stages if stage.shape[1:] in others]
+        return [pair for pair in self.stages_at_one_resolution(other) if pair[0].shape[1] == pair[1].shape[1]]
+
+    def stages_at_one_resolution(self, other: "Features") -> list[tuple[Tensor, Tensor]]:
+        """Returns the pairs of own and other feature maps that have the same resolution, finest first."""
+        others = {stage.shape[2:]: stage for stage in other.stages}  # a resolution occurs once
+        return [(stage, others[stage.shape[2:]]) for stage in self.stages if stage.shape[2:] in others]
 
 
 class FeatureExtractor:

@@ -107,10 +107,21 @@ class BatchNormStatistics:
         """Returns L_bn, the sum over layers: a scalar that is differentiable with respect to the images."""
         return self.per_layer().sum()
 
-    def absolute_loss(self) -> Tensor:
-        """Returns L_bn of ZeroQ and GDFQ: the mean over layers of the mean squared differences of μ and of σ²."""
-        pairs = [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
-        return torch.stack([reference.squared_difference(*moments) for reference, moments in pairs]).mean()
+    def mean_squared_loss(self) -> Tensor:
+        """Returns L_bn of GDFQ: the mean over layers of the mean squared differences of μ and of σ²."""
+        return torch.stack([reference.mean_squared_difference(*moments) for reference, moments in self._ran()]).mean()
+
+    def squared_norm_loss(self) -> Tensor:
+        """Returns L_bn of ZeroQ: the sum over layers of ‖μ − μ̂‖² + ‖σ − σ̂‖², where norms go over the channels."""
+        return torch.stack([reference.squared_norms(*moments) for reference, moments in self._ran()]).sum()
+
+    def norm_loss(self) -> Tensor:
+        """Returns L_bn of DeepInversion, CMI and RGAL: the sum over layers of ‖μ − μ̂‖ + ‖σ² − σ̂²‖."""
+        return torch.stack([reference.norms(*moments) for reference, moments in self._ran()]).sum()
+
+    def _ran(self) -> list[tuple["_Reference", tuple[Tensor, Tensor]]]:
+        """Returns the layers that ran in the last forward pass, with their moments."""
+        return [(r, m) for r, m in zip(self._references, self._moments, strict=True) if m is not None]
 
     def remove(self) -> None:
         for handle in self._handles:
@@ -186,5 +197,12 @@ class _Reference:
         beyond = [(difference.abs() - slack).clamp(min=0) for difference in (of_mean, of_spread)]
         return (beyond[0].square() + beyond[1].square()) * self.weight
 
-    def squared_difference(self, mean: Tensor, variance: Tensor) -> Tensor:
+    def mean_squared_difference(self, mean: Tensor, variance: Tensor) -> Tensor:
         return (mean - self.mean).square().mean() + (variance - self.variance).square().mean()
+
+    def norms(self, mean: Tensor, variance: Tensor) -> Tensor:
+        return (mean - self.mean).norm() + (variance - self.variance).norm()
+
+    def squared_norms(self, mean: Tensor, variance: Tensor) -> Tensor:
+        spread = (variance + self.eps).sqrt() - self.deviation_
+        return (mean - self.mean).square().sum() + spread.square().sum()

@@ -14,6 +14,7 @@ from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 from dfq.training.image_sources import FixedImages, predicted_labels
 from dfq.training.relational_losses import mean_distances
+from dfq.training.settings import ImageSourceSettings
 
 
 class GrowingSynthesizer(Protocol):
@@ -65,10 +66,14 @@ class GrowingImages(FixedImages):
         super().__init__(teacher, images, paired=paired)
         self.synthesizer, self.first, self.total = synthesizer, len(images), total
         self.budget = budget or Budget()
-        self.per_round = max(ceil(max(total - self.first, 0) / self.settings.rounds), 1)
+        self.planned, self.per_round = self._plan(max(total - self.first, 0))
         self.started: float | None = None  # the fraction of the training at which the first round is made
         self.looked = -1.0  # the fraction at which the student was last compared with the teacher
         self.rounds: list[dict] = []
+
+    def _plan(self, count: int) -> tuple[int, int]:
+        """Returns in how many rounds so many images are made, and how many in each."""
+        return self.settings.rounds, max(ceil(count / self.settings.rounds), 1)
 
     def batch(self, student, size, done, generator):
         if self.started is None and len(self.images) < self.total and self._is_time(student, done):
@@ -90,7 +95,7 @@ class GrowingImages(FixedImages):
         """Returns how many images the pool is to have by now."""
         assert self.started is not None
         span = max(self.settings.grow_until - self.started, 1e-9)
-        due = min(int((done - self.started) / span * self.settings.rounds) + 1, self.settings.rounds)
+        due = min(int((done - self.started) / span * self.planned) + 1, self.planned)
         return min(self.first + due * self.per_round, self.total)
 
     def _grow(self, student: fx.GraphModule, done: float) -> None:
@@ -150,3 +155,15 @@ class GrowingImages(FixedImages):
         self._take(Batch(state["images"], state["labels"]))
         self.started, self.looked, self.rounds = state["started"], state["looked"], list(state["rounds"])
         self.synthesizer.load_state_dict(state["synthesizer"])
+
+
+class SteadilyGrowingImages(GrowingImages):
+    """A pool that grows by one batch of the synthesizer at a time, from the first step of the training to its end.
+
+    This is how CMI and RGAL publish it; ours waits for a student that knows something (`GrowingImages`).
+    """
+
+    settings = ImageSourceSettings(earliest=0.0, latest=0.0, grow_until=1.0)
+
+    def _plan(self, count: int) -> tuple[int, int]:
+        return max(ceil(count / self.synthesizer.batch_size), 1), self.synthesizer.batch_size

@@ -1,7 +1,7 @@
 """What the student minimises: an `Objective` maps (student, batch, teacher) to named losses, whose sum is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, fx
@@ -14,6 +14,7 @@ from dfq.training.gradient_ratios import gradient_ratio
 from dfq.training.losses import knowledge_distillation, label_cross_entropy
 from dfq.training.output_losses import output_divergence
 from dfq.training.paired_images import paired_rows
+from dfq.training.projections import Projections
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, NegativeSampling, draw_triplets, triplet_loss
 
 Objective = Callable[[fx.GraphModule, Batch, Teacher], dict[str, Tensor]]
@@ -70,8 +71,8 @@ class RelationalDistillation:
     The loss is τ²·KL of the logits + pooled_weight · Σ_stages MSE of pooled features + map_weight · Σ_stages relative
     MSE of feature maps + triplet_weight · triplets of the penultimate features, whose labels are the teacher's answers
     (Liang & Fu, IJCV 2025). The paper has τ 20, pooled_weight 0.1, triplet_weight 0.1, and no map term. Deviation: the
-    map term, MSE divided by the variance of the teacher's map, is ours. Another deviation: stages of different width
-    are left out, where the paper learns a projection; a quantized copy has none.
+    map term, MSE divided by the variance of the teacher's map, is ours. Pooled features of different width are
+    compared behind a projection that is learned (`bound`).
 
     Attributes:
         temperature: Temperature τ.
@@ -84,6 +85,8 @@ class RelationalDistillation:
         relative: Whether the margin is relative to the teacher's own (`triplet_loss`, `reference`).
         paired: Share of the batch, at its end, whose relations count, in (0, 1]: the images that come in pairs, which
             are not mixtures.
+        projections: What brings pooled features to the teacher's width (`bound`); None: stages of other widths are left
+            out.
         sampling: How negatives are drawn; they are distance weighted as published.
         margin: Distance by which negatives are to be further away than positives.
         swapped: Whether same labels are pushed apart, the wrong direction, for the ablation.
@@ -99,6 +102,14 @@ class RelationalDistillation:
     triplet_ratio: float | None = None
     relative: bool = False
     paired: float = 1.0
+    projections: Projections | None = field(default=None, repr=False, compare=False)
+
+    def bound(self, teacher: Teacher, student: fx.GraphModule, seed: int) -> "RelationalDistillation":
+        """Returns the objective for these networks, with projections where their widths differ."""
+        if not self.pooled_weight:
+            return self
+        projections = Projections(teacher, student, seed)
+        return replace(self, projections=projections) if len(projections.maps) else self
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -106,13 +117,21 @@ class RelationalDistillation:
         features = features_of(student)(batch.images)
         losses = {"kd": output_divergence(teacher, features.outputs, target.outputs, self.temperature)}
         if self.pooled_weight:
-            losses["pooled"] = self.pooled_weight * _pooled_difference(features, target)
+            losses["pooled"] = self.pooled_weight * self._pooled_difference(features, target)
         if self.map_weight:
             losses["maps"] = self.map_weight * _map_difference(features, target)
         if self.triplet_weight or self.triplet_ratio:
             loss = self._triplets(features, target, answers(target.logits, teacher.boundary))
             losses["triplet"] = self._weight(features, losses["kd"], loss) * loss
         return losses
+
+    def _pooled_difference(self, student: Features, teacher: Features) -> Tensor:
+        """Returns the mean squared difference of pooled features, summed over the stages of one resolution in both."""
+        if self.projections is not None:
+            pairs = self.projections.pooled(student, teacher)
+        else:
+            pairs = [(s.float().mean((2, 3)), t.float().mean((2, 3))) for s, t in student.stages_alike(teacher)]
+        return sum(((s - t).square().mean() for s, t in pairs), torch.zeros((), device=student.penultimate.device))
 
     def _triplets(self, features: Features, target: Features, labels: Tensor) -> Tensor:
         rows = slice(len(labels) - paired_rows(len(labels), self.paired), None)
@@ -125,13 +144,6 @@ class RelationalDistillation:
         if self.triplet_ratio is None:
             return self.triplet_weight
         return self.triplet_ratio * gradient_ratio(distillation, triplets, features.carrier)
-
-
-def _pooled_difference(student: Features, teacher: Features) -> Tensor:
-    """Returns the mean squared difference of pooled features, summed over the stages that have one shape in both."""
-    pairs = student.stages_alike(teacher)
-    losses = ((s.float().mean((2, 3)) - t.float().mean((2, 3))).square().mean() for s, t in pairs)
-    return sum(losses, torch.zeros((), device=student.penultimate.device))
 
 
 def _map_difference(student: Features, teacher: Features) -> Tensor:

@@ -77,9 +77,12 @@ class Trainer:
         *,
         accuracy: Callable[[nn.Module], float] | None = None,
     ):
-        self.teacher, self.student, self.objective, self.settings = teacher, student, objective, settings
+        self.teacher, self.student, self.settings = teacher, student, settings
         self.stage, self.accuracy = stage or Stage(), accuracy
-        self.optimizer = _optimizer(student, settings)
+        bound = getattr(objective, "bound", None)
+        self.objective = bound(teacher, student, self.stage.seed) if bound else objective
+        self.projections: nn.Module = getattr(self.objective, "projections", None) or nn.Module()
+        self.optimizer = _optimizer(student, self.projections, settings)
         self.generator = torch.Generator().manual_seed(self.stage.seed)
         self.history = History()
 
@@ -87,6 +90,7 @@ class Trainer:
         """Runs all steps, or until the budget ends. The student then has the chosen state."""
         path = self.stage.checkpoint
         self.state = TrainingState(path, self.student, self.optimizer, self.generator, self.history, source)
+        self.state.projections = self.projections
         source.held_out = held_out
         judged = self._with_targets(held_out)
         self.state.resume()
@@ -136,7 +140,8 @@ class Trainer:
         with fast_autocast(self.teacher.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stage.seed + self.history.steps)  # This is for what an objective draws.
             losses = self.objective(self.student, batch, self.teacher)
-        loss, parameters = torch.stack(list(losses.values())).sum(), self.student.parameters()
+        loss = torch.stack(list(losses.values())).sum()
+        parameters = (*self.student.parameters(), *self.projections.parameters())
         if not step_if_finite(self.optimizer, loss, parameters, max_norm=self.settings.clip_norm):
             return {}
         return {name: float(loss.detach()) for name, loss in losses.items()} | synthesis
@@ -168,9 +173,10 @@ class Trainer:
         self.state.keep_if_best(divergence)
 
 
-def _optimizer(student: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def _optimizer(student: nn.Module, projections: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     scales = {id(module.scale) for module in student.modules() if isinstance(module, FakeQuantize)}
     learned = [p for p in student.parameters() if settings.learn_scales or id(p) not in scales]
+    learned += projections.parameters()
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(learned, lr=rate, momentum=settings.momentum, nesterov=True, weight_decay=decay)

@@ -20,11 +20,15 @@ class TrainingState:
 
     Args:
         path: File of the resumable state; None: the state is not kept.
+
+    Attributes:
+        projections: What the objective learns beside the student; it is empty unless the trainer sets it.
     """
 
     def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history, source):
         self.path, self.student, self.optimizer = path, student, optimizer
         self.generator, self.history, self.source = generator, history, source
+        self.projections = nn.Module()
         self.best_loss, self.best_step, self.best_state = inf, 0, copy.deepcopy(student.state_dict())
         self.started = self.saved = time.monotonic()
 
@@ -70,6 +74,7 @@ class TrainingState:
             return
         state = {
             "student": self.student.state_dict(),
+            "projections": self.projections.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "source": self.source.state_dict(),
@@ -91,6 +96,7 @@ class TrainingState:
 
     def _take_over(self, state: dict) -> None:
         self.student.load_state_dict(state["student"])
+        self.projections.load_state_dict(state["projections"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.source.load_state_dict(state["source"])

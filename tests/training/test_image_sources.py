@@ -15,7 +15,7 @@ from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.stage import Stage
-from dfq.training.growing_images import GrowingImages
+from dfq.training.growing_images import GrowingImages, SteadilyGrowingImages
 from dfq.training.image_sources import FixedImages, FreshImages, predicted_labels
 from dfq.training.paired_images import paired_index, paired_rows
 from dfq.training.settings import ImageSourceSettings
@@ -95,6 +95,15 @@ def test_the_pool_grows_in_rounds_whatever_the_batch_of_the_synthesizer(teacher,
     assert all(parameter.grad is None for parameter in student.parameters())
     assert [found["images"] for found in source.rounds] == [16, 24, 32, 40]
     assert all(0 <= found["agreement"] <= 1 and (found["made_different"] or 0) <= 2 for found in source.rounds)
+
+
+def test_a_steady_pool_grows_by_one_batch_at_a_time_to_the_end(teacher, student):
+    synthesizer = Inversion(AGAINST_STUDENT, teacher, batch_size=8, stage=Stage(seed=1))
+    source, sizes = SteadilyGrowingImages(teacher, images(8), synthesizer, 38, paired=1.0), []
+    for done in (0.0, 0.2, 0.3, 0.6, 0.8):
+        source.batch(student, 4, done, torch.Generator())
+        sizes.append(len(source.images))
+    assert sizes == [16, 16, 24, 32, 38]
 
 
 def test_the_first_round_waits_until_the_student_knows_something(teacher, student):

@@ -175,7 +175,8 @@ class Settings(JobSettings):
                 zoom=self.chosen_method.zoom,
             ),
         )
-        return replace(usual, **self.chosen_method.training)
+        method = self.chosen_method
+        return replace(usual, **{**method.training, **(method.training_large if is_large(input_spec.size) else {})})
 
     def to_dict(self) -> dict:
         name = self.method if isinstance(self.method, str) else self.method.name
