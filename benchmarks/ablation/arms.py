@@ -70,6 +70,7 @@ ARMS: dict[str, Method] = {
     "phase two 0.3, relative margin": arm((), two(0.3, relative=True)),
     "disagreement 0.1": arm((AtRatio(Disagreement(1.0), 0.1),)),
     "disagreement 0.3": arm((AtRatio(Disagreement(1.0), 0.3),)),
+    "disagreement 0.3, unmasked": arm((AtRatio(Disagreement(1.0, masked=False), 0.3),)),
     "disagreement 0.1, both 0.3": arm((AtRatio(Disagreement(1.0), 0.1), *one(0.3)), two(0.3)),
     "RGAL as shipped": METHODS["rgal-zeroq"],
     # Without mixtures, enlarged parts and feature maps.

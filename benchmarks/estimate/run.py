@@ -16,12 +16,14 @@ import click
 import torch
 from rich.console import Console
 
+from benchmarks.common.folded import folded
 from benchmarks.common.image_sets import image_set
-from benchmarks.common.nets import NETS, Data, accuracy_on
+from benchmarks.common.nets import Data, accuracy_on
 from benchmarks.common.options import data_option, out_option, threads_option
 from benchmarks.estimate.fit import fit
 from benchmarks.estimate.plot import picture
 from benchmarks.estimate.table import errors
+from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.drop_estimate import HeldOutEvidence
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
@@ -46,7 +48,16 @@ CELLS = {  # formats and number of synthetic images of each network
     "resnet56": (tuple(("deploy", bits) for bits in (4, 3, 6, 2)), 128),
     "mobilenet_v1_0.25": (LARGE, 64),
     "mobilenet_v2": (LARGE, 64),
+    "efficientnet_lite0": (LARGE, 64),
+    # Without BatchNorm statistics: read from an ONNX file, in which they are folded, or never there.
+    "resnet20 folded": (tuple(("deploy", bits) for bits in (4, 3, 6, 2)), 512),
+    "efficientnet_lite0 folded": (LARGE, 64),
+    "mobilenet_v1_0.25 folded": (LARGE, 64),
+    "compact_vit": (LARGE, 256),
+    "compact_convnext": (LARGE, 256),
 }
+FOLDED = " folded"
+WORK = Path("benchmarks/work/estimate")
 HELD_OUT = 128  # images, or half of all where there are fewer
 # The fields of a row that say which cell it is.
 KEYS = ("net", "scheme", "bits", "made")
@@ -56,11 +67,14 @@ class Judged:
     """Runs the cells of one network, with its synthetic images and the labelled ones that the drop is measured on."""
 
     def __init__(self, data: Data, net: str):
-        self.net, self.teacher = net, data.teacher(net)
+        whole = data.teacher(net.removesuffix(FOLDED))
+        self.net, self.teacher = net, folded(whole, WORK / f"{net}.onnx") if net.endswith(FOLDED) else whole
         images = image_set(self.teacher, net, CELLS[net][1])
         self.fitted, held_out = images.split(min(HELD_OUT, len(images) // 2))
+        deviation = measure_diversity(self.teacher, images).batch_norm_deviation
+        self.deviation = sum(deviation) / len(deviation) if deviation else None
         self.jury = HeldOutEvidence(self.teacher, held_out.images)
-        self.accuracy_of = accuracy_on(data.labelled(net, self.teacher), self.teacher)
+        self.accuracy_of = accuracy_on(data.labelled(net.removesuffix(FOLDED), self.teacher), self.teacher)
         self.accuracy = self.accuracy_of(self.teacher)
 
     def run(self, scheme: str, bits: int, made: str) -> dict:
@@ -72,7 +86,7 @@ class Judged:
             step(StepContext(student, self.teacher, images))
         return {
             "net": self.net, "scheme": scheme, "bits": bits, "made": made, "classes": self.teacher.num_classes,
-            "evidence": self.jury.measure(student).to_dict(),
+            "evidence": self.jury.measure(student).to_dict(), "deviation": self.deviation,
             "teacher_accuracy": self.accuracy,
             "drop": self.accuracy - self.accuracy_of(student),
         }  # fmt: skip
@@ -94,7 +108,7 @@ def main(data: Path, nets: str, out: Path, untrained: bool, show: bool, threads:
     torch.set_num_threads(threads)
     console, shared = Console(), Data(data)
     for net in () if show else nets.split(","):
-        assert net in NETS, net
+        assert net in CELLS, net
         done = {tuple(row[key] for key in KEYS) for row in read_rows(out)}
         made = [
             name for name, steps in MADE.items() if not (untrained and any(isinstance(s, Reconstruct) for s in steps))

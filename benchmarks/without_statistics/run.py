@@ -21,6 +21,7 @@ from rich.console import Console
 from torch import nn
 
 from benchmarks.common.cells import read_rows, run_cells, stop_after
+from benchmarks.common.folded import folded
 from benchmarks.common.image_sets import image_set
 from benchmarks.common.nets import NETS, Data, normalized
 from benchmarks.common.options import (
@@ -38,7 +39,6 @@ from benchmarks.without_statistics.profiles import PROFILES, Cell, cells_of
 from benchmarks.without_statistics.table import table
 from dfq.calibration import METHODS
 from dfq.evaluation.diversity import measure_diversity
-from dfq.export import export_float_onnx
 from dfq.images.batch import Batch
 from dfq.images.input_spec import is_large
 from dfq.images.labelled import Labelled
@@ -47,7 +47,6 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.report import hardware, versions
 from dfq.teacher import Teacher
-from dfq.teacher.load import load_teacher
 
 WORK = Path("benchmarks/work/without_statistics")
 JUDGED = 128  # images on which students are judged, made from the statistics that the file has lost
@@ -64,18 +63,12 @@ class Bench(Data):
     def pair(self, net: str) -> tuple[Teacher, Teacher]:
         """Returns the network as it is, and as its ONNX file says, in which BatchNorm is folded."""
         whole = self.teacher(net)
-        file = WORK / f"{net}.onnx"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        export_float_onnx(whole.traced, file, whole.input_spec)
-        spec = whole.input_spec
-        folded = load_teacher(file, input_size=spec.size, mean=spec.mean, std=spec.std)
-        assert not folded.has_batch_norm
-        return whole, folded
+        return whole, folded(whole, WORK / f"{net}.onnx")
 
     def run(self, cell: Cell) -> dict:
         """Returns the figures of a cell."""
-        whole, folded = self.pair(cell.net)
-        teacher = whole if cell.images.startswith(STATISTICS) else folded
+        whole, file = self.pair(cell.net)
+        teacher = whole if cell.images.startswith(STATISTICS) else file
         name = f"{cell.net} {cell.method} {cell.count} {cell.images} seed {cell.seed}".replace(" ", "-")
         batch, made = kept_images(WORK / "images" / name, teacher.input_spec, lambda: self._images(cell, teacher))
         settings = Settings(

@@ -89,7 +89,6 @@ class RelationalDistillation:
             out.
         sampling: How negatives are drawn; they are distance weighted as published.
         margin: Distance by which negatives are to be further away than positives.
-        swapped: Whether same labels are pushed apart, the wrong direction, for the ablation.
     """
 
     temperature: float = 4.0
@@ -98,7 +97,6 @@ class RelationalDistillation:
     triplet_weight: float = 0.0
     sampling: NegativeSampling = DISTANCE_WEIGHTED
     margin: float = field(default=0.2, repr=False)  # `benchmarks/ablation` knows its finished cells by what is shown
-    swapped: bool = False
     triplet_ratio: float | None = None
     relative: bool = False
     paired: float = 1.0
@@ -138,7 +136,7 @@ class RelationalDistillation:
         own, theirs = features.penultimate[rows], target.penultimate[rows]
         triplets = draw_triplets(own, labels[rows], self.sampling)
         reference = theirs if self.relative else None
-        return triplet_loss(own, triplets, margin=self.margin, swapped=self.swapped, reference=reference)
+        return triplet_loss(own, triplets, margin=self.margin, reference=reference)
 
     def _weight(self, features: Features, distillation: Tensor, triplets: Tensor) -> float:
         if self.triplet_ratio is None:

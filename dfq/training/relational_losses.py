@@ -165,9 +165,9 @@ def _violation(features: Tensor, triplets: Triplets, *, swapped: bool) -> Tensor
 
 
 @torch.no_grad()
-def active_share(features: Tensor, triplets: Triplets, *, margin: float = 0.2, swapped: bool = False) -> float:
+def active_share(features: Tensor, triplets: Triplets, *, margin: float = 0.2) -> float:
     """Returns the share of the triplets whose loss is above 0, in [0, 1]; NaN where there is no triplet."""
-    return float((_violation(features, triplets, swapped=swapped) + margin > 0).float().mean())
+    return float((_violation(features, triplets, swapped=False) + margin > 0).float().mean())
 
 
 @torch.no_grad()
