@@ -83,15 +83,15 @@ def tensor_places(network: fx.GraphModule, plan: QuantizerPlan, names: Collectio
 
 
 def _read_place(network: fx.GraphModule, holder: nn.ModuleDict, tensor: TensorPlan, order: list[fx.Node]) -> Place:
-    name, calls = tensor.node.name, []
-    holder[name] = FakeQuantize(tensor.matrix_spec)
+    calls, attribute = [], f"of_{tensor.node.name}"  # A node may be named like a method of the holder.
+    holder[attribute] = FakeQuantize(tensor.matrix_spec)
     for reader in sorted(tensor.matrix_readers, key=order.index):
         source = reader.args[0]
         assert isinstance(source, fx.Node)
         with network.graph.inserting_before(reader):
-            calls.append(network.graph.call_module(f"{READ}.{name}", (source,)))
+            calls.append(network.graph.call_module(f"{READ}.{attribute}", (source,)))
         reader.replace_input_with(source, calls[-1])
-    return Place(name, calls[0], holder, name)
+    return Place(tensor.node.name, calls[0], holder, attribute)
 
 
 def _off(places: dict[str, Place]) -> dict[str, Place]:

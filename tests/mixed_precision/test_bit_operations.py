@@ -182,6 +182,14 @@ class TestSensitivity:
         wanted = by_definition(teacher, scheme, ("wide", "narrow"), 3, images(10))
         assert found.tensors["relu_1"][3] == pytest.approx(wanted, rel=0.1)
 
+    def test_a_tensor_may_be_named_like_a_method_of_a_module(self):
+        model = nn.Sequential()
+        for name, width in (("first", 3), ("keys", 6), ("values", 6)):
+            model.add_module(name, nn.Conv2d(width, 6, 3))
+        model.append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()).append(nn.Linear(6, 5))
+        found = width_sensitivity(small_teacher(model), make_scheme(), Candidates({}, {"keys": (2, 8)}), images(4))
+        assert found.tensors["keys"][2] > found.tensors["keys"][8]
+
 
 class TestChoice:
     @pytest.mark.parametrize("share", [0.0, 0.15, 0.4, 0.8, 1.0])
