@@ -66,7 +66,7 @@ def test_keywords_that_editors_complete_are_the_fields_of_the_settings(keywords,
 def test_keywords_of_compare_are_the_fields_of_both_jobs_but_for_what_is_each_runs_own():
     found = set(get_type_hints(CompareKeywords)) - set(get_type_hints(LoadOptions)) - set(COMPARED)
     wanted = {field.name for kind in (Settings, DistillSettings) for field in fields(kind)}
-    assert found == wanted - {"method", "seed", "bits", "average_bits", "target_size"}
+    assert found == wanted - {"method", "seed", "bits", "average_bits", "target_size", "target_bops"}
 
 
 @pytest.mark.parametrize("name, table", [("scheme", SCHEMES), ("target", TARGETS), ("ranges", RANGES)])

@@ -26,7 +26,7 @@ from benchmarks.mixed.table import table
 from dfq.calibration import METHODS
 from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.run import quantize_model
-from dfq.mixed_precision import AverageBits
+from dfq.mixed_precision import AverageBits, Widths
 from dfq.quantizers.scheme import make_scheme
 from dfq.results.report import hardware, versions
 from dfq.results.stored_files import write_json
@@ -71,7 +71,7 @@ class Bench(Data):
 def uniform_average(teacher: Teacher, bits: int) -> float:
     """Returns the bits per weight where the first and the last layer have 8."""
     target = AverageBits(teacher, make_scheme(SCHEME), 8)
-    return target.shown(target.cost(dict.fromkeys(target.layers.free, bits)))
+    return target.shown(target.cost(Widths(dict.fromkeys(target.layers.free, bits))))
 
 
 @click.command()

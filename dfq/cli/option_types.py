@@ -13,6 +13,7 @@ from dfq.errors import DfqError
 from dfq.jobs.quantize.settings import MIXED
 
 LIBRARIES = ("dfq/", "torchvision/", "timm/", "hf-hub:")
+FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -115,6 +116,19 @@ def parse_bytes(text: str) -> int:
             f"--target-size {text!r}", "a size in bytes, kB, MB or GB (decimal)", "for example --target-size 1.2MB"
         )
     return int(Fraction(match[1]) * UNITS[match[2]])
+
+
+def parse_operations(text: str) -> int:
+    """Returns the number of a text such as "1.2G", "350M" or "2.5e9"; the factors k, M, G and T are decimal."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\+?\d{1,2})?)\s*([kmgt]?)\s*", text.lower())
+    count = int(Fraction(match[1]) * FACTORS[match[2]]) if match else 0
+    if count == 0:
+        raise DfqError(
+            f"--target-bops {text!r}",
+            "a number of bit operations, with k, M, G or T (decimal) or as 2.5e9",
+            "for example --target-bops 1.2G",
+        )
+    return count
 
 
 def parse_layer_bits(text: str) -> tuple[str, int]:

@@ -45,6 +45,7 @@ def quantize(
           --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
       dfq quantize model.pt --bits 4 --layer-bits layer1.0.conv1=8 --data test.npz
       dfq quantize model.pt --bits mixed --target-size 1.2MB   more bits where they count
+      dfq quantize model.pt --bits mixed --target-bops 1.2G    also for activations
       dfq quantize segmenter.onnx --pictures photos/         any network of images
       dfq quantize model.pt --bits 4 --out run/ --resume     after it was killed
     """

@@ -1,6 +1,7 @@
 """Shows the result of a run on the terminal, from the content of `report.json` alone."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.table import Table
@@ -8,7 +9,18 @@ from rich.table import Table
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
 from dfq.results.decision import CHECK, DONT, SHIP, Decision, decide
-from dfq.results.number_format import at_least, label, milliseconds, number, percent, points, ratio, seconds, size
+from dfq.results.number_format import (
+    at_least,
+    label,
+    milliseconds,
+    number,
+    operations,
+    percent,
+    points,
+    ratio,
+    seconds,
+    size,
+)
 from dfq.results.output_rows import compared_on, image_count, terminal_rows
 from dfq.results.run_folder import RunFolder
 from dfq.results.verdict import verdict
@@ -124,11 +136,21 @@ def _show_expectation(report: dict) -> None:
 
 
 def _show_widths(mixed: dict | None) -> None:
-    """Shows how many layers have which width, where mixed precision chose them."""
-    if mixed is not None:
-        counts = Counter(mixed["widths"].values())
-        layers = ", ".join(f"{count} × {bits} bits" for bits, count in sorted(counts.items()))
-        console.fact("Weights", f"{mixed['average_bits']:.2f} bits on average; layers: {layers}")
+    """Shows how many layers have which widths, where mixed precision chose them."""
+    if mixed is None:
+        return
+    layers = _counted(mixed["widths"].values())
+    console.fact("Weights", f"{mixed['average_bits']:.2f} bits on average; layers: {layers}")
+    if mixed["unit"] == "bops":
+        read = _counted(group["bits"] for group in mixed["activations"] for _ in group["layers"])
+        console.fact("Activations", f"layers read {read}")
+        chosen, most = operations(mixed["chosen"]["cost"]), operations(mixed["target"])
+        console.fact("Bit operations", f"{chosen} per image, of at most {most}")
+
+
+def _counted(widths: Iterable[int]) -> str:
+    """Returns how many layers have which width, such as "3 × 4 bits, 2 × 8 bits"."""
+    return ", ".join(f"{count} × {bits} bits" for bits, count in sorted(Counter(widths).items()))
 
 
 def _show_seconds(report: dict) -> None:

@@ -10,7 +10,7 @@ import click
 
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
-from dfq.cli.option_types import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits
+from dfq.cli.option_types import Named, Parsed, parse_bits, parse_bytes, parse_layer_bits, parse_operations
 from dfq.jobs.distill.settings import STARTS, DistillSettings
 from dfq.jobs.increment import STRATEGIES, IncrementSettings
 from dfq.jobs.quantize.settings import Settings
@@ -46,6 +46,7 @@ TYPED: dict[tuple[type, str], Typed] = {
     (JobSettings, "budget"): Typed(Parsed("time", parse_duration), "TIME", "For example 90s, 5m or 1.5h."),
     (Settings, "bits"): Typed(Parsed("N or mixed", parse_bits), "N"),
     (Settings, "target_size"): Typed(Parsed("size", parse_bytes), "SIZE", "For example 1.2MB or 900kB (decimal)."),
+    (Settings, "target_bops"): Typed(Parsed("number", parse_operations), "N", "For example 1.2G, 350M or 2.5e9."),
     (Settings, "scheme"): Typed(Named("scheme", SCHEMES, "see --help"), "NAME"),
     (Settings, "target"): Typed(Named("target", TARGETS, "see --help"), "NAME"),
     (Settings, "layer_bits"): Typed(Parsed("name=bits", parse_layer_bits), "NAME=BITS", "Repeatable.", multiple=True),

@@ -20,6 +20,7 @@ class QuantizeKeywords(LoadOptions, total=False):
     activation_bits: int | None
     average_bits: float | None
     target_size: int | None
+    target_bops: float | None
     scheme: Literal["deploy", "paper-qat", "paper-ptq"]
     target: Literal["ort-cpu", "ort-cuda", "tensorrt", "openvino", "onnx-generic"]
     layer_bits: Mapping[str, int]

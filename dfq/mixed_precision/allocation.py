@@ -1,39 +1,41 @@
-"""Finds a width for each layer, for every limit at once: a multiple-choice knapsack by dynamic programming."""
+"""Finds the best widths, for every limit at once: a multiple-choice knapsack by dynamic programming."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from dfq.mixed_precision.settings import WidthSearchSettings
 
-Options = Mapping[str, Mapping[int, tuple[int, float]]]  # layer → bits → (cost, loss)
+Width = TypeVar("Width", bound=Hashable)  # bits, or the bits of several tensors that are chosen together
+Priced = Mapping[Width, tuple[int, float]]  # width → (cost, loss)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """How the front came about when one more layer was added.
+    """How the front came about when one more choice was added.
 
     Attributes:
         parents: Index of the point that each point extends.
-        bits: Bits of the added layer at each point.
+        taken: Index of the option that each point takes.
     """
 
     parents: np.ndarray
-    bits: np.ndarray
+    taken: np.ndarray
 
 
 @dataclass(frozen=True)
-class Front:
-    """The Pareto front: every choice that no other beats in both cost and loss, cheapest first.
+class Front(Generic[Width]):
+    """The Pareto front: all widths together that no others beat in both cost and loss, cheapest first.
 
     Attributes:
-        layers: Names of the layers, in the order of the options.
+        options: The widths that there are to choose from, by the name of the choice.
         costs: Cost of each point, int64 (P,), rising.
         losses: Loss of each point, float64 (P,), falling.
     """
 
-    layers: tuple[str, ...]
+    options: Mapping[str, tuple[Width, ...]]
     costs: np.ndarray
     losses: np.ndarray
     _steps: tuple[_Step, ...]
@@ -46,21 +48,27 @@ class Front:
         index = int(np.searchsorted(self.costs, limit, side="right")) - 1
         return index if index >= 0 else None
 
-    def widths(self, index: int) -> dict[str, int]:
-        """Returns the bits of each layer at one point."""
+    def widths(self, index: int) -> dict[str, Width]:
+        """Returns the widths at one point, by the name of the choice."""
         found = {}
-        for layer, step in zip(reversed(self.layers), reversed(self._steps), strict=True):
-            found[layer] = int(step.bits[index])
+        for name, step in zip(reversed(list(self.options)), reversed(self._steps), strict=True):
+            found[name] = self.options[name][step.taken[index]]
             index = int(step.parents[index])
-        return {layer: found[layer] for layer in self.layers}
+        return {name: found[name] for name in self.options}
 
 
-def pareto_front(options: Options, settings: WidthSearchSettings = WidthSearchSettings()) -> Front:
-    """Returns the front of the summed costs and losses, where each layer takes one of its options.
+def pareto_front(
+    options: Mapping[str, Priced[Width]], settings: WidthSearchSettings = WidthSearchSettings()
+) -> Front[Width]:
+    """Returns the front of the summed costs and losses, where each choice takes one of its options.
 
-    The front is exact up to `largest_front` points after each layer. If there are more, the costs are divided into as
-    many equal intervals, and the point with the smallest loss stays in each: each layer may then cost up to one
+    The front is exact up to `largest_front` points after each choice. If there are more, the costs are divided into as
+    many equal intervals, and the point with the smallest loss stays in each: each choice may then cost up to one
     interval more than it had to. Costs themselves are never rounded, so a limit that a point keeps is kept.
+
+    Args:
+        options: Cost and loss of every width that may be taken, by the name of the choice.
+        settings: How many points there may be.
     """
     costs, losses = np.zeros(1, np.int64), np.zeros(1)
     steps = []
@@ -70,9 +78,9 @@ def pareto_front(options: Options, settings: WidthSearchSettings = WidthSearchSe
         all_costs, all_losses = (costs[:, None] + added).ravel(), (losses[:, None] + lost).ravel()
         kept = _thinned(all_costs, _undominated(all_costs, all_losses), settings.largest_front)
         parents, taken = np.divmod(kept, len(choices))
-        steps.append(_Step(parents, np.array(list(choices))[taken]))
+        steps.append(_Step(parents, taken))
         costs, losses = all_costs[kept], all_losses[kept]
-    return Front(tuple(options), costs, losses, tuple(steps))
+    return Front({name: tuple(choices) for name, choices in options.items()}, costs, losses, tuple(steps))
 
 
 def _undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """`ChosenWidths`: the chosen widths, and the alternatives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dfq.mixed_precision.widths import Widths
 from dfq.quantizers.scheme import Scheme
 
 
@@ -13,7 +13,7 @@ class Point:
     """One choice.
 
     Attributes:
-        cost: Bits per weight on average, or bytes of the file.
+        cost: Bits per weight on average, bytes of the file, or bit operations for one image.
         sensitivity: Sum of the sensitivities of its widths, in nats.
     """
 
@@ -21,22 +21,49 @@ class Point:
     sensitivity: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChosenWidths:
-    """Widths of all weights of a network, and the alternatives.
+@dataclass(frozen=True)
+class ActivationWidth:
+    """The width of what layers read: of one tensor, or of several where one layer is called on all of them.
 
     Attributes:
-        unit: Unit of the target and the costs: "bits" (per weight, on average) or "bytes" (of the ONNX file).
+        layers: Names of the layers that read it.
+        bits: Its width.
+        sensitivities: Bits → nats (`width_sensitivity`); empty where the width is fixed.
+    """
+
+    layers: Sequence[str]
+    bits: int
+    sensitivities: Mapping[int, float]
+
+    def to_dict(self) -> dict:
+        """Returns what JSON takes."""
+        return {**asdict(self), "layers": list(self.layers), "sensitivities": _text_keys(self.sensitivities)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "ActivationWidth":
+        """Returns the width that `to_dict` wrote."""
+        return cls(values["layers"], values["bits"], _number_keys(values["sensitivities"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenWidths:
+    """Widths of a network, and the alternatives.
+
+    Attributes:
+        unit: Unit of the target and the costs: "bits" (per weight, on average), "bytes" (of the ONNX file) or "bops"
+            (bit operations for one image, `dfq.student.bit_operations`).
         target: Largest cost that is allowed.
         chosen: Cost and sensitivity of `widths`.
         widths: Bits of the weight of every matrix layer.
         weights: Number of weights of each layer.
-        fixed: The layers whose width the scheme or an override sets.
-        sensitivities: Layer → bits → nats (`weight_sensitivity`), for the other layers.
+        activations: Widths of what layers read on a grid. Only a limit on bit operations chooses them; it is empty with
+            the others.
+        fixed: The layers whose widths the scheme or an override sets.
+        sensitivities: Layer → bits of its weight → nats (`width_sensitivity`), for the other layers.
         images: Number of synthetic images that the sensitivities are a mean over.
         front: The Pareto front, cheapest first, or about 200 points of it. Costs in bytes are predicted to within a few
             hundred; that of `chosen` is measured.
-        uniform: Cost and sensitivity of the same width for every layer that is not fixed, by bits.
+        uniform: Cost and sensitivity of the same width for everything that is not fixed, by bits.
     """
 
     unit: str
@@ -44,6 +71,7 @@ class ChosenWidths:
     chosen: Point
     widths: Mapping[str, int]
     weights: Mapping[str, int]
+    activations: Sequence[ActivationWidth]
     fixed: Sequence[str]
     sensitivities: Mapping[str, Mapping[int, float]]
     images: int
@@ -57,8 +85,9 @@ class ChosenWidths:
 
     def applied_to(self, scheme: Scheme) -> Scheme:
         """Returns the scheme with these widths."""
-        free = {layer: bits for layer, bits in self.widths.items() if layer not in self.fixed}
-        return replace(scheme, weight_overrides=MappingProxyType(free))
+        weights = {layer: bits for layer, bits in self.widths.items() if layer not in self.fixed}
+        read = {layer: group.bits for group in self.activations if group.sensitivities for layer in group.layers}
+        return Widths(weights, {layer: read[layer] for layer in weights if layer in read}).applied_to(scheme)
 
     def doubts(self, size_bytes: int) -> list[str]:
         """Returns a warning where the file became larger than its target."""
@@ -75,6 +104,7 @@ class ChosenWidths:
             "average_bits": self.average_bits,
             "widths": dict(self.widths),
             "weights": dict(self.weights),
+            "activations": [group.to_dict() for group in self.activations],
             "fixed": list(self.fixed),
             "sensitivities": {layer: _text_keys(found) for layer, found in self.sensitivities.items()},
             "images": self.images,
@@ -84,18 +114,21 @@ class ChosenWidths:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "ChosenWidths":
-        """Returns the widths that `to_dict` wrote."""
+        """Returns the widths that `to_dict` wrote; one from before activations were chosen has none of theirs."""
         converted: dict[str, Any] = {
             "chosen": Point(**values["chosen"]),
             "front": [Point(**point) for point in values["front"]],
-            "uniform": {int(bits): Point(**point) for bits, point in values["uniform"].items()},
-            "sensitivities": {
-                layer: {int(bits): nats for bits, nats in found.items()}
-                for layer, found in values["sensitivities"].items()
-            },
+            "uniform": {bits: Point(**point) for bits, point in _number_keys(values["uniform"]).items()},
+            "sensitivities": {layer: _number_keys(found) for layer, found in values["sensitivities"].items()},
+            "activations": [ActivationWidth.from_dict(group) for group in values.get("activations", [])],
         }
-        return cls(**{field.name: converted.get(field.name, values[field.name]) for field in fields(cls)})
+        kept = {field.name: values[field.name] for field in fields(cls) if field.name not in converted}
+        return cls(**kept, **converted)
 
 
 def _text_keys(values: Mapping[int, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
+
+
+def _number_keys(values: Mapping[str, Any]) -> dict[int, Any]:
+    return {int(key): value for key, value in values.items()}

@@ -1,8 +1,6 @@
 """`FileSize`: what widths cost in bytes of the ONNX file, measured by exporting."""
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -11,9 +9,10 @@ from torch import fx
 
 from dfq.errors import DfqError
 from dfq.export import export_onnx
+from dfq.mixed_precision.groups import weight_groups, widths_of
 from dfq.mixed_precision.layers import layers_of
 from dfq.mixed_precision.settings import FileSizeSettings
-from dfq.mixed_precision.width_limit import Costs
+from dfq.mixed_precision.widths import Widths
 from dfq.quantizers.scheme import BITS, Scheme
 from dfq.student.convert import activation_quantizers, make_student
 from dfq.student.set_ranges import calibrate
@@ -64,27 +63,27 @@ class FileSize:
         self.asked = float(size)
         self._measured: dict[tuple[int, ...], int] = {}
         with (progress or Silent()).task("Measuring file sizes", 2) as task:
-            self.largest = self.cost(dict.fromkeys(self.layers.free, WIDE))
+            self.largest = self.cost(Widths(dict.fromkeys(self.layers.free, WIDE)))
             task.advance()
-            self.narrow = self.cost(dict.fromkeys(self.layers.free, NARROW))
+            self.narrow = self.cost(Widths(dict.fromkeys(self.layers.free, NARROW)))
             task.advance()
-        self.costs: Costs = {layer: self._candidates(layer) for layer in self.layers.free}
+        self.groups = weight_groups({layer: self._candidates(layer) for layer in self.layers.free})
         self.base = self.largest - sum(self._stored(layer, WIDE) for layer in self.layers.free)
         if self.smallest > self.limit:
             raise self.unreachable()
 
     @property
     def smallest(self) -> int:
-        return self.cost({layer: min(costs, key=lambda b: costs[b]) for layer, costs in self.costs.items()})
+        return self.cost(widths_of(self.groups, {group.name: group.uniform(BITS[0]) for group in self.groups}))
 
-    def cost(self, widths: Mapping[str, int]) -> int:
-        key = tuple(widths[layer] for layer in self.layers.free)
+    def cost(self, widths: Widths) -> int:
+        key = tuple(widths.weights[layer] for layer in self.layers.free)
         if key not in self._measured:
             self._measured[key] = self._export(widths)
         return self._measured[key]
 
-    def _export(self, widths: Mapping[str, int]) -> int:
-        student = make_student(self.teacher, replace(self.scheme, weight_overrides=widths))
+    def _export(self, widths: Widths) -> int:
+        student = make_student(self.teacher, widths.applied_to(self.scheme))
         generator = torch.Generator().manual_seed(0)
         shape = (self.settings.images, *self.teacher.input_spec.size)
         noise = torch.randn(shape, generator=generator).to(self.teacher.device)

@@ -1,5 +1,6 @@
 """`Layers`: which layers of a network may choose the width of their weight."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dfq.errors import DfqError
@@ -23,6 +24,10 @@ class Layers:
     @property
     def free(self) -> list[str]:
         return [layer for layer in self.counts if layer not in self.fixed]
+
+    def candidates(self, layer: str) -> Sequence[int]:
+        """Returns the widths that the weight of a layer may have."""
+        return (self.fixed[layer],) if layer in self.fixed else BITS
 
 
 def layers_of(teacher: Teacher, scheme: Scheme) -> Layers:

@@ -1,7 +1,9 @@
 """Draws a choice: the Pareto front with the chosen and the uniform widths, and the bits of each layer."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
@@ -10,8 +12,12 @@ from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.quantizers.scheme import BITS
 from dfq.results.plots import BLUE, DPI, FAINT, INK, ORANGE, dress, save
 
-COSTS = {"bits": ("bits per weight, average", 1.0), "bytes": ("ONNX file, kB", 1e-3)}
-MEGABYTE = 1e6
+AXES: dict[str, dict[float, tuple[str, float]]] = {  # unit → smallest cost → label, and what costs are multiplied by
+    "bits": {0: ("bits per weight, average", 1.0)},
+    "bytes": {0: ("ONNX file, kB", 1e-3), 1e6: ("ONNX file, MB", 1e-6)},
+    "bops": {0: ("M bit operations per image", 1e-6), 1e9: ("G bit operations per image", 1e-9)},
+}
+BAR = 0.8  # share of the axis that bars take
 MAX_NAMES = 24  # More names of layers than this cannot be read.
 SMALLEST_DRAWN = 1e-7  # nats; smaller sensitivities are drawn here, because a logarithmic axis has no zero
 
@@ -30,9 +36,8 @@ def mixed_precision_plot(choice: ChosenWidths, path: str | Path) -> None:
 
 
 def _draw_front(axes: Axes, choice: ChosenWidths) -> None:
-    label, factor = COSTS[choice.unit]
-    if choice.unit == "bytes" and choice.front[-1].cost >= MEGABYTE:
-        label, factor = "ONNX file, MB", 1 / MEGABYTE
+    axis = AXES[choice.unit]
+    label, factor = axis[max(least for least in axis if choice.front[-1].cost >= least)]
     costs = [factor * point.cost for point in choice.front]
     losses = [max(point.sensitivity, SMALLEST_DRAWN) for point in choice.front]
     axes.step(costs, losses, where="post", color=BLUE, linewidth=1.4, label="best mixed widths")
@@ -54,10 +59,18 @@ def _draw_front(axes: Axes, choice: ChosenWidths) -> None:
 
 
 def _draw_layers(axes: Axes, choice: ChosenWidths) -> None:
-    colours = [FAINT if layer in choice.fixed else BLUE for layer in choice.widths]
-    places = range(len(choice.widths))
-    axes.bar(places, list(choice.widths.values()), color=colours)
-    dress(axes, f"bits of each weight, {choice.average_bits:.2f} on average (grey: fixed)", "", "bits")
+    read = {layer: group for group in choice.activations for layer in group.layers}
+    rows: list[tuple[str, Mapping[str, int], Collection[str]]] = [(BLUE, choice.widths, choice.fixed)]
+    if read:
+        not_chosen = [layer for layer, group in read.items() if not group.sensitivities]
+        rows.append((ORANGE, {layer: group.bits for layer, group in read.items()}, not_chosen))
+    places, width = np.arange(len(choice.widths)), BAR / len(rows)
+    for index, (colour, bits, fixed) in enumerate(rows):
+        heights = [bits.get(layer, 0) for layer in choice.widths]
+        colours = [FAINT if layer in fixed else colour for layer in choice.widths]
+        axes.bar(places - BAR / 2 + width * (index + 0.5), heights, width, color=colours)
+    what = "weight (blue) and input (orange)" if read else f"weight, {choice.average_bits:.2f} on average"
+    dress(axes, f"bits of each {what}; grey: fixed", "", "bits")
     axes.yaxis.set_major_locator(FixedLocator([0, *BITS]))
     axes.grid(visible=False, axis="x")
     axes.set_axisbelow(True)

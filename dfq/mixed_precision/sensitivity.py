@@ -1,42 +1,77 @@
-"""Measures how much each layer's weight suffers from each width, on synthetic images, one layer at a time."""
+"""Measures how much a network suffers from each width of each weight and tensor, on synthetic images, one at a time."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from dfq.errors import DfqError
-from dfq.graph.outputs import Outputs
+from dfq.mixed_precision.probe import Place, Probe, tensor_places, weight_places
 from dfq.mixed_precision.settings import SensitivitySettings
 from dfq.quantizers.fake_quantize import FakeQuantize
-from dfq.quantizers.range_rules import RANGES
-from dfq.quantizers.scheme import Scheme
+from dfq.quantizers.scheme import QuantSpec, Scheme
+from dfq.student.placement import plan_quantizers
+from dfq.student.set_ranges import attach_observers, fit_range, quantizers_in_mode
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
-from dfq.training.output_losses import output_divergence
-from dfq.training.settings import TrainSettings
 
-Grids = Mapping[str, Mapping[int, FakeQuantize]]  # layer → bits → the fitted grid of its weight
+Nats = Mapping[str, Mapping[int, float]]  # name → bits → nats
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The widths to try, 2 to 8 bits.
+
+    Attributes:
+        weights: Those of a layer's weight, by the name of the layer.
+        tensors: Those of a tensor that matrix layers read, by the name of the node that it comes from in the teacher's
+            graph (`dfq.student.placement.TensorPlan`).
+    """
+
+    weights: Mapping[str, Sequence[int]]
+    tensors: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """What widths lose, one at a time.
+
+    Attributes:
+        weights: Layer → bits → nats.
+        tensors: Node → bits → nats.
+        images: Number of images that they are a mean over.
+    """
+
+    weights: Nats
+    tensors: Nats
+    images: int
+
+    def of_weight(self, layer: str, bits: int) -> float:
+        """Returns that of one weight in nats; 0 for one that was not measured, because its width is fixed."""
+        return self.weights[layer][bits] if layer in self.weights else 0.0
+
+    def of_tensors(self, bits: Mapping[str, int]) -> float:
+        """Returns the sum of those of some tensors in nats, from their bits by name."""
+        return sum(self.tensors[name][width] for name, width in bits.items())
 
 
 @torch.no_grad()
-def weight_sensitivity(
+def width_sensitivity(
     teacher: Teacher,
     scheme: Scheme,
-    candidates: Mapping[str, Sequence[int]],
+    candidates: Candidates,
     images: Tensor,
     settings: SensitivitySettings = SensitivitySettings(),
     stage: Stage | None = None,
-) -> tuple[dict[str, dict[int, float]], int]:
-    """Measures how much each weight suffers; returns layer → bits → sensitivity in nats, and the number of images.
+) -> Sensitivities:
+    """Measures how much the network suffers from each width of each weight and of each tensor.
 
-    The sensitivity of a layer at b bits is the mean of τ²·KL(teacher ‖ probe) over the images, or of the relative
+    The sensitivity of a weight at b bits is the mean of τ²·KL(teacher ‖ probe) over the images, or of the relative
     squared error of outputs that are no logits. The probe is the teacher with this one weight rounded to b bits (per
     channel, on the grid of `scheme`, with a range that is fitted as the settings say) and everything else in floating
-    point. τ is that of the held-out divergence in training. This is
+    point. That of a tensor is the same, where the probe rounds what matrix layers read of this one tensor; all other
+    operators read it as it is. τ is that of the held-out divergence in training. For weights, this is
     ZeroQ's measure (Cai et al., CVPR 2020, section 3.3), but there τ is 1, at which images that the teacher is sure of
     say nothing.
 
@@ -45,30 +80,44 @@ def weight_sensitivity(
     Args:
         teacher: The network.
         scheme: The scheme whose grids are tried.
-        candidates: The widths to try, by layer.
+        candidates: The widths to try.
         images: Normalised, (N, C, H, W).
         settings: How the grids are fitted, and how many images are looked at together.
         stage: Its budget may end the measurement after any batch.
 
     Raises:
-        DfqError: Weights or answers are not finite.
+        DfqError: Weights, tensors or answers are not finite.
     """
     network = copy.deepcopy(teacher.traced)
+    plan = plan_quantizers(network, scheme)
+    tensors, weights = tensor_places(network, plan, candidates.tensors), weight_places(network, plan)
     stage, batches = stage or Stage(), images.split(settings.batch_size_of(teacher.input_spec))
-    widths = sum(len(bits) for bits in candidates.values())
-    with stage.progress.task("Probing layers", len(candidates) + widths * len(batches)) as task:
-        grids: dict[str, dict[int, FakeQuantize]] = {}
-        for layer, bits in candidates.items():
-            weight = network.get_submodule(layer).weight
-            grids[layer] = {b: _fitted(weight, scheme, b, settings.ranges, layer) for b in bits}  # type: ignore[arg-type]
+    tried = [*candidates.weights.values(), *candidates.tensors.values()]
+    with stage.progress.task("Probing layers", len(tried) + sum(map(len, tried)) * len(batches)) as task:
+        grids: dict[Place, dict[int, FakeQuantize]] = {}
+        for layer, widths in candidates.weights.items():
+            rows = network.get_submodule(layer).weight.flatten(1).float()  # type: ignore[operator, union-attr]
+            specs = {bits: scheme.weight_spec(bits) for bits in widths}
+            grids[weights[layer]] = _fitted(specs, rows, settings.ranges, layer)
             task.advance()
-        probe, seen = _Probe(teacher, network, grids, task), 0
+        for name, values in _values(network, tensors, batches, settings).items():
+            specs = {bits: scheme.activation_spec(bits) for bits in candidates.tensors[name]}
+            grids[tensors[name]] = _fitted(specs, values, settings.ranges, name)
+            task.advance()
+        probe, seen = Probe(teacher, network, grids, task), 0
         for batch in batches:
             probe.compare(batch)
             seen += len(batch)
             if stage.budget.done(0, 1) >= 1:
                 break
-    return {layer: monotone({b: s / seen for b, s in sums.items()}) for layer, sums in probe.sums.items()}, seen
+    means = {
+        place: monotone({bits: total / seen for bits, total in sums.items()}) for place, sums in probe.sums.items()
+    }
+    return Sensitivities(
+        weights={layer: means[weights[layer]] for layer in candidates.weights},
+        tensors={name: means[tensors[name]] for name in candidates.tensors},
+        images=seen,
+    )
 
 
 def monotone(sensitivity: Mapping[int, float]) -> dict[int, float]:
@@ -80,72 +129,23 @@ def monotone(sensitivity: Mapping[int, float]) -> dict[int, float]:
     return dict(sorted(raised.items()))
 
 
-def _fitted(weight: Tensor, scheme: Scheme, bits: int, ranges: str, layer: str) -> FakeQuantize:
-    """Returns the grid that calibration would start this weight, (out, …), with."""
-    rows = weight.flatten(1).float()
-    if not torch.isfinite(rows).all():
-        raise DfqError(f"values in {layer} that are not finite", "finite weights", exit_code=1)
-    quantizer = FakeQuantize(scheme.weight_spec(bits), channels=len(weight)).to(weight.device)
-    scale, zero_point = RANGES[ranges](rows, quantizer.spec)
-    quantizer.scale.copy_(scale)
-    quantizer.zero_point.copy_(zero_point)
-    return quantizer
+def _values(
+    network: fx.GraphModule, places: Mapping[str, Place], batches: Sequence[Tensor], settings: SensitivitySettings
+) -> dict[str, Tensor]:
+    """Returns a sample of the values of each tensor, float32 (1, M), from all batches."""
+    if not places:
+        return {}
+    runner, most = fx.Interpreter(network), max(settings.samples_per_tensor // len(batches), 1)
+    with quantizers_in_mode(network, "observe"):
+        observers = attach_observers({name: place.quantizer for name, place in places.items()}, most, seed=0)
+        for batch in batches:
+            runner.run(batch)
+    return {name: observer.values() for name, observer in observers.items()}
 
 
-class _Probe(fx.Interpreter):
-    """Runs a network once per batch, and from each probed layer on once more with each of its grids.
-
-    What precedes the layer is thus computed once, which halves the work.
-    """
-
-    def __init__(self, teacher: Teacher, network: fx.GraphModule, grids: Grids, task: Any):
-        super().__init__(network)
-        self.teacher, self.grids, self.task = teacher, grids, task
-        self.sums = {layer: dict.fromkeys(widths, 0.0) for layer, widths in grids.items()}  # over images, in nats
-        self.nodes: list[fx.Node] = list(network.graph.nodes)
-        calls: dict[str, fx.Node] = {}
-        for node in self.nodes:
-            if node.op == "call_module":
-                calls.setdefault(str(node.target), node)  # a layer that is called twice is probed from its first call
-        self.starts = {calls[layer]: layer for layer in grids}
-
-    def compare(self, images: Tensor) -> None:
-        """Adds the divergences on `images` (N, C, H, W) to `sums`."""
-        self.found: dict[tuple[str, int], Outputs] = {}
-        expected = self.run(images)
-        for (layer, bits), logits in self.found.items():
-            divergence = output_divergence(self.teacher, logits, expected, TrainSettings.selection_temperature)
-            if not torch.isfinite(divergence):
-                raise DfqError(f"answers that are not finite with {layer} at {bits} bits", "finite logits", exit_code=1)
-            self.sums[layer][bits] += max(float(divergence), 0.0) * len(images)  # rounding can make a zero negative
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n in self.starts:
-            layer = self.starts[n]
-            for bits, quantizer in self.grids[layer].items():
-                with _rounded(self.module.get_submodule(layer), quantizer):  # type: ignore[arg-type]
-                    self.found[layer, bits] = self._rest(n)
-                self.task.advance()
-        return super().run_node(n)
-
-    def _rest(self, start: fx.Node) -> Outputs:
-        """Returns the outputs from copies of the values that are alive now: layers may work in place."""
-        alive: dict[fx.Node, Any] = self.env
-        output: Any = None
-        self.env = dict(zip(alive, copy.deepcopy(list(alive.values())), strict=True))
-        for node in self.nodes[self.nodes.index(start) :]:
-            output = self.env[node] = super().run_node(node)
-            for spent in self.user_to_last_uses.get(node, ()):
-                del self.env[spent]
-        self.env = alive
-        return output
-
-
-@contextmanager
-def _rounded(layer: nn.Module, quantizer: FakeQuantize) -> Iterator[None]:
-    weight = layer.weight.data
-    layer.weight.data = quantizer(weight)
-    try:
-        yield
-    finally:
-        layer.weight.data = weight
+def _fitted(specs: Mapping[int, QuantSpec], values: Tensor, ranges: str, name: str) -> dict[int, FakeQuantize]:
+    """Returns the grids of `specs` that calibration would start values (rows, M) with."""
+    found = {bits: FakeQuantize(spec, channels=len(values)).to(values.device) for bits, spec in specs.items()}
+    for quantizer in found.values():
+        fit_range(quantizer, values, ranges, name)
+    return found

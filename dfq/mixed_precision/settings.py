@@ -7,14 +7,16 @@ from dfq.images.input_spec import InputSpec, is_large
 
 @dataclass(frozen=True, kw_only=True)
 class SensitivitySettings:
-    """How the sensitivity of each layer to each width is measured.
+    """How the sensitivity of the network to each width is measured.
 
     Attributes:
-        ranges: How the grids of the weights are fitted: "mse", "minmax" or "percentile".
+        ranges: How the grids are fitted: "mse", "minmax" or "percentile".
         images: Number of synthetic images that are looked at, of up to 64 pixels a side.
         images_large: Number of larger images that are looked at; each of them takes longer.
         batch_size: Number of images at a time, of up to 64 pixels a side.
         batch_size_large: Number of larger images at a time.
+        samples_per_tensor: Number of values of one tensor, from all images, that its grids are fitted to. The extremes
+            of each batch are kept in addition.
     """
 
     ranges: str = "mse"
@@ -22,6 +24,7 @@ class SensitivitySettings:
     images_large: int = 32
     batch_size: int = 32
     batch_size_large: int = 16
+    samples_per_tensor: int = 2**14
 
     def images_of(self, input_spec: InputSpec) -> int:
         """Returns how many images are looked at for a network with that input."""
@@ -39,11 +42,14 @@ class WidthSearchSettings:
     Attributes:
         sensitivity: How the sensitivities are measured.
         largest_front: Number of points of the Pareto front after each layer, above which it is thinned out.
+        largest_group: Number of choices for layers that read one tensor, above which they are thinned out. Four layers
+            have some 150 that no other choice beats.
         recorded_points: Number of points of the front that are kept at even intervals of cost, enough to draw it.
     """
 
     sensitivity: SensitivitySettings = SensitivitySettings()
     largest_front: int = 20_000
+    largest_group: int = 400
     recorded_points: int = 200
 
 

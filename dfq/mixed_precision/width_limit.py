@@ -1,38 +1,37 @@
 """What widths cost and how much they may cost: the interface, and the limit on average bits."""
 
-from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Protocol
 
 from dfq.errors import DfqError
+from dfq.mixed_precision.groups import Group, weight_groups
 from dfq.mixed_precision.layers import Layers, layers_of
+from dfq.mixed_precision.widths import Widths
 from dfq.quantizers.scheme import BITS, Scheme
 from dfq.teacher import Teacher
 
-Costs = dict[str, dict[int, int]]  # layer → bits → cost
-
 
 class WidthLimit(Protocol):
-    """A limit on the widths of a network's weights.
+    """A limit on the widths of a network.
 
     Attributes:
         layers: The layers of the network.
-        costs: Cost of every width that is a candidate, for every layer that may choose.
+        groups: What there is to choose, and the cost of every choice.
         base: Cost of everything else.
         limit: Largest sum of the base and the chosen costs.
         asked: The limit as the caller gave it, in `unit`.
-        unit: "bits" (on average) or "bytes".
+        unit: "bits" (per weight, on average), "bytes" or "bops" (bit operations for one image).
     """
 
     layers: Layers
-    costs: Costs
+    groups: list[Group]
     base: int
     limit: int
     asked: float
     unit: str
 
-    def cost(self, widths: Mapping[str, int]) -> int:
+    def cost(self, widths: Widths) -> int:
         """Returns the exact cost of a choice."""
 
     def shown(self, cost: int) -> float:
@@ -61,31 +60,28 @@ class AverageBits:
     def __init__(self, teacher: Teacher, scheme: Scheme, average: float):
         self.layers, self.asked = layers_of(teacher, scheme), average
         self.total = sum(self.layers.counts.values())
-        self.costs: Costs = {layer: {b: b * self.layers.counts[layer] for b in BITS} for layer in self.layers.free}
+        self.groups = weight_groups(
+            {layer: {bits: bits * self.layers.counts[layer] for bits in BITS} for layer in self.layers.free}
+        )
         self.base = sum(bits * self.layers.counts[layer] for layer, bits in self.layers.fixed.items())
         self.limit = int(Fraction(average) * self.total)
-        if self.base + _smallest(self.costs) > self.limit:
+        if self._with_one_width(BITS[0]) > self.limit:
             raise self.unreachable()
 
-    def cost(self, widths: Mapping[str, int]) -> int:
-        return self.base + sum(self.costs[layer][bits] for layer, bits in widths.items())
+    def cost(self, widths: Widths) -> int:
+        return self.base + sum(bits * self.layers.counts[layer] for layer, bits in widths.weights.items())
+
+    def _with_one_width(self, bits: int) -> int:
+        return self.cost(Widths(dict.fromkeys(self.layers.free, bits)))
 
     def shown(self, cost: int) -> float:
         return cost / self.total
 
     def unreachable(self) -> DfqError:
-        low = ceil(100 * self.shown(self.base + _smallest(self.costs))) / 100
-        high = self.shown(self.base + _largest(self.costs))
+        low = ceil(100 * self.shown(self._with_one_width(BITS[0]))) / 100
+        high = self.shown(self._with_one_width(BITS[-1]))
         return DfqError(
             f"an average of {self.asked:g} bits, which this network cannot reach",
             f"from {low:g} to {high:g} bits: {len(self.layers.fixed)} of its layers have a fixed width",
             f"--average-bits {low:g} or more, or a --scheme that fixes no layer, such as paper-qat",
         )
-
-
-def _smallest(costs: Costs) -> int:
-    return sum(min(widths.values()) for widths in costs.values())
-
-
-def _largest(costs: Costs) -> int:
-    return sum(max(widths.values()) for widths in costs.values())

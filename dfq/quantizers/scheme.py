@@ -100,6 +100,8 @@ class Scheme:
         overrides: Bits of a layer's weight and of the tensor that it reads, by the name of the layer.
         weight_overrides: Bits of a layer's weight alone, by the name of the layer. They override all else; mixed
             precision sets them.
+        activation_overrides: Bits of the tensor that a layer reads alone, by the name of the layer. They override all
+            else, but a tensor has the most bits that any of its layers asks for; mixed precision sets them.
         target: The runtime that the grids of activations are for, a row of `dfq.quantizers.targets.TARGETS`.
     """
 
@@ -114,6 +116,7 @@ class Scheme:
     weight_symmetric: bool = True
     overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     weight_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    activation_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     target: Target = TARGETS[DEFAULT_TARGET]
 
     def __post_init__(self):
@@ -135,12 +138,12 @@ class Scheme:
         """
         both = self.overrides.get(layer, self.first_last_bits if is_end else None)
         weight, activation = (self.weight_bits, self.activation_bits) if both is None else (both, both)
-        return self.weight_overrides.get(layer, weight), activation
+        return self.weight_overrides.get(layer, weight), self.activation_overrides.get(layer, activation)
 
     @property
     def _chosen_bits(self) -> tuple[int, ...]:
-        weights, both = self.weight_overrides.values(), self.overrides.values()
-        return self.weight_bits, self.activation_bits, *both, *weights
+        overrides = (self.overrides, self.weight_overrides, self.activation_overrides)
+        return self.weight_bits, self.activation_bits, *(bits for chosen in overrides for bits in chosen.values())
 
     @property
     def lowest_bits(self) -> int:
@@ -149,14 +152,19 @@ class Scheme:
 
     @property
     def training_bits(self) -> int:
-        """The width that training is set for: the fewest bits, where mixed weights count as their median.
+        """The width that training is set for: the fewest bits, where mixed widths count as their median.
 
         One layer of 2 bits among nineteen wider ones must not decide on the training of all: with 3.0 bits on average,
         ResNet-20 ends at 0.32 nats of held-out divergence with the learning rate of 3 bits, and at 0.45 with that of 2.
         """
-        if not self.weight_overrides:
-            return self.lowest_bits
-        return replace(self, weight_bits=median_low(self.weight_overrides.values()), weight_overrides={}).lowest_bits
+        weights, activations = self.weight_overrides.values(), self.activation_overrides.values()
+        return replace(
+            self,
+            weight_bits=median_low(weights) if weights else self.weight_bits,
+            activation_bits=median_low(activations) if activations else self.activation_bits,
+            weight_overrides={},
+            activation_overrides={},
+        ).lowest_bits
 
     def weight_spec(self, bits: int) -> QuantSpec:
         mirrored = self.weight_symmetric and bits == MIRRORED_BITS
@@ -170,6 +178,7 @@ class Scheme:
             **self.__dict__,
             "overrides": dict(self.overrides),
             "weight_overrides": dict(self.weight_overrides),
+            "activation_overrides": dict(self.activation_overrides),
             "target": self.target.name,
         }
 
@@ -177,8 +186,8 @@ class Scheme:
     def from_dict(cls, values: Mapping) -> "Scheme":
         """Returns the scheme that `to_dict` wrote.
 
-        One from before there were targets has the default one. One from before there were wide streams and integer
-        attention has none.
+        One from before there were targets has the default one. One from before there were wide streams, integer
+        attention and chosen widths of activations has none.
         """
         target = find_target(values.get("target", DEFAULT_TARGET))
         return cls(**{"wide_streams": False, "integer_attention": False, **values, "target": target})

@@ -1,9 +1,11 @@
 """Formats numbers for a person. A value that was not measured becomes an en dash."""
 
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 
 NOTHING = "–"
+OPERATION_UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 MOST_DB = 150.0  # stands for no noise at all (`dfq.export.validation.output_agreement`)
 
 
@@ -49,6 +51,12 @@ def size(number: float | None) -> str:
     return f"{number / 1e3:.1f} kB"
 
 
+def operations(count: float) -> str:
+    """Returns a number of operations, such as "1.23 G" or "350.00 M"."""
+    unit, factor = next((row for row in OPERATION_UNITS if count >= row[1]), OPERATION_UNITS[-1])
+    return f"{count / factor:.2f} {unit}".rstrip()
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Returns the value with two decimals, or below 0.1 with two significant digits."""
     return NOTHING if value is None else f"{value:.2f}{unit}" if value >= 0.1 else f"{value:.2g}{unit}"
@@ -75,11 +83,16 @@ def seconds(value: float) -> str:
 def label(scheme: dict) -> str:
     """Returns the label of a scheme's dictionary, such as W4A4.
 
-    With mixed precision it names the narrowest and the widest weight, as in W3–8A8.
+    With mixed precision it names the narrowest and the widest of the chosen widths, as in W3–8A8 or W3–8A4–6.
     """
-    mixed = scheme["weight_overrides"].values()
-    widths = sorted({min(mixed), max(mixed)}) if mixed else [scheme["weight_bits"]]
-    return f"W{'–'.join(map(str, widths))}A{scheme['activation_bits']}"
+    weights = _ends(scheme["weight_overrides"], scheme["weight_bits"])
+    activations = _ends(scheme.get("activation_overrides", {}), scheme["activation_bits"])  # Older runs have none.
+    return f"W{weights}A{activations}"
+
+
+def _ends(chosen: Mapping[str, int], usual: int) -> str:
+    bits = chosen.values() or [usual]
+    return "–".join(map(str, sorted({min(bits), max(bits)})))
 
 
 def network_name(arch: str | None) -> str:

@@ -160,7 +160,7 @@ def _sections(report: dict, run: RunFolder) -> list[Section]:
         *made_from(report, run),
         *(performance_sections(read_json(run.performance)) if run.performance.exists() else []),
         _blocks(report.get("reconstruction")),
-        Section("Width of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
+        Section("Widths of each layer", "Chosen by sensitivity on synthetic images.", _picture(run.mixed_precision)),
         Section("What the runtime computes in integers", _integers(report["nodes"])),
         _float_nodes(report["nodes"]["float"]),
         _layers(report["layers"]),

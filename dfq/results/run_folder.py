@@ -19,6 +19,11 @@ from dfq.system.output_paths import check_folder
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
 # they had other names. In format 3, networks with a class token had other widths, and attention had no quantizers.
 FORMAT = 4
+# Values of `config.json` that older runs of this format lack, and what they stand for there.
+ADDED: dict[str, dict] = {
+    "scheme": {"target": DEFAULT_TARGET, "activation_overrides": {}},
+    "settings": {"target": DEFAULT_TARGET, "target_bops": None},
+}
 
 
 class RunFolder:
@@ -79,11 +84,12 @@ class RunFolder:
 
     def _check_same_run(self, config: dict) -> None:
         before = read_json(self.config)
-        for part in ("scheme", "settings"):  # Older runs have no target.
-            if "target" in config.get(part, {}):
-                before.setdefault(part, {}).setdefault("target", DEFAULT_TARGET)
+        for part, added in ADDED.items():
+            for name, value in added.items():
+                if name in config.get(part, {}):
+                    before.setdefault(part, {}).setdefault(name, value)
         if "mixed_precision" in before:  # These widths were chosen during the run and not asked for.
-            before["scheme"]["weight_overrides"] = {}
+            before["scheme"] |= {"weight_overrides": {}, "activation_overrides": {}}
         before.setdefault("file_interface", config.get("file_interface"))  # Older runs have the default names.
         before["file_interface"] = (
             before["file_interface"] and FileInterface.from_dict(before["file_interface"]).to_dict()

@@ -46,7 +46,7 @@ def _insert(student: fx.GraphModule, tensor: TensorPlan) -> None:
     for node in tensor.shared:
         calls.append(_call_after(student, node, SharedQuantize(quantizer), node.users))
     for call in calls:
-        readers = [user for user in call.users if user in tensor.narrow_readers]
+        readers = [user for user in call.users if user in tensor.matrix_readers]
         if tensor.narrow is not None and readers:
             _call_after(student, call, FakeQuantize(tensor.narrow), readers)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from dfq.graph.channel_relu6 import ChannelReLU6
@@ -143,7 +143,12 @@ def _layer(node: fx.Node, modules: dict[str, nn.Module]) -> LayerCoverage | None
     must_write = isinstance(layer, nn.Conv2d) and not all(_is_quantized(user, modules) for user in node.users)
     reason = layer.float_reason or (NOT_QUANTIZED if not reads_integers else NOT_WRITTEN if must_write else None)
     kind = type(layer).__name__.removeprefix("Quant")
-    return LayerCoverage(f"{node.target}", kind, _values(node) * weight[0].numel(), weight.numel(), reason)
+    return LayerCoverage(f"{node.target}", kind, call_macs(node, weight), weight.numel(), reason)
+
+
+def call_macs(node: fx.Node, weight: Tensor) -> int:
+    """Returns the number of multiply–accumulates for one image in a call of a layer with this weight, (out, …)."""
+    return _values(node) * weight[0].numel()
 
 
 def _is_quantized(reader: fx.Node, modules: dict[str, nn.Module]) -> bool:

@@ -42,8 +42,9 @@ class TensorPlan:
         spec: The grid.
         scale_limit: Upper bound of the scale (`dfq.quantizers.fake_quantize.FakeQuantize`); None: there is none.
         shared: Nodes that only move these values and share the grid.
-        narrow: A second grid, for what is already on the first one; None: all readers see the first grid.
-        narrow_readers: The nodes that alone read what is on the second grid.
+        matrix_readers: The calls of matrix layers that read the tensor as integers.
+        narrow: A second grid, for what is already on the first one, which `matrix_readers` alone read; None: all
+            readers see the first grid.
         spared: Direct readers that see the values as they are, where the node does not have to write integers: what the
             network gives, and what `Scheme.wide_streams` spares.
     """
@@ -52,9 +53,14 @@ class TensorPlan:
     spec: QuantSpec
     scale_limit: float | None
     shared: tuple[fx.Node, ...]
+    matrix_readers: tuple[fx.Node, ...]
     narrow: QuantSpec | None = None
-    narrow_readers: tuple[fx.Node, ...] = ()
     spared: tuple[fx.Node, ...] = ()
+
+    @property
+    def matrix_spec(self) -> QuantSpec:
+        """The grid that matrix layers read."""
+        return self.narrow or self.spec
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def _layer_bits(graph: PlacementGraph, scheme: Scheme) -> dict[str, tuple[int, i
     layers = graph.layers
     if not layers:
         raise DfqError("a network without convolution or linear layers", "at least one", "nothing to quantize here")
-    unknown = sorted({*scheme.overrides, *scheme.weight_overrides} - set(layers))
+    unknown = sorted({*scheme.overrides, *scheme.weight_overrides, *scheme.activation_overrides} - set(layers))
     if unknown:
         raise DfqError(
             f"bits for {', '.join(unknown)}", f"names of layers, such as {', '.join(layers[:3])}", "see `dfq inspect`"
@@ -155,9 +161,8 @@ def _tensor_plan(graph: PlacementGraph, node: fx.Node, scheme: Scheme, bits: dic
         spared += tuple(user for user in node.users if user not in spared and graph.leads_to_floats_alone(user))
     limit = RELU6_LIMIT / spec.q_max if is_relu6(node, graph.graph_module) else None
     shared = tuple(moved for moved in graph.moved(node) if _is_one_tensor(moved) and _read_as_integers(graph, moved))
-    if is_split:
-        return TensorPlan(node, spec, limit, shared, scheme.activation_spec(wanted), matrices, spared)
-    return TensorPlan(node, spec, limit, shared, spared=spared)
+    narrow = scheme.activation_spec(wanted) if is_split else None
+    return TensorPlan(node, spec, limit, shared, matrices, narrow, spared)
 
 
 def _read_as_integers(graph: PlacementGraph, moved: fx.Node) -> bool:

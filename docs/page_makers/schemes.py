@@ -18,7 +18,8 @@ INTRODUCTION = f"""# Schemes
 
 The table holds what each scheme makes of `--bits {BITS}`.
 """
-CHOSEN = ("name", "overrides", "weight_overrides", "target")  # said elsewhere, or by other options
+# What is said elsewhere, or by other options.
+CHOSEN = ("name", "overrides", "weight_overrides", "activation_overrides", "target")
 
 
 def page() -> str:

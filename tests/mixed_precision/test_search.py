@@ -15,14 +15,16 @@ from torch.nn import functional as F
 from dfq.errors import DfqError
 from dfq.mixed_precision import (
     AverageBits,
+    Candidates,
     ChosenWidths,
     FileSize,
     Point,
+    Widths,
     choose_widths,
     mixed_precision_plot,
     monotone,
     pareto_front,
-    weight_sensitivity,
+    width_sensitivity,
 )
 from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSettings
 from dfq.quantizers.range_rules import RANGES
@@ -132,30 +134,29 @@ class TestSensitivity:
         model.head.weight.data *= 30  # large logits: divergences far above the rounding of float32
         teacher, scheme = small_teacher(model), make_scheme(scheme)
         layers = [name for name, module in teacher.model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        found, seen = weight_sensitivity(
-            teacher, scheme, dict.fromkeys(layers, (2, 4)), images(), SensitivitySettings(batch_size=8)
-        )
-        assert seen == 20
+        candidates = Candidates(dict.fromkeys(layers, (2, 4)))
+        found = width_sensitivity(teacher, scheme, candidates, images(), SensitivitySettings(batch_size=8))
+        assert found.images == 20 and not found.tensors
         for layer in layers:
             wide, narrow = (by_definition(teacher, scheme, layer, bits, images()) for bits in (4, 2))
-            assert found[layer] == pytest.approx({4: wide, 2: max(narrow, wide)}, rel=0.02, abs=1e-6)
+            assert found.weights[layer] == pytest.approx({4: wide, 2: max(narrow, wide)}, rel=0.02, abs=1e-6)
 
     def test_more_bits_are_never_worse(self):
         assert monotone({2: 3.0, 3: 0.5, 4: 1.0, 8: 0.1}) == {2: 3.0, 3: 1.0, 4: 1.0, 8: 0.1}
-        found, _ = weight_sensitivity(small_teacher(), make_scheme(), {"conv1": WIDTHS}, images(4))
-        assert list(found["conv1"]) == list(WIDTHS) and np.all(np.diff(list(found["conv1"].values())) <= 0)
+        found = width_sensitivity(small_teacher(), make_scheme(), Candidates({"conv1": WIDTHS}), images(4))
+        lost = found.weights["conv1"]
+        assert list(lost) == list(WIDTHS) and np.all(np.diff(list(lost.values())) <= 0)
 
     def test_the_budget_ends_it_after_a_batch(self):
         teacher, spent = small_teacher(), Budget(1e-9)
-        found = weight_sensitivity(
-            teacher, make_scheme(), {"conv1": (4,)}, images(), SensitivitySettings(batch_size=8), Stage(budget=spent)
-        )
-        assert found[1] == 8
+        candidates, settings = Candidates({"conv1": (4,)}), SensitivitySettings(batch_size=8)
+        found = width_sensitivity(teacher, make_scheme(), candidates, images(), settings, Stage(budget=spent))
+        assert found.images == 8
 
     def test_the_teacher_stays_as_it_was(self):
         teacher = small_teacher()
         before = teacher(images())
-        weight_sensitivity(teacher, make_scheme(), {"conv1": (2,)}, images())
+        width_sensitivity(teacher, make_scheme(), Candidates({"conv1": (2,)}, {"relu_1": (2,)}), images())
         assert torch.equal(teacher(images()), before)
 
 
@@ -236,15 +237,15 @@ class TestFileSize:
 
     def test_only_the_widest_width_of_each_container_is_a_candidate(self, wide):
         target = FileSize(wide, make_scheme(), 10**6)
-        assert {layer: set(costs) for layer, costs in target.costs.items()} == {"2": {4, 8}, "4": {4, 8}}
+        assert {group.name: group.widths for group in target.groups} == {"2": {4, 8}, "4": {4, 8}}
         mixed = {"2": 4, "4": 8}
-        predicted = target.base + sum(target.costs[layer][bits] for layer, bits in mixed.items())
-        assert abs(predicted - target.cost(mixed)) < 200
-        assert target.cost({"2": 3, "4": 7}) == target.cost(mixed)
+        predicted = target.base + sum(group.cost((None, (mixed[group.name],))) for group in target.groups)
+        assert abs(predicted - target.cost(Widths(mixed))) < 200
+        assert target.cost(Widths({"2": 3, "4": 7})) == target.cost(Widths(mixed))
 
     def test_a_prediction_that_is_too_small_is_corrected(self, wide):
         target = FileSize(wide, make_scheme(), 10**6)
-        one_narrow = min(target.cost({"2": 4, "4": 8}), target.cost({"2": 8, "4": 4}))
+        one_narrow = min(target.cost(Widths({"2": 4, "4": 8})), target.cost(Widths({"2": 8, "4": 4})))
         target.limit, target.asked = one_narrow - 1, float(one_narrow - 1)
         target.base -= 300
         choice = choose_widths(wide, make_scheme(), target, images(4))
@@ -277,7 +278,7 @@ def test_picture(tmp_path, unit, factor, layers):
     front = [Point(factor * (2 + i / 10), 3.0 * 0.5**i) for i in range(50)] + [Point(factor * 8.0, 0.0)]
     choice = ChosenWidths(
         unit=unit, target=factor * 4.5, chosen=front[24], widths={name: 2 + i % 7 for i, name in enumerate(names)},
-        weights=dict.fromkeys(names, 10), fixed=names[:1], sensitivities={}, images=8, front=front,
+        weights=dict.fromkeys(names, 10), activations=[], fixed=names[:1], sensitivities={}, images=8, front=front,
         uniform={b: Point(factor * b, 5 * 0.2**b) for b in WIDTHS},
     )  # fmt: skip
     mixed_precision_plot(choice, tmp_path / "mixed_precision.png")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from types import MappingProxyType
 
 from dfq.calibration import METHODS, Method, Synthesizer
@@ -20,7 +21,7 @@ from dfq.teacher import Teacher
 from dfq.training.settings import LearningRateSettings, TrainSettings
 
 MIXED = "mixed"
-MIXED_EXAMPLE = "--bits mixed --average-bits 4.5, or --bits mixed --target-size 1.2MB"
+MIXED_EXAMPLE = "--bits mixed with --average-bits 4.5, --target-size 1.2MB or --target-bops 1.2G"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +30,15 @@ class Settings(JobSettings):
 
     Attributes:
         bits: Bits of weights and activations, 2 to 8, or mixed. With mixed, each layer's weight gets the width that it
-            needs within `average_bits` or `target_size`, and activations have 8 bits unless `activation_bits` is set.
+            needs within `average_bits` or `target_size`, and activations have 8 bits unless `activation_bits` is set;
+            within `target_bops`, each tensor that layers read gets a width, too.
         weight_bits: Bits of weights. None: those of `bits`.
         activation_bits: Bits of activations. None: those of `bits`.
         average_bits: With mixed bits, the largest number of bits per weight, on average over the network. None: no such
             limit.
         target_size: With mixed bits, the largest size of the ONNX file in bytes. None: no such limit.
+        target_bops: With mixed bits, the largest number of bit operations for one image: the sum over all layers of
+            multiply–accumulates × bits of the weight × bits of the tensor that the layer reads. None: no such limit.
         scheme: What is quantized: deploy quantizes all that an integer runtime needs, and paper-qat and paper-ptq
             follow published papers.
         target: Runtime that the ONNX file is for: ort-cpu, ort-cuda, tensorrt, openvino or onnx-generic.
@@ -54,6 +58,7 @@ class Settings(JobSettings):
     activation_bits: int | None = None
     average_bits: float | None = None
     target_size: int | None = None
+    target_bops: float | None = None
     scheme: str = "deploy"
     target: str = DEFAULT_TARGET
     layer_bits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -76,22 +81,31 @@ class Settings(JobSettings):
             raise DfqError(f"{self.steps} steps", "a number from 0 up", "for example --steps 600")
 
     def _check_mixed(self) -> None:
-        limits = [limit for limit in (self.average_bits, self.target_size) if limit is not None]
+        limits = [name for name in ("average_bits", "target_size", "target_bops") if getattr(self, name) is not None]
         if self.is_mixed != bool(limits):
             found = "mixed bits without a limit" if self.is_mixed else f"a limit for widths with {self.bits} bits"
             raise DfqError(found, "mixed bits and a limit together", f"for example {MIXED_EXAMPLE}")
         if len(limits) > 1:
-            raise DfqError("an average and a size as limits", "one of the two", f"for example {MIXED_EXAMPLE}")
+            found = " and ".join(f"--{name.replace('_', '-')}" for name in limits)
+            raise DfqError(f"{found} together", "one limit", f"for example {MIXED_EXAMPLE}")
         if self.is_mixed and self.weight_bits is not None:
             raise DfqError(
                 f"mixed bits and {self.weight_bits} bits for all weights",
                 "one of the two: mixed bits are those of weights",
                 "--activation-bits sets those of activations, --layer-bits those of one layer",
             )
+        if self.target_bops is not None and self.activation_bits is not None:
+            raise DfqError(
+                f"a limit on bit operations and {self.activation_bits} bits for all activations",
+                "one of the two: the limit chooses those of activations",
+                "--layer-bits sets the widths of one layer; --average-bits chooses those of weights alone",
+            )
         if self.average_bits is not None and not BITS[0] <= self.average_bits <= BITS[-1]:
             raise DfqError(f"an average of {self.average_bits:g} bits", "from 2 to 8", f"for example {MIXED_EXAMPLE}")
         if self.target_size is not None and self.target_size <= 0:
             raise DfqError(f"a size of {self.target_size} bytes", "a positive size", "--target-size 1.2MB")
+        if self.target_bops is not None and not 0 < self.target_bops < inf:
+            raise DfqError(f"{self.target_bops:g} bit operations", "a positive number", "--target-bops 1.2G")
         if self.target_size is not None and not find_target(self.target).packs_constants:
             raise DfqError(
                 f"a size of the file for --target {self.target}, which stores every weight in 8 bits",
@@ -101,7 +115,7 @@ class Settings(JobSettings):
 
     @property
     def is_mixed(self) -> bool:
-        """Whether each layer's weight gets its own width."""
+        """Whether each layer's weight gets its own width, and with `target_bops` each tensor that layers read."""
         return self.bits == MIXED
 
     def make_scheme(self) -> Scheme:

@@ -5,10 +5,12 @@ from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.settings import Settings
 from dfq.mixed_precision.chosen_widths import ChosenWidths
 from dfq.mixed_precision.file_size import FileSize
+from dfq.mixed_precision.operation_count import BitOperations
 from dfq.mixed_precision.pareto_plot import mixed_precision_plot
 from dfq.mixed_precision.search import choose_widths
 from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSettings
 from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
+from dfq.results.number_format import operations
 from dfq.results.run_folder import RunFolder
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
@@ -18,12 +20,14 @@ def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -
     """Returns the limit of the widths; None where the settings give every width.
 
     Raises:
-        DfqError: The network cannot become as small as that.
+        DfqError: The network cannot keep that limit.
     """
     if settings.average_bits is not None:
         return AverageBits(teacher, settings.make_scheme(), settings.average_bits)
     if settings.target_size is not None:
         return FileSize(teacher, settings.make_scheme(), settings.target_size, progress)
+    if settings.target_bops is not None:
+        return BitOperations(teacher, settings.make_scheme(), settings.target_bops)
     return None
 
 
@@ -42,5 +46,6 @@ def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, 
     )  # fmt: skip
     mixed_precision_plot(choice, run.mixed_precision)
     run.decide(scheme=choice.applied_to(settings.make_scheme()).to_dict(), mixed_precision=choice.to_dict())
-    context.progress.note(f"mixed precision: {choice.average_bits:.2f} bits per weight on average")
+    reached = f", {operations(choice.chosen.cost)} bit operations per image" if choice.unit == "bops" else ""
+    context.progress.note(f"mixed precision: {choice.average_bits:.2f} bits per weight on average{reached}")
     return choice

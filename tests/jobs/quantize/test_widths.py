@@ -2,16 +2,18 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import onnx
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from onnx import TensorProto
 from support.command_line import SMALL, fail, succeed
 from torch import nn
 
 import dfq
-from dfq.cli.option_types import parse_bits, parse_bytes
+from dfq.cli.option_types import parse_bits, parse_bytes, parse_operations
 from dfq.errors import DfqError
 from dfq.export import processor_warnings
 from dfq.images.input_spec import InputSpec
@@ -21,6 +23,7 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.models.registry import build
 from dfq.student.convert import activation_quantizers, weight_quantizers
+from dfq.student.set_ranges import input_quantizer
 from dfq.teacher import Teacher
 from dfq.training.settings import LearningRateSettings
 
@@ -119,6 +122,82 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
         quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), RunOptions(resume=True))
 
 
+def student_operations(student) -> int:
+    """Bit operations of a student of `dfq/digits_cnn`, whose layers all read integers, from one pass of an image."""
+    modules, counts = dict(student.named_modules()), []
+    for node in student.graph.nodes:
+        if node.target in weight_quantizers(student):
+            layer, bits = modules[node.target], input_quantizer(node, modules).spec.bits
+            both = bits * layer.weight_quantizer.spec.bits
+            layer.register_forward_hook(
+                lambda layer, _, output, both=both: counts.append(output.numel() * layer.weight[0].numel() * both)
+            )
+    student(torch.zeros(1, *SPEC.size))
+    return sum(counts)
+
+
+def test_a_run_within_bit_operations(model_file, tmp_path):
+    options = ("--bits", "mixed", "--target-bops", "30M", *SMALL)
+    text = succeed("quantize", model_file, *options, "--out", tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    mixed, student = report["mixed_precision"], dfq.load(tmp_path / "run")
+    read = {layer: group["bits"] for group in mixed["activations"] for layer in group["layers"]}
+    assert {row["name"]: (row["weight_bits"], row["input_bits"]) for row in report["layers"]} == {
+        layer: (bits, read[layer]) for layer, bits in mixed["widths"].items()
+    }
+    assert student_operations(student) == mixed["chosen"]["cost"] <= mixed["target"] == 30_000_000
+    assert len(set(read.values())) > 1 and mixed["unit"] == "bops"
+    overrides = report["settings"]["scheme"]["activation_overrides"]
+    chosen = {layer for group in mixed["activations"] if group["sensitivities"] for layer in group["layers"]}
+    assert overrides == {layer: read[layer] for layer in chosen} and "conv1" not in chosen
+    schema = json.loads((files("dfq.results") / "report.schema.json").read_text())
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(report)] == []
+    for part in ("bits on average", "Bit operations", "of at most 30.00 M", "Activations", "layers read"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_killed_run_keeps_the_widths_of_activations_that_it_has_chosen(tmp_path, monkeypatch):
+    settings = Settings(bits="mixed", target_bops=3e7, **FEW)
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dfq.jobs.quantize.run.tune", dies)
+        with pytest.raises(KeyboardInterrupt):
+            quantize_model(teacher(), tmp_path, settings)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (group,) = [group for group in config["mixed_precision"]["activations"] if group["layers"] == ["conv3"]]
+    group["bits"] = other = 2 if group["bits"] > 2 else 3  # another choice would not come to this
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(mixed_run, "choose_widths", dies)
+    result = quantize_model(teacher(), tmp_path, settings, RunOptions(resume=True))
+    assert {row["name"]: row["input_bits"] for row in result.report["layers"]}["conv3"] == other
+    assert result.report["mixed_precision"]["activations"] == config["mixed_precision"]["activations"]
+    with pytest.raises(DfqError, match="other settings"):
+        changed = replace(settings, target_bops=3.1e7)
+        quantize_model(teacher(), tmp_path, changed, RunOptions(resume=True))
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path, monkeypatch):
+    """Its `config.json` knows nothing of bit operations and of widths of activations."""
+    settings = Settings(bits="mixed", average_bits=5, **FEW)
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dfq.jobs.quantize.run.tune", dies)
+        quantize_model(teacher(), tmp_path, settings)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["settings"]["target_bops"], config["scheme"]["activation_overrides"]
+    del config["mixed_precision"]["activations"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = quantize_model(teacher(), tmp_path, settings, RunOptions(resume=True))
+    assert result.report["mixed_precision"]["activations"] == []
+
+
 @pytest.mark.parametrize(
     "widths, activation_bits, bits", [((2, 3, 6), 8, 3), ((2, 3), 8, 2), ((4, 8, 8), 8, 8), ((6, 8), 4, 4)]
 )
@@ -141,7 +220,12 @@ def test_mixed_precision_gets_the_images_of_few_bits():
         (["--bits", "mixed"], "without a limit"),
         (["--bits", "4", "--average-bits", "4"], "with 4 bits"),
         (["--target-size", "30kB"], "with 8 bits"),
-        (["--bits", "mixed", "--average-bits", "4", "--target-size", "30kB"], "one of the two"),
+        (["--bits", "mixed", "--average-bits", "4", "--target-size", "30kB"], "one limit"),
+        (["--bits", "mixed", "--average-bits", "4", "--target-bops", "30M"], "--average-bits and --target-bops"),
+        (["--target-bops", "30M"], "with 8 bits"),
+        (["--bits", "mixed", "--target-bops", "30M", "--activation-bits", "4"], "4 bits for all activations"),
+        (["--bits", "mixed", "--target-bops", "1k"], "cannot reach"),
+        (["--bits", "mixed", "--target-bops", "many"], "1.2G"),
         (["--bits", "mixed", "--average-bits", "4", "--weight-bits", "3"], "3 bits for all weights"),
         (["--bits", "mixed", "--average-bits", "9"], "from 2 to 8"),
         (["--bits", "mixed", "--average-bits", "nan"], "from 2 to 8"),
@@ -163,3 +247,17 @@ def test_texts_of_the_command_line():
     for text in ("", "MB", "-1MB", "1.2MiB", "1.2.3", "0"):
         with pytest.raises(DfqError, match="target-size"):
             parse_bytes(text)
+
+
+def test_numbers_of_operations_of_the_command_line():
+    numbers = {"1.2G": 12 * 10**8, "350M": 350 * 10**6, "2.5e9": 25 * 10**8, "1 t": 10**12, "7k": 7000, "123": 123}
+    assert {text: parse_operations(text) for text in numbers} == numbers
+    for text in ("", "G", "-1G", "1.2GB", "1.2.3", "0", "1e-3", "1e999", "nan", "inf"):
+        with pytest.raises(DfqError, match="target-bops"):
+            parse_operations(text)
+
+
+@pytest.mark.parametrize("number", [0, -1.0, float("nan"), float("inf")])
+def test_numbers_of_operations_that_are_none(number):
+    with pytest.raises(DfqError, match="a positive number"):
+        Settings(bits="mixed", target_bops=number)
