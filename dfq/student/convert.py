@@ -55,6 +55,8 @@ def _call_after(student: fx.GraphModule, node: fx.Node, module: nn.Module, users
     """Inserts a call of `module` between `node` and some of its users, and returns the call."""
     of_quantizer = str(node.target).rpartition(".")[2] + "_narrow"
     name = of_quantizer if is_quantizer(node) else re.sub(r"\W", "_", node.name)
+    while hasattr(student.get_submodule(QUANTIZERS), name):  # Layers may be called "keys" or "values".
+        name += "_"
     path = f"{QUANTIZERS}.{name}"
     student.add_submodule(path, module)
     readers = list(users)

@@ -230,3 +230,21 @@ def test_network_without_layers():
 def test_unknown_range_rule():
     with pytest.raises(DfqError, match="one of minmax"):
         calibrate(make_student(small_teacher(), make_scheme()), images(), ranges="magic")
+
+
+def test_layers_may_be_called_like_methods_of_containers():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("keys", "values", "items", "update"):
+                setattr(self, name, nn.Conv2d(3, 3, 3, padding=1))
+            self.head = nn.Linear(3, 5)
+
+        def forward(self, x):
+            for layer in (self.keys, self.values, self.items, self.update):
+                x = x + torch.sigmoid(layer(x))
+            return self.head(x.mean((2, 3)))
+
+    student = calibrated(small_teacher(Named()), bits=4)
+    assert {"keys", "values", "items", "update"} <= {*weight_quantizers(student)}
+    assert torch.isfinite(student(images())).all()
