@@ -1,7 +1,5 @@
 """Labelled images that are read from disk for the report alone: nothing is trained, calibrated or chosen on them."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +8,15 @@ from PIL import Image
 
 from dfq.errors import DfqError
 from dfq.images.input_spec import InputSpec
+from dfq.images.npz import read_arrays
 from dfq.images.settings import LabelledImageSettings
+from dfq.system.reading import check_is_file, reading
 
 FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
+ARRAYS = ("images", "labels")
 MAX_NAMES = 8  # An error message names at most this many arrays.
 WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
-DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def read_labelled(
     path, num_classes = Path(path), max(num_classes, 2)
     if path.is_dir():
         return _read_folder(path, input_spec, num_classes, settings)
-    if not path.exists():
-        raise DfqError(f"no file or folder '{path}'", FORMATS, "check the path given to --data")
+    check_is_file(path, FORMATS, "check the path given to --data")
     if path.stat().st_size == 0:
         raise DfqError(f"'{path}' is empty (0 bytes)", FORMATS, "copy or write the file again")
     return _read_npz(path, input_spec, num_classes)
@@ -70,29 +69,16 @@ def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays 'images' and 'labels' of the file. Pickled arrays are never opened, because they run code."""
-    if not zipfile.is_zipfile(path):
-        raise _unreadable(path, "which is not a whole .npz file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise _unreadable(path, "which is damaged")
-        with np.load(path, allow_pickle=False) as file:
-            keys = list(file.files)
-            if "images" in keys and "labels" in keys:
-                return {key: file[key] for key in ("images", "labels")}
-    except DAMAGED as error:
-        what = "which holds pickled Python objects" if "allow_pickle" in str(error) else "which is damaged"
-        raise _unreadable(path, what) from error
-    raise DfqError(
-        f"'{path}' with the arrays {', '.join(keys[:MAX_NAMES]) or '(none)'}",
-        "arrays named 'images' and 'labels'",
-        WRITE_NPZ,
-    )
-
-
-def _unreadable(path: Path, what: str) -> DfqError:
-    return DfqError(f"'{path}', {what}", FORMATS, WRITE_NPZ)
+    """Returns the arrays 'images' and 'labels' of the file."""
+    with reading(path, FORMATS, WRITE_NPZ):
+        arrays, names = read_arrays(path, ARRAYS)
+    if not arrays:
+        raise DfqError(
+            f"'{path}' with the arrays {', '.join(names[:MAX_NAMES]) or '(none)'}",
+            "arrays named 'images' and 'labels'",
+            WRITE_NPZ,
+        )
+    return dict(zip(ARRAYS, arrays, strict=True))
 
 
 def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) -> np.ndarray:
@@ -106,7 +92,7 @@ def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) 
         )
     if images.ndim == 3 and channels == 1:
         images = images[..., None]
-    if len(images) == 0:
+    if images.ndim and len(images) == 0:
         raise DfqError(f"no image in '{path}'", "at least one", "check how the file was written")
     if images.shape[1:] != (height, width, channels):
         is_channels_first = images.shape[1:] == (channels, height, width)

@@ -15,6 +15,8 @@ from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.output_paths import check_folder
+from dfq.system.reading import reading
+from dfq.system.torch_file import check_torch_file
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
 # they had other names. In format 3, networks with a class token had other widths, and attention had no quantizers.
@@ -54,6 +56,10 @@ class RunFolder:
         check_folder(self.path, overwrite=overwrite, resume=resume)
         if resume and self.config.exists():
             self._check_same_run(config)
+            for state in (self.training, self.reconstruction, self.start):
+                if state.exists():
+                    with reading(state, way_out="start afresh with --overwrite"):
+                        check_torch_file(state)
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
