@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
+from reprlib import repr
 
 import torch
 
@@ -32,12 +33,18 @@ class InputSpec:
     std: tuple[float, ...]
 
     def __post_init__(self):
-        channels = self.size[0]
-        if len(self.size) != 3 or min(self.size) < 1:
+        if len(self.size) != 3 or not all(isinstance(side, int) for side in self.size) or min(self.size) < 1:
             raise DfqError(
-                f"input size {self.size}",
+                f"input size {repr(self.size)}",
                 "three positive numbers: channels × height × width",
                 "for example --input-size 3x32x32",
+            )
+        settings, channels = InputSettings(), self.size[0]
+        if prod(self.size) > settings.most_numbers:
+            raise DfqError(
+                f"images of {' × '.join(map(str, self.size))}",
+                f"at most {settings.most_numbers:,} numbers in an image",
+                "check --input-size",
             )
         if len(self.mean) != channels or len(self.std) != channels:
             raise DfqError(
@@ -45,7 +52,6 @@ class InputSpec:
                 "one of each for every channel",
                 "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
             )
-        settings = InputSettings()
         if not all(isfinite(std) and std >= settings.least_std for std in self.std):
             raise DfqError(
                 f"standard deviation {self.std}",

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dfq.errors import DfqError
+from dfq.images.image_files import SUFFIXES, image_files, read_image
 from dfq.images.input_spec import InputSpec
 from dfq.images.npz import read_arrays
 from dfq.images.settings import LabelledImageSettings
 from dfq.system.reading import check_is_file, reading
 
 FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
 ARRAYS = ("images", "labels")
 MAX_NAMES = 8  # An error message names at most this many arrays.
 WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
@@ -146,11 +145,6 @@ def _read_folder(path: Path, input_spec: InputSpec, num_classes: int, settings: 
     return Labelled(images, np.array([label for _, label in files], np.int64))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Returns the image files of a folder and of its sub-folders, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-
-
 def _check_memory(path: Path, size: int, max_size: int) -> None:
     if size > max_size:
         raise DfqError(
@@ -158,32 +152,3 @@ def _check_memory(path: Path, size: int, max_size: int) -> None:
             f"at most {max_size / 2**30:.0f} GiB, since all are held in memory",
             "a part of them is enough for a report: copy a few thousand",
         )
-
-
-def read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
-    """Returns the image as uint8 (H, W, C), resized so that the crop at the centre holds most of it."""
-    channels, height, width = input_spec.size
-    if channels not in (1, 3):
-        raise DfqError(
-            f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'"
-        )
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DfqError(f"'{file}' is not a whole image: {error}", "image files", "remove or replace it") from error
-    if image.size != (width, height):
-        image = fitted_image(image, height, width, settings=settings)
-    return np.asarray(image).reshape(height, width, channels)
-
-
-def fitted_image(
-    image: Image.Image, height: int, width: int, *, settings: LabelledImageSettings = LabelledImageSettings()
-) -> Image.Image:
-    """Returns the image resized and cropped at the centre, to `height` × `width` pixels."""
-    crop = settings.crop if min(height, width) >= settings.cropped_side else 1.0
-    factor = max(height / image.height, width / image.width) / crop
-    size = (max(round(image.width * factor), width), max(round(image.height * factor), height))
-    resized = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return resized.crop((left, top, left + width, top + height))
