@@ -7,7 +7,7 @@ import torch
 
 from dfq.cli import console, options, run_summary
 from dfq.cli.engine_table import show_engines
-from dfq.cli.option_types import Named
+from dfq.cli.option_types import PATH, Named
 from dfq.export import ENGINES, ValidationSettings
 from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
@@ -21,18 +21,16 @@ from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @options.data_option
 @options.pictures_option
-@click.option(
-    "--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]"
-)
+@click.option("--onnx", type=PATH, metavar="FILE", help="File to check.  [default: RUN/model.onnx]")
 @click.option(
     "--engine", "engines", type=Named("engine", ENGINES, "see --help"), multiple=True, metavar="NAME",
     help=f"Engine to run the file in, besides ONNX Runtime; repeatable: {', '.join(ENGINES)}.  [default: all]",
 )  # fmt: skip
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--json", "json_file", type=PATH, metavar="FILE",
     help="Write every figure to this file, too.  [default: none]",
 )  # fmt: skip
 @click.option(

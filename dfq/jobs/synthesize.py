@@ -10,6 +10,7 @@ from torch import nn
 from dfq.calibration.methods import AUTO
 from dfq.calibration.stored_images import StoredImages, with_answers, write_images
 from dfq.images.batch import Batch
+from dfq.images.memory import check_image_memory
 from dfq.jobs.keywords import SynthesizeKeywords
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.plots import contact_sheet
@@ -93,6 +94,7 @@ def make_images(teacher: Teacher, settings: Settings, stage: Stage | None = None
     """Makes the images of the settings' method without a student; returns the images and the notes for the report."""
     if settings.method == AUTO:
         settings = replace(settings, method=SYNTHESIZES_BY_DEFAULT)
+    check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
     synthesizer = settings.make_synthesizer(teacher, stage)
     batch = synthesizer.sample(settings.image_count(teacher.input_spec))
     if settings.chosen_method.first_share < 1:

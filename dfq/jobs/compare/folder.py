@@ -14,7 +14,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.atomic_files import replacing
 from dfq.system.content_hash import digest, digest_of
-from dfq.system.output_paths import check_writable, contents
+from dfq.system.output_paths import check_name, check_writable, contents
 from dfq.teacher import Teacher
 
 
@@ -46,6 +46,7 @@ class ComparisonFolder:
 
     def check(self) -> None:
         """Raises `DfqError` if results cannot be written there, or if the folder holds something else."""
+        check_name(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
         check_writable(self.path)

@@ -13,6 +13,7 @@ from dfq.checkpoint import save_checkpoint
 from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.memory import check_image_memory
 from dfq.images.npz import read_arrays
 from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.report import IncrementReport
@@ -123,6 +124,7 @@ def increment_model(
             conditions.
     """
     start = time.monotonic()
+    check_image_memory(settings.images, teacher.input_spec)
     stage = Stage(budget=Budget(settings.budget), progress=progress or Silent(), seed=settings.seed)
     new_classes = int(new_images.labels.max()) + 1
     _check_classes(new_images, new_classes)
