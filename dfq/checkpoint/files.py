@@ -87,6 +87,8 @@ def read_file(
 
 def _head(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # A pipe would block for ever.
+            raise DfqError(f"'{path}' is no file, but a folder, a pipe or a device", CHECKPOINT, "name a file on disk")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:

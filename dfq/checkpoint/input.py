@@ -1,6 +1,7 @@
 """Finds the input of a checkpoint's network in flags, or else in the file's metadata, or else in what is published."""
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def _size(value: Any) -> tuple[int, ...]:
         sides = [int(number) for number in numbers if isinstance(number, int | torch.Tensor)]
         if len(sides) == len(numbers) and len(sides) in (2, 3):
             return (3, *sides) if len(sides) == 2 else tuple(sides)
-    raise DfqError(f"input size {value!r}", "channels × height × width", f"for example {FLAGS['size']}")
+    raise DfqError(f"input size {brief(value)}", "channels × height × width", f"for example {FLAGS['size']}")
 
 
 def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
@@ -98,7 +99,9 @@ def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
     try:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise DfqError(f"{field} {values!r}", "one number for every channel", f"for example {FLAGS[field]}") from error
+        raise DfqError(
+            f"{field} {brief(values)}", "one number for every channel", f"for example {FLAGS[field]}"
+        ) from error
 
 
 def _unknown(fields: list[str], arch: str) -> DfqError:

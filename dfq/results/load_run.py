@@ -15,6 +15,7 @@ from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import load_tensors
 from dfq.student.convert import make_student
 from dfq.system.content_hash import digest_of_tensors
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 
 MAX_REASON_LENGTH = 200  # Number of characters of torch's message that are shown; it lists every name.
@@ -42,9 +43,10 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     """
     run = RunFolder(folder)
     config = read_run_config(run.config, FORMAT)
-    network = model if model is not None else _build(config, arch, run)
-    teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
-    return stored_student(teacher, run, config)
+    with reading(run.config):  # Whatever fails here was built as the file says.
+        network = model if model is not None else _build(config, arch, run)
+        teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
+        return stored_student(teacher, run, config)
 
 
 def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.GraphModule:

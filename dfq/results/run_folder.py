@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dfq.errors import DfqError
 from dfq.export import ExportedFiles
@@ -117,8 +117,8 @@ class RunFolder:
         They are bit for bit those that were used, whose pixels have 8 bits.
         """
         tensors = load_tensors(self.images)
-        if "images" not in tensors:
-            raise DfqError(f"'{self.images}' holds no 'images'", "the file as dfq wrote it", "repeat the run")
+        with reading(self.images):
+            _check_images(tensors, input_spec)
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")
         return Batch(images, None if labels is None else labels.to(device))
@@ -150,3 +150,14 @@ class RunFolder:
         self.training.unlink(missing_ok=True)
         self.reconstruction.unlink(missing_ok=True)
         self.start.unlink(missing_ok=True)
+
+
+def _check_images(tensors: dict[str, Tensor], input_spec: InputSpec) -> None:
+    """Raises `ValueError` for tensors that are no images of that size and their labels."""
+    if "images" not in tensors:
+        raise ValueError("it holds no 'images'")
+    images, labels = tensors["images"], tensors.get("labels")
+    if images.dtype != torch.uint8 or images.shape[1:] != torch.Size(input_spec.size) or len(images) < 2:
+        raise ValueError(f"'images' are {images.dtype} of shape {tuple(images.shape)}")
+    if labels is not None and (labels.dtype != torch.int64 or labels.shape != images.shape[:1]):
+        raise ValueError(f"'labels' are {labels.dtype} of shape {tuple(labels.shape)}")
