@@ -4,17 +4,12 @@ LONGEST = 2000  # number of characters of a text that are shown
 FIRST_WIDE_SPACE = 0xA0  # The spaces below are control characters, except the plain one.
 
 
-def printable(text: str, keep: str = "\n") -> str:
-    """Returns a text that a terminal can show: names in files may be a megabyte long, or hold control sequences.
-
-    Args:
-        text: Any text.
-        keep: Control characters that stay as they are; all others are shown as their escape sequences.
-    """
+def printable(text: str) -> str:
+    """Returns a text that a terminal can show: names in files may be a megabyte long, or hold control sequences."""
     short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return "".join(
         each
-        if each.isprintable() or (each.isspace() and ord(each) >= FIRST_WIDE_SPACE) or each in keep
+        if each.isprintable() or (each.isspace() and ord(each) >= FIRST_WIDE_SPACE) or each == "\n"
         else each.encode("unicode_escape").decode()
         for each in short
     )

@@ -9,8 +9,9 @@ from torch import nn
 
 from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
+from dfq.graph.largest_tensor import check_largest_tensor
 from dfq.graph.outputs import named_outputs
-from dfq.images.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec, is_unusual
 
 FLAGS = {
     "size": "--input-size 3x224x224",
@@ -54,6 +55,8 @@ def resolve_input_spec(
 def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
     """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite."""
     try:
+        if is_unusual(input_spec):
+            check_largest_tensor(model, (1, *input_spec.size))
         with torch.inference_mode():
             given = model(torch.zeros(1, *input_spec.size))
     except Exception as error:  # the network is the user's code

@@ -19,6 +19,11 @@ def is_large(shape: Sequence[int], *, settings: InputSettings = InputSettings())
     return max(shape[-2:]) > settings.small_side
 
 
+def is_unusual(spec: "InputSpec", *, settings: InputSettings = InputSettings()) -> bool:
+    """Returns whether images are so large that a network may make tensors of them which no memory holds."""
+    return prod(spec.size) > settings.usual_numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """Shape and normalisation of the images that a teacher expects.

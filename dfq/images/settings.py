@@ -14,6 +14,7 @@ class InputSettings:
         largest_spread: Largest standard deviation that real pixels in [0, 1] are taken to have.
         least_std: Smallest standard deviation of a normalisation; a smaller one is a slip.
         most_mean: Largest absolute mean of a normalisation; a larger one is a slip.
+        usual_numbers: Largest number of pixels × channels of the images of most networks.
         most_numbers: Largest number of pixels × channels of an image, since memory must hold many times as much.
     """
 
@@ -22,6 +23,7 @@ class InputSettings:
     largest_spread: float = 0.4
     least_std: float = 1e-4
     most_mean: float = 1e4
+    usual_numbers: int = 2**21
     most_numbers: int = 2**26
 
 

@@ -13,6 +13,7 @@ from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.output_paths import check_folder
 from dfq.system.reading import reading
@@ -47,13 +48,14 @@ class RunFolder:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
 
     def prepare(self, config: dict, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder ready for a run of `config`; changes only files that a run writes.
+        """Makes the folder ready for a run of `config`; changes only what runs write.
 
         Raises:
             DfqError: The folder is not empty and neither flag is set, it holds a run with other settings (`resume`), or
                 it cannot be written to.
         """
         check_folder(self.path, overwrite=overwrite, resume=resume)
+        remove_leftovers(self.artifacts())
         if resume and self.config.exists():
             self._check_same_run(config)
             for state in (self.training, self.reconstruction, self.start):

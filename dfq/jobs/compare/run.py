@@ -18,6 +18,7 @@ from dfq.jobs.compare.table import failed_cells
 from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.progress import Progress, Silent
 from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
@@ -115,6 +116,7 @@ def compare_methods(
     folder = ComparisonFolder(out)
     folder.check()
     with writing_alone(folder.path):
+        remove_leftovers([folder.content, folder.table, folder.chart, folder.diversity])
         return _compare(teacher, folder, plan, labelled, progress or Silent())
 
 

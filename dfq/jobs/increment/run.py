@@ -23,6 +23,7 @@ from dfq.jobs.increment.train import learn
 from dfq.jobs.keywords import IncrementKeywords
 from dfq.results import report
 from dfq.results.stored_files import write_json
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file, make_folder
@@ -93,6 +94,7 @@ def increment(
     part = file.with_suffix(".part")
     make_folder(file.parent)
     with writing_file_alone(file):
+        remove_leftovers([file, part, file.with_suffix(".json")])
         if not resume:
             part.unlink(missing_ok=True)
         result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
