@@ -13,9 +13,9 @@ from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
 from dfq.results.decision import DONT, mismatch
 from dfq.results.page_sections import FLOAT, QUANTIZED, performance_sections
-from dfq.results.report_page import write_report_page
+from dfq.results.report_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import read_json, write_json
+from dfq.results.stored_files import write_json
 from dfq.system.output_paths import check_file
 from dfq.system.terminal_progress import TerminalProgress
 
@@ -89,6 +89,6 @@ def _measure_performance(folder: RunFolder, path: Path) -> None:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
     found = measure_performance(files, progress=TerminalProgress())
     write_json(folder.performance, found)
-    write_report_page(read_json(folder.report), folder)
+    rewrite_report_page(folder)
     for section in performance_sections(found):
         console.stdout.print(console.table(section.name, section.head, section.rows))

@@ -29,6 +29,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
 from dfq.results.verdict import Sentence, verdict
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
 
 COLOURS = {SHIP: "#1b7837", CHECK: "#8a5a00", DONT: "#b2182b"}  # on white, each has a contrast of at least 4.5
 KIND_NAMES = {"pictures": "real pictures", "synthetic": "synthetic images", "labelled": "labelled images"}
@@ -67,6 +68,17 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     said = verdict(report.get("coverage"), report.get("float_file"))
     page = Page(title, made, _tiles(report), _sections(report, run), said, decide(report, Path(run.path.name)))
     write_page(page, report, run.page)
+
+
+def rewrite_report_page(run: RunFolder) -> None:
+    """Writes `report.html` anew from the folder's `report.json`.
+
+    Raises:
+        DfqError: `report.json` is damaged.
+    """
+    report = read_json(run.report)
+    with reading(run.report):
+        write_report_page(report, run)
 
 
 def write_page(page: Page, report: dict, path: Path) -> None:

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dfq.errors import DfqError
 from dfq.export import ExportedFiles
 from dfq.graph.file_interface import FileInterface
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
+from dfq.images.stored import check_stored
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
 from dfq.system.atomic_files import remove_leftovers
@@ -120,7 +121,9 @@ class RunFolder:
         """
         tensors = load_tensors(self.images)
         with reading(self.images):
-            _check_images(tensors, input_spec)
+            if "images" not in tensors:
+                raise ValueError("it holds no 'images'")
+            check_stored(tensors["images"], tensors.get("labels"), input_spec)
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")
         return Batch(images, None if labels is None else labels.to(device))
@@ -152,14 +155,3 @@ class RunFolder:
         self.training.unlink(missing_ok=True)
         self.reconstruction.unlink(missing_ok=True)
         self.start.unlink(missing_ok=True)
-
-
-def _check_images(tensors: dict[str, Tensor], input_spec: InputSpec) -> None:
-    """Raises `ValueError` for tensors that are no images of that size and their labels."""
-    if "images" not in tensors:
-        raise ValueError("it holds no 'images'")
-    images, labels = tensors["images"], tensors.get("labels")
-    if images.dtype != torch.uint8 or images.shape[1:] != torch.Size(input_spec.size) or len(images) < 2:
-        raise ValueError(f"'images' are {images.dtype} of shape {tuple(images.shape)}")
-    if labels is not None and (labels.dtype != torch.int64 or labels.shape != images.shape[:1]):
-        raise ValueError(f"'labels' are {labels.dtype} of shape {tuple(labels.shape)}")

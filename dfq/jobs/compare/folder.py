@@ -15,6 +15,7 @@ from dfq.results.stored_files import read_json, write_json
 from dfq.system.atomic_files import replacing
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_name, check_writable, contents
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 
 
@@ -62,7 +63,8 @@ class ComparisonFolder:
         if not self.content.exists():
             return
         before = read_json(self.content).get("conditions", {})
-        differences = _differences(before, conditions)
+        with reading(self.content):
+            differences = _differences(before, conditions)
         if differences:
             raise DfqError(
                 f"'{self.path}' holds a comparison with {', '.join(differences)}",
@@ -83,8 +85,13 @@ class ComparisonFolder:
         """Returns for each method how varied its images are, in the first column of the axis, with the first seed."""
         place = content["axis"][0], content["seeds"][0]
         rows = [r for r in content["cells"] if (r["column"], r["seed"]) == place and r["state"] == "finished"]
-        reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
-        return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
+        return {row["method"]: _diversity(RunFolder(self.path / row["folder"])) for row in rows}
+
+
+def _diversity(run: RunFolder) -> Diversity:
+    report = read_json(run.report)
+    with reading(run.report):
+        return Diversity.from_dict(report["diversity"])
 
 
 def make_conditions(teacher: Teacher, plan: ComparisonPlan, labelled: Labelled | None) -> dict:

@@ -20,6 +20,7 @@ from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.progress import Progress, Silent
+from dfq.system.reading import reading
 from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -147,7 +148,10 @@ def _compare(
 
 def _row_so_far(folder: ComparisonFolder, cell: Cell) -> dict:
     report = folder.report(cell)
-    return waiting_row(cell) if report is None else finished_row(cell, report)
+    if report is None:
+        return waiting_row(cell)
+    with reading(folder.run(cell).report):
+        return finished_row(cell, report)
 
 
 def _run(
