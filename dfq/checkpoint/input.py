@@ -11,7 +11,7 @@ from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
 from dfq.graph.largest_tensor import check_largest_tensor
 from dfq.graph.outputs import named_outputs
-from dfq.images.input_spec import InputSpec, is_unusual
+from dfq.images.input_spec import InputSpec, check_stated, is_unusual
 
 FLAGS = {
     "size": "--input-size 3x224x224",
@@ -45,6 +45,8 @@ def resolve_input_spec(
         values[field] = (
             _size(source[field]) if field == "size" else per_channel(field, source[field], values.get("size", (0,))[0])
         )
+        if source is sources[1] and field == "size":
+            check_stated(values[field])
         if source is sources[2]:
             guessed.append(field)
     if unknown:
@@ -55,7 +57,7 @@ def resolve_input_spec(
 def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
     """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite."""
     try:
-        if is_unusual(input_spec):
+        if is_unusual(input_spec.size):
             check_largest_tensor(model, (1, *input_spec.size))
         with torch.inference_mode():
             given = model(torch.zeros(1, *input_spec.size))

@@ -27,8 +27,8 @@ def read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSetting
             f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'"
         )
     try:
-        with warnings.catch_warnings(), Image.open(file) as opened:
-            warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused here.
+        # Pillow warns of large images, which are refused here, and of damage.
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:
             _check_pixels(opened.size, settings)
             image = in_8_bits(opened, channels)
         if image.size != (width, height):

@@ -1,6 +1,6 @@
 """What a network expects of its input: size and normalisation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from reprlib import repr
@@ -11,6 +11,7 @@ from dfq.errors import DfqError
 from dfq.images.settings import InputSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+FEW = 2  # images of an unusual size that are computed at once
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
@@ -19,9 +20,21 @@ def is_large(shape: Sequence[int], *, settings: InputSettings = InputSettings())
     return max(shape[-2:]) > settings.small_side
 
 
-def is_unusual(spec: "InputSpec", *, settings: InputSettings = InputSettings()) -> bool:
-    """Returns whether images are so large that a network may make tensors of them which no memory holds."""
-    return prod(spec.size) > settings.usual_numbers
+def is_unusual(size: Sequence[int], *, settings: InputSettings = InputSettings()) -> bool:
+    """Returns whether images (C, H, W) are so large that a network may make tensors of them which no memory holds."""
+    return prod(size) > settings.usual_numbers
+
+
+def check_stated(size: Sequence[int]) -> None:
+    """Raises `DfqError` for an unusual size that a file alone states, since a file may be damaged or hostile."""
+    if is_unusual(size):
+        text = "x".join(map(str, size))
+        raise DfqError(f"images of {text}, as the file says", "your word for so large a size", f"--input-size {text}")
+
+
+def worth_trying(counts: Iterable[int], size: Sequence[int]) -> list[int]:
+    """Returns numbers of images on which networks are compared: those above 2 only for images of a usual size."""
+    return [count for count in counts if count <= FEW or not is_unusual(size)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ class InputSettings:
     least_std: float = 1e-4
     most_mean: float = 1e4
     usual_numbers: int = 2**21
-    most_numbers: int = 2**26
+    most_numbers: int = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,13 @@ def same_type(found: Any, own: Value) -> Value:
 
 
 def check_fits(found: Mapping[str, Any], own: Mapping[str, Tensor]) -> None:
-    """Raises `ValueError` where tensors do not have the names and shapes of this run's own ones."""
+    """Raises `ValueError` where tensors do not have the names, shapes and types of this run's own ones."""
     if found.keys() != own.keys():
         raise ValueError("tensors of another network")
     for name, tensor in own.items():
-        if not isinstance(found[name], Tensor) or found[name].shape != tensor.shape:
-            raise ValueError(f"'{name}' has another shape")
+        each = found[name]
+        if not isinstance(each, Tensor) or each.shape != tensor.shape or each.dtype != tensor.dtype:
+            raise ValueError(f"'{name}' has another shape or type")
 
 
 def check_groups(found: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]]) -> None:

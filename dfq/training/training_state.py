@@ -96,6 +96,7 @@ class TrainingState:
             self._take_over(state)
 
     def _take_over(self, state: dict) -> None:
+        check_fits(state["student"], self.student.state_dict())
         self.student.load_state_dict(state["student"])
         self.projections.load_state_dict(state["projections"])
         check_groups(state["optimizer"]["param_groups"], self.optimizer.state_dict()["param_groups"])

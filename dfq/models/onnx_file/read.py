@@ -9,7 +9,7 @@ from dfq.errors import DfqError
 from dfq.graph.capture.capture import capture
 from dfq.graph.file_interface import INTERFACE, FileInterface
 from dfq.graph.rewriting.rewrite import CapturedNetwork
-from dfq.images.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec, check_stated
 from dfq.models.onnx_file.constants import HALVES
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
@@ -103,6 +103,8 @@ def image_size(
     if size_of_batch > settings.largest_tensor:
         raise DfqError(f"'{file.path}' takes images of {_times(found)}, {file.shape[0] or 1} at a time", IMAGES_NEEDED,
                        "export the network for one image of a size that memory holds")  # fmt: skip
+    if size is None:
+        check_stated(found)  # type: ignore[arg-type]
     return found, channels_last  # type: ignore[return-value]
 
 

@@ -13,7 +13,6 @@ from support.checkpoint_cases import ARCH
 from torch import Tensor
 
 import dfq
-from dfq.calibration.stored_images import read_images as read_stored
 from dfq.checkpoint import load_checkpoint
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import read_labelled
@@ -69,7 +68,6 @@ class InRun:
     def read_images(self, path: Path) -> None:
         with _put(path, self.folder, self.whole):
             RunFolder(self.folder).load_images(SPEC, CPU)
-            read_stored(self.folder)
 
 
 class _put:
