@@ -75,6 +75,8 @@ class ReportingGroup(click.Group):
                 markup=False,
             )
             ctx.exit(INTERRUPTED)
+        except click.UsageError as error:
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # A user should never see a traceback.

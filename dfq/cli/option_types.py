@@ -69,9 +69,8 @@ class OnDisk(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        check_name(path)
-        return path
+        check_name(Path(value))
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 PATH = OnDisk()

@@ -15,7 +15,7 @@ from support.checkpoint_cases import ARCH
 from support.command_line import SMALL, succeed
 from support.fuzzing.kinds import NAMES, file_kinds
 from support.fuzzing.outcome import Outcome
-from support.fuzzing.slices import sliced
+from support.fuzzing.slices import BY_HAND, sliced
 from support.fuzzing.trial import try_file
 
 import dfq.checkpoint.arch
@@ -37,7 +37,7 @@ def row(name: str, outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     """Prints the table; an input that breaks the rules ends it with that input's error."""
-    count, names = int(sys.argv[1]), sys.argv[2:] or NAMES
+    os.environ[BY_HAND], names = sys.argv[1], sys.argv[2:] or NAMES
     dfq.checkpoint.arch.suggest = partial(suggest, settings=SuggestSettings(seconds=0.1))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
@@ -52,7 +52,6 @@ def main() -> None:
             sliced(
                 kinds[name].odd,
                 lambda content, name=name: tried[name].append(try_file(kinds[name], content, Path(place) / "files")),
-                count,
             )
             print(row(name, tried[name]), flush=True)
 

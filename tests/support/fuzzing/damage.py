@@ -11,7 +11,25 @@ from typing import Any
 from hypothesis import strategies as st
 
 NAUGHTY = ("", "\x1b[31mred\x1b[0m", "a" * 10**6, "../../etc/passwd", "\x00", "²", "NaN", "1e400", "[/bold]", "\u202e")
-NUMBERS = (0, 1, -1, 2, 255, 2**31, 2**63, -(2**63), 10**19, 10**400, 0.5, 1e308, -0.0, float("nan"), float("inf"))
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    255,
+    1400,
+    9000,
+    2**31,
+    2**63,
+    -(2**63),
+    10**19,
+    10**400,
+    0.5,
+    1e308,
+    -0.0,
+    float("nan"),
+    float("inf"),
+)
 
 
 def plain_values(nested: bool = True) -> st.SearchStrategy[Any]:

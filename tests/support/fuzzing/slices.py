@@ -7,16 +7,17 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
+BY_HAND = "DFQ_FUZZ"  # the environment variable
 IN_SUITE = 20
 
 
-def sliced(strategy: st.SearchStrategy[Any], test: Callable[[Any], object], count: int | None = None) -> None:
+def sliced(strategy: st.SearchStrategy[Any], test: Callable[[Any], object], in_suite: int = IN_SUITE) -> None:
     """Tries a number of inputs; those of the suite are always the same ones."""
-    wanted = os.environ.get("DFQ_FUZZ")
+    wanted = os.environ.get(BY_HAND)
 
     @settings(
-        max_examples=count or int(wanted or IN_SUITE),
-        derandomize=wanted is None and count is None,
+        max_examples=int(wanted or in_suite),
+        derandomize=wanted is None,
         database=None,
         deadline=None,
         phases=[Phase.generate],
