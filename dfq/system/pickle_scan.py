@@ -15,6 +15,14 @@ REBUILT = re.compile(r"torch\._utils\._rebuild_(q?tensor|tensor_v[23])")
 LONG_NUMBER = re.compile(r"\d{4}")  # in the name of a NumPy type: each of its elements takes that many bytes
 ITEM_BYTES = {"Double": 8, "Long": 8, "ComplexFloat": 8, "ComplexDouble": 16, "Float": 4, "Int": 4, "QInt32": 4}
 ITEM_BYTES |= {"Half": 2, "BFloat16": 2, "Short": 2}  # All other storages have one byte for each element.
+# The instructions that torch reads; among the others is one that takes as much memory as the file says.
+INSTRUCTIONS = (
+    pickle.PROTO, pickle.STOP, pickle.GLOBAL, pickle.NEWOBJ, pickle.REDUCE, pickle.BUILD, pickle.APPEND, pickle.APPENDS,
+    pickle.SETITEM, pickle.SETITEMS, pickle.MARK, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
+    pickle.NONE, pickle.NEWFALSE, pickle.NEWTRUE, pickle.EMPTY_TUPLE, pickle.EMPTY_LIST, pickle.EMPTY_DICT,
+    pickle.EMPTY_SET, pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.BINFLOAT, pickle.BINUNICODE, pickle.LONG1,
+    pickle.SHORT_BINSTRING, pickle.BINPERSID, pickle.BINGET, pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT,
+)  # fmt: skip
 STORAGE_PARTS = 5  # of a persistent number: the word "storage", its type, key, device and number of elements
 
 
@@ -80,7 +88,7 @@ class _Storage:
 class _Scan(pickle._Unpickler):  # type: ignore[name-defined,misc]  # Unlike the one in C, it has no array to blow up.
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict] = {each[0]: pickle._Unpickler.dispatch[each[0]] for each in INSTRUCTIONS}  # type: ignore
 
     def __init__(self, content: Bytes, bytes_of: Callable[[str, int], None]):
         super().__init__(content)
