@@ -11,7 +11,7 @@ from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
 from dfq.graph.largest_tensor import check_largest_tensor
 from dfq.graph.outputs import named_outputs
-from dfq.images.input_spec import InputSpec, check_stated, is_unusual
+from dfq.images.input_spec import InputSpec, is_unusual
 
 FLAGS = {
     "size": "--input-size 3x224x224",
@@ -45,8 +45,6 @@ def resolve_input_spec(
         values[field] = (
             _size(source[field]) if field == "size" else per_channel(field, source[field], values.get("size", (0,))[0])
         )
-        if source is sources[1] and field == "size":
-            check_stated(values[field])
         if source is sources[2]:
             guessed.append(field)
     if unknown:
@@ -54,11 +52,17 @@ def resolve_input_spec(
     return InputSpec(**values), _sentence(guessed, values["size"], arch)
 
 
-def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
-    """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite."""
+def check_forward(model: nn.Module, input_spec: InputSpec, *, is_stated: bool = False) -> None:
+    """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite.
+
+    Args:
+        model: The network.
+        input_spec: Its input.
+        is_stated: Whether the size is a file's word alone.
+    """
     try:
         if is_unusual(input_spec.size):
-            check_largest_tensor(model, (1, *input_spec.size))
+            check_largest_tensor(model, (1, *input_spec.size), is_stated=is_stated)
         with torch.inference_mode():
             given = model(torch.zeros(1, *input_spec.size))
     except Exception as error:  # the network is the user's code

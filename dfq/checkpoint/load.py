@@ -105,7 +105,7 @@ def _load(file: Path, options: ReadOptions) -> Loaded:
     if contents.metadata.get(CHANNELS_LAST):
         guessed = (*guessed, ROWS_FIRST)
     read = contents.metadata.get(ASSUMED, ()) if contents.metadata.get(FROM_ONNX) else ()
-    check_forward(model, input_spec)
+    check_forward(model, input_spec, is_stated=options.get("input_size") is None)
     return Loaded(model, name, input_spec, (*contents.assumed, *read, *assumed, *guessed))
 
 

@@ -63,6 +63,8 @@ class LargestTensorSettings:
 
     Attributes:
         most_numbers: Largest number of elements of a tensor: a small file may ask for tensors that no memory holds.
+        most_stated: The same, where the size of the images is a file's word alone.
     """
 
     most_numbers: int = 2**28
+    most_stated: int = 2**23

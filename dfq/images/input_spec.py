@@ -25,13 +25,6 @@ def is_unusual(size: Sequence[int], *, settings: InputSettings = InputSettings()
     return prod(size) > settings.usual_numbers
 
 
-def check_stated(size: Sequence[int]) -> None:
-    """Raises `DfqError` for an unusual size that a file alone states, since a file may be damaged or hostile."""
-    if is_unusual(size):
-        text = "x".join(map(str, size))
-        raise DfqError(f"images of {text}, as the file says", "your word for so large a size", f"--input-size {text}")
-
-
 def worth_trying(counts: Iterable[int], size: Sequence[int]) -> list[int]:
     """Returns numbers of images on which networks are compared: those above 2 only for images of a usual size."""
     return [count for count in counts if count <= FEW or not is_unusual(size)]

@@ -23,7 +23,7 @@ class InputSettings:
     largest_spread: float = 0.4
     least_std: float = 1e-4
     most_mean: float = 1e4
-    usual_numbers: int = 2**21
+    usual_numbers: int = 3 * 224 * 224
     most_numbers: int = 2**24
 
 

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import Tensor, fx, nn
 
 from dfq.errors import DfqError
+from dfq.graph.largest_tensor import check_largest_tensor
+from dfq.images.input_spec import is_unusual
 from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import build
 from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
@@ -45,6 +48,7 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     config = read_run_config(run.config, FORMAT)
     with reading(run.config):  # Whatever fails here was built as the file says.
         network = model if model is not None else _build(config, arch, run)
+        _check_size(network, config, run)
         teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
         return stored_student(teacher, run, config)
 
@@ -77,6 +81,17 @@ def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.Gr
             "check --arch",
         ) from error
     return student.eval().requires_grad_(False)
+
+
+def _check_size(network: nn.Module, config: RunConfig, run: RunFolder) -> None:
+    """Raises an error for an unusual size of images that `config.json` alone states, and no stored images have."""
+    if not is_unusual(config.input_spec.size):
+        return
+    if run.images.is_file():
+        with safe_open(run.images, framework="pt") as file:
+            if tuple(file.get_slice("images").get_shape()[1:]) == config.input_spec.size:
+                return
+    check_largest_tensor(network, (1, *config.input_spec.size), is_stated=True)
 
 
 def _check_numbers(run: RunFolder, tensors: dict[str, Tensor]) -> None:

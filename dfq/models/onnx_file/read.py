@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dfq.errors import DfqError
 from dfq.graph.capture.capture import capture
 from dfq.graph.file_interface import INTERFACE, FileInterface
 from dfq.graph.rewriting.rewrite import CapturedNetwork
-from dfq.images.input_spec import InputSpec, check_stated
+from dfq.images.input_spec import InputSpec
 from dfq.models.onnx_file.constants import HALVES
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import CHANNELS, IMAGES_NEEDED, OnnxFile, read_onnx_file
@@ -44,6 +45,8 @@ def read_onnx(
     """
     file = read_onnx_file(Path(path), settings=settings)
     found, channels_last = image_size(file, size, settings=settings)
+    if size is None:
+        settings = replace(settings, largest_tensor=settings.largest_stated)
     network = OnnxNetwork(file, found, channels_last=channels_last, allow_float_ops=allow_float_ops, settings=settings)
     _check_rows(network, file, settings)
     check_same_outputs(network, file, found, settings)
@@ -103,8 +106,6 @@ def image_size(
     if size_of_batch > settings.largest_tensor:
         raise DfqError(f"'{file.path}' takes images of {_times(found)}, {file.shape[0] or 1} at a time", IMAGES_NEEDED,
                        "export the network for one image of a size that memory holds")  # fmt: skip
-    if size is None:
-        check_stated(found)  # type: ignore[arg-type]
     return found, channels_last  # type: ignore[return-value]
 
 

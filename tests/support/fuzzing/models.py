@@ -3,8 +3,10 @@
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from hypothesis import strategies as st
@@ -110,9 +112,10 @@ def _change(model: onnx.ModelProto, what: str, index: int, value: Any) -> None:
     elif what == "type":
         graph.initializer[index].data_type = value
     elif what == "values":
-        tensor = onnx.numpy_helper.to_array(graph.initializer[index])
-        filled = (tensor * 0 + value).astype(tensor.dtype)
-        graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(filled, graph.initializer[index].name))
+        with suppress(Exception):  # Another change may have made the tensor unreadable.
+            tensor = onnx.numpy_helper.to_array(graph.initializer[index])
+            filled = np.full_like(tensor, value)
+            graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(filled, graph.initializer[index].name))
     elif what == "external":
         graph.initializer[index].data_location = onnx.TensorProto.EXTERNAL
         graph.initializer[index].external_data.add(key="location", value=value)

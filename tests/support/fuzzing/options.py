@@ -1,14 +1,18 @@
 """Strategies for command lines: every option of every command, with odd texts."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 from hypothesis import strategies as st
 from support.command_line import find_command, run
 
 from dfq.cli.main import COMMANDS
+from dfq.errors import DfqError
 
 WORK = {  # What each command does after it has read its options; none of it is done here.
     "quantize": "dfq.cli.quantize.quantize_model",
@@ -21,6 +25,7 @@ WORK = {  # What each command does after it has read its options; none of it is 
     "validate": "dfq.cli.validate.validate_run",
     "demo": "dfq.cli.demo.run_demo",
 }
+NO_WORK = DfqError("options that can be used", "nothing", "none", exit_code=1)
 WITHOUT_WORK = ("methods", "env")
 NUMBERS = (
     "0",
@@ -93,6 +98,26 @@ def try_command(line: list[str]) -> Any:
     clear = "found: " in result.output or "Usage: " in result.output
     assert result.exit_code == 0 or clear, (line, shown)
     return result
+
+
+@contextmanager
+def without_work() -> Iterator[None]:
+    """Ends every command where its work would begin."""
+
+    def begin(*arguments: object, **options: object) -> None:
+        raise NO_WORK
+
+    with ExitStack() as patches:
+        for place in WORK.values():
+            patches.enter_context(patch(place, begin))
+        yield
+
+
+def try_options(line: list[str]) -> None:
+    """Runs a command up to its work; raises `DfqError` where it refused the options."""
+    result = try_command(line)
+    if result.exit_code and NO_WORK.found not in result.output:
+        raise DfqError("odd options", "others", exit_code=result.exit_code)
 
 
 def make_pipe(folder: Path) -> None:
