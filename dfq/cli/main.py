@@ -1,8 +1,10 @@
 """The group `dfq`, and what happens to an error that nobody caught."""
 
 import os
+import sys
 import traceback
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -116,4 +118,7 @@ def main() -> None:
       dfq quantize model.pt --bits 8 --out run/    the main job
       dfq COMMAND --help                           options and worked examples
     """
+    for stream in (sys.stdout, sys.stderr):  # Where a terminal has no sign for a character, it shows a question mark.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     keep_freed_memory()

@@ -89,7 +89,8 @@ def write_page(page: Page, report: dict, path: Path) -> None:
     Raises:
         DfqError: The file cannot be written.
     """
-    template = Environment(autoescape=True).from_string(files("dfq.results").joinpath("report_page.html").read_text())
+    source = files("dfq.results").joinpath("report_page.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True).from_string(source)
     text = template.render(
         title=page.title,
         subtitle=page.subtitle,
@@ -102,7 +103,7 @@ def write_page(page: Page, report: dict, path: Path) -> None:
         everything=json.dumps(report, indent=1),
     )
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def subtitle(report: dict, first: str) -> str:

@@ -76,7 +76,7 @@ class ComparisonFolder:
         """Replaces the files; each is whole at any time. Without a finished cell there is no `diversity.png`."""
         write_json(self.content, content)
         with replacing(self.table) as temporary:
-            temporary.write_text(markdown(content))
+            temporary.write_text(markdown(content), encoding="utf-8")
         comparison_chart(content, self.chart)
         if measured := self._diversities(content):
             diversity_plot(measured, self.diversity)
