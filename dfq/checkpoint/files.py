@@ -7,8 +7,6 @@ import argparse
 import json
 import pickle
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,8 @@ from dfq.models.exported_program import read_exported
 from dfq.models.onnx_file.read import ASSUMED, CHANNELS_LAST, read_onnx
 from dfq.models.onnx_file.read import SUFFIX as ONNX_SUFFIX
 from dfq.models.registry import full_names, is_known
+from dfq.system.declared_sizes import check_zip
+from dfq.system.torch_file import check_torch_file
 
 CHECKPOINT = (
     "a torch.save file (a state dict, or a dict with 'arch' and 'state_dict'), a .safetensors file, one of "
@@ -37,7 +37,6 @@ FROM_ONNX = "from_onnx"  # key of the metadata: the file is an ONNX file
 PICKLE_MARK = b"\x80"
 # The number in files of torch.save from before its zip format (2020).
 TORCH_LEGACY_MARK = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-MAX_NAME = 80  # number of characters of an entry's name that are shown
 HEAD_BYTES = 64  # number of bytes at the beginning of a file in which its format is recognised
 numpy_scalar = numpy.float64(0).__reduce__()[0]  # the constructor of pickled NumPy numbers
 # Training scripts put these harmless values beside the weights: timm's and torchvision's `args`, NumPy scores.
@@ -88,6 +87,8 @@ def read_file(
 
 def _head(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # A pipe would block for ever.
+            raise DfqError(f"'{path}' is no file, but a folder, a pipe or a device", CHECKPOINT, "name a file on disk")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
@@ -123,20 +124,15 @@ def _from_json(text: str) -> Any:
     """Parses a text of safetensors, which keeps text only: `input_spec` is a JSON object, `arch` is plain text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _read_zip(path: Path, allow_pickle: bool) -> Any:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names, damaged = archive.namelist(), archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise DfqError(f"'{path}' is truncated or damaged: {error}", CHECKPOINT, SAVE_AGAIN) from error
-    if damaged is not None:  # torch itself checks no checksum.
-        raise DfqError(
-            f"'{path}' is damaged: the checksum of its entry '{damaged[:MAX_NAME]}' is wrong", CHECKPOINT, SAVE_AGAIN
-        )
+        names = list(check_zip(path))
+    except Exception as error:  # zipfile raises many kinds for damaged files
+        raise _damaged(path, error) from error
     if is_exported(names):
         return read_exported(path)
     if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
@@ -153,13 +149,15 @@ def _read_zip(path: Path, allow_pickle: bool) -> Any:
 def _read_torch(path: Path, allow_pickle: bool) -> Any:
     """Reads a file of torch.save, in its zip format or the older one."""
     try:
+        if not allow_pickle:
+            check_torch_file(path)
         with torch.serialization.safe_globals(PLAIN_VALUES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not allow_pickle:
             raise _refused(path, error) from error
     except Exception as error:  # torch raises many kinds for damaged files: RuntimeError, EOFError, KeyError, …
-        raise DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN) from error
+        raise _damaged(path, error) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
@@ -180,13 +178,17 @@ def _refused(path: Path, error: Exception | None) -> DfqError:
     """Returns the error for a file at which `weights_only` stopped: it holds a class or a function, or is damaged."""
     match = REFUSED_CODE.search(str(error)) if error else None
     if error and not match:
-        return DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN)
+        return _damaged(path, error)
     name = f" ({match[1]})" if match and match[1] else ""
     return DfqError(
         f"'{path}' is a pickle that holds Python objects{name}: loading it would run code from the file",
         "a checkpoint with tensors and plain values only",
         SAVE_STATE_DICT + "; or, only if you trust whoever made the file, --allow-pickle, which runs its code",
     )
+
+
+def _damaged(path: Path, error: Exception) -> DfqError:
+    return DfqError(f"'{path}' is truncated or damaged: {_brief(error)}", CHECKPOINT, SAVE_AGAIN)
 
 
 def _unpickling_failed(path: Path, error: Exception) -> DfqError:

@@ -1,6 +1,7 @@
 """Finds the input of a checkpoint's network in flags, or else in the file's metadata, or else in what is published."""
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 import torch
@@ -8,8 +9,9 @@ from torch import nn
 
 from dfq.checkpoint.checks import IMAGE_NETWORK
 from dfq.errors import DfqError
+from dfq.graph.largest_tensor import check_largest_tensor
 from dfq.graph.outputs import named_outputs
-from dfq.images.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec, is_unusual
 
 FLAGS = {
     "size": "--input-size 3x224x224",
@@ -50,9 +52,17 @@ def resolve_input_spec(
     return InputSpec(**values), _sentence(guessed, values["size"], arch)
 
 
-def check_forward(model: nn.Module, input_spec: InputSpec) -> None:
-    """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite."""
+def check_forward(model: nn.Module, input_spec: InputSpec, *, is_stated: bool = False) -> None:
+    """Runs a black image through the network, and raises a DfqError if it gives no tensors, or none that are finite.
+
+    Args:
+        model: The network.
+        input_spec: Its input.
+        is_stated: Whether the size is a file's word alone.
+    """
     try:
+        if is_unusual(input_spec.size):
+            check_largest_tensor(model, (1, *input_spec.size), is_stated=is_stated)
         with torch.inference_mode():
             given = model(torch.zeros(1, *input_spec.size))
     except Exception as error:  # the network is the user's code
@@ -79,7 +89,7 @@ def _size(value: Any) -> tuple[int, ...]:
         sides = [int(number) for number in numbers if isinstance(number, int | torch.Tensor)]
         if len(sides) == len(numbers) and len(sides) in (2, 3):
             return (3, *sides) if len(sides) == 2 else tuple(sides)
-    raise DfqError(f"input size {value!r}", "channels × height × width", f"for example {FLAGS['size']}")
+    raise DfqError(f"input size {brief(value)}", "channels × height × width", f"for example {FLAGS['size']}")
 
 
 def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
@@ -98,7 +108,9 @@ def per_channel(field: str, values: Any, channels: int) -> tuple[float, ...]:
     try:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise DfqError(f"{field} {values!r}", "one number for every channel", f"for example {FLAGS[field]}") from error
+        raise DfqError(
+            f"{field} {brief(values)}", "one number for every channel", f"for example {FLAGS[field]}"
+        ) from error
 
 
 def _unknown(fields: list[str], arch: str) -> DfqError:

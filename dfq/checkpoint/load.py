@@ -10,7 +10,7 @@ from torch import nn
 
 from dfq.checkpoint.arch import PICKLED, build_with_weights
 from dfq.checkpoint.checks import check_weights
-from dfq.checkpoint.files import FROM_ONNX, read_file
+from dfq.checkpoint.files import CHECKPOINT, FROM_ONNX, SAVE_AGAIN, read_file
 from dfq.checkpoint.folder import read_folder
 from dfq.checkpoint.input import check_forward, resolve_input_spec
 from dfq.checkpoint.published import is_published_name, read_published
@@ -21,6 +21,7 @@ from dfq.models.onnx_file.read import ASSUMED, CHANNELS_LAST
 from dfq.models.own_input import own_input
 from dfq.models.registry import published_input_spec
 from dfq.models.timm_config import is_hub_name
+from dfq.system.reading import reading
 
 OF_ONNX = (
     "mean and std of ImageNet: an ONNX file does not say what its images are normalised by, and where that is "
@@ -86,6 +87,11 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
         DfqError: The file is not a whole checkpoint of a network of images.
     """
     file = Path(path)
+    with reading(file, CHECKPOINT, SAVE_AGAIN):
+        return _load(file, options)
+
+
+def _load(file: Path, options: ReadOptions) -> Loaded:
     arch = options.get("arch")
     contents = _read(file, options)
     check_weights(contents.weights)
@@ -99,7 +105,7 @@ def load_checkpoint(path: str | os.PathLike[str], **options: Unpack[ReadOptions]
     if contents.metadata.get(CHANNELS_LAST):
         guessed = (*guessed, ROWS_FIRST)
     read = contents.metadata.get(ASSUMED, ()) if contents.metadata.get(FROM_ONNX) else ()
-    check_forward(model, input_spec)
+    check_forward(model, input_spec, is_stated=options.get("input_size") is None)
     return Loaded(model, name, input_spec, (*contents.assumed, *read, *assumed, *guessed))
 
 

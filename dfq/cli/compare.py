@@ -9,7 +9,7 @@ from rich.table import Table
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
-from dfq.cli.option_types import Listed, Named
+from dfq.cli.option_types import PATH, Listed, Named
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
 from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
@@ -49,7 +49,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.option("--methods", type=Listed(Named("method", (AUTO, *METHODS), "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip
 @click.option("--job", type=click.Choice(list(JOBS)), default="quantize", show_default=True,
@@ -61,7 +61,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="N",
               help="Runs per method and width (or student).")  # fmt: skip
 @settings_options(Settings, *SCHEME_OPTIONS, "ranges", "images", "steps", "flip", "budget", **OF_ONE_RUN)
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+@click.option("--out", type=PATH, metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option
 @options.model_options

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dfq.errors import DfqError
+from dfq.errors import DfqError, printable
 from dfq.system.terminal_progress import stderr
 
 if TYPE_CHECKING:  # The import would load torch, which an error message does not need.
@@ -37,11 +37,17 @@ def show_error(error: DfqError) -> None:
 
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Table:
     """Returns a table of text; the first `left` columns are aligned to the left, the others to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=None if title is None else Text(printable(title)),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for index, name in enumerate(columns):
-        made.add_column(Text(name), justify="left" if index < left else "right", overflow="fold")
+        made.add_column(Text(printable(name)), justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     return made
 
 
@@ -56,13 +62,13 @@ def verdict(sentences: Sequence["Sentence"]) -> None:
         if index:
             grid.add_column(no_wrap=True)
         grid.add_column()
-        grid.add_row(*["·"][:index], Text(sentence.text, style))
+        grid.add_row(*["·"][:index], Text(printable(sentence.text), style))
         stdout.print(grid)
 
 
 def headline(text: str, style: str) -> None:
     """Prints the sentence that everything else explains."""
-    stdout.print(Text(text, style))
+    stdout.print(Text(printable(text), style))
 
 
 def fact(name: str, text: str) -> None:
@@ -70,7 +76,7 @@ def fact(name: str, text: str) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True, width=16)
     grid.add_column(overflow="fold")
-    grid.add_row(name, Text(text))
+    grid.add_row(name, Text(printable(text)))
     stdout.print(grid)
 
 

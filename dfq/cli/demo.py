@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options
 from dfq.jobs.demo import DemoRow, run_demo
 from dfq.jobs.settings import JobSettings
@@ -16,7 +17,7 @@ EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: b
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", default=Path("dfq-demo"), show_default=True,
+@click.option("--out", type=PATH, metavar="DIR", default=Path("dfq-demo"), show_default=True,
               help="Folder to write.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the demo that --out holds.  [default: off]")
 @settings_options(JobSettings, "seed")

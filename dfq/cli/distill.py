@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import options, run_summary
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings, distill_model
@@ -13,7 +14,7 @@ from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("model", metavar="TEACHER", type=click.Path(path_type=Path))
+@click.argument("model", metavar="TEACHER", type=PATH)
 @click.option(
     "--student",
     required=True,
@@ -24,7 +25,7 @@ from dfq.system.terminal_progress import TerminalProgress
 @settings_options(DistillSettings)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Run folder to write.  [default: the names of teacher and student]",
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
-from dfq.cli.option_types import Named
+from dfq.cli.option_types import PATH, Named
 from dfq.jobs.export import export_run
 from dfq.quantizers.targets import TARGETS
 from dfq.results.number_format import size
@@ -13,8 +13,8 @@ from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="ONNX file to write.")
+@click.argument("run", type=PATH)
+@click.option("--out", type=PATH, metavar="FILE", required=True, help="ONNX file to write.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N", help="Images that the file takes at once.  [default: any]"
 )

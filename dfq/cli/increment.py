@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.increment import IncrementSettings
 from dfq.jobs.increment import increment as learn_classes
@@ -14,16 +15,16 @@ from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("model", metavar="OLD", type=click.Path(path_type=Path))
+@click.argument("model", metavar="OLD", type=PATH)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="NEW",
     required=True,
     help="Images of the new classes: a folder with one sub-folder per class, or an .npz with 'images' and 'labels', "
     "which count the new classes from 0.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", required=True, help="Checkpoint to write.")
+@click.option("--out", type=PATH, metavar="FILE", required=True, help="Checkpoint to write.")
 @settings_options(IncrementSettings)
 @click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
 @click.option("--overwrite", is_flag=True, help="Replace --out if it exists.  [default: off]")

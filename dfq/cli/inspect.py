@@ -6,6 +6,7 @@ import click
 
 from dfq.cli import console, options
 from dfq.cli.layer_table import layer_table
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options
 from dfq.jobs.inspect import inspect as inspect_network
 from dfq.jobs.inspect import scheme_of
@@ -13,7 +14,7 @@ from dfq.jobs.quantize.settings import Settings
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.option(
     "--bits", type=int, default=8, show_default=True, metavar="N", help="Bits of weights and activations, 2 to 8."
 )

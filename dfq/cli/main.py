@@ -1,18 +1,26 @@
 """The group `dfq`, and what happens to an error that nobody caught."""
 
 import os
+import sys
 import traceback
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from dfq.errors import DfqError
+from dfq.errors import DfqError, printable
 from dfq.system.freed_memory import keep_freed_memory
 
 INTERRUPTED = 130  # The exit code that shells expect after Ctrl-C.
-
+NO_MEMORY = "can't allocate memory"  # torch's message for the CPU
+OUT_OF_MEMORY = DfqError(
+    "the memory of this machine has run out",
+    "more memory, or less work at a time",
+    "fewer --images, a smaller --input-size, or a machine with more memory",
+    exit_code=1,
+)
 
 # Maps a command to what `dfq --help` says about it. A command is the function of its name in the module of its name.
 COMMANDS = {
@@ -69,11 +77,21 @@ class ReportingGroup(click.Group):
                 markup=False,
             )
             ctx.exit(INTERRUPTED)
+        except click.UsageError as error:
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # A user should never see a traceback.
+            if _is_out_of_memory(error):
+                console.show_error(OUT_OF_MEMORY)
+                ctx.exit(OUT_OF_MEMORY.exit_code)
             _show_bug(error)
             ctx.exit(1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Returns whether memory has run out, for which torch has errors of its own."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error)
 
 
 def _show_bug(error: Exception) -> None:
@@ -81,7 +99,7 @@ def _show_bug(error: Exception) -> None:
 
     if os.environ.get("DFQ_DEBUG") == "1":
         traceback.print_exception(error)
-    first_line = (str(error).splitlines() or [""])[0]
+    first_line = printable((str(error).splitlines() or [""])[0])
     console.stderr.print(f"Unexpected {type(error).__name__}: {first_line}", style="red", markup=False)
     console.stderr.print(
         "This is a bug in dfq: please report it, with what `dfq env` prints and the traceback that DFQ_DEBUG=1 shows."
@@ -100,4 +118,7 @@ def main() -> None:
       dfq quantize model.pt --bits 8 --out run/    the main job
       dfq COMMAND --help                           options and worked examples
     """
+    for stream in (sys.stdout, sys.stderr):  # Where a terminal has no sign for a character, it shows a question mark.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     keep_freed_memory()

@@ -1,9 +1,11 @@
 """Turns texts of the command line into values; each error says what was found, what is needed, and the way out."""
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,9 +13,11 @@ from click.shell_completion import CompletionItem
 
 from dfq.errors import DfqError
 from dfq.jobs.quantize.settings import MIXED
+from dfq.system.output_paths import check_name
 
 LIBRARIES = ("dfq/", "torchvision/", "timm/", "hf-hub:")
 FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+SIDE = re.compile(r"[0-9]{1,6}")  # a number of pixels or channels: `str.isdigit` takes "²", and `int` 4000 digits
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -59,6 +63,20 @@ class Parsed(click.ParamType):
         return self.parse(value) if isinstance(value, str) else value
 
 
+class OnDisk(click.Path):
+    """A path whose name the file system takes; whether something is there is the command's business."""
+
+    def __init__(self):
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        check_name(Path(value))
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+PATH = OnDisk()
+
+
 class Listed(click.ParamType):
     """Values of another type with commas between them; "zeroq,zeroq-kd" becomes a tuple of two names."""
 
@@ -78,9 +96,11 @@ class Listed(click.ParamType):
 def parse_size(text: str) -> tuple[int, int, int]:
     """Returns channels, height and width of a text such as "3x32x32"."""
     parts = re.split("[x×,]", text.strip().lower())
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(SIDE.fullmatch(part.strip()) and int(part) > 0 for part in parts):
         raise DfqError(
-            f"--input-size {text!r}", "channels x height x width, whole numbers", "for example --input-size 3x32x32"
+            f"--input-size {text!r}",
+            "channels x height x width, whole numbers of up to 6 digits",
+            "for example --input-size 3x32x32",
         )
     channels, height, width = map(int, parts)
     return channels, height, width
@@ -110,7 +130,7 @@ def parse_bits(text: str) -> int | str:
 
 def parse_bytes(text: str) -> int:
     """Returns the bytes of a text such as "1.2MB"; the units B, kB, MB and GB are decimal."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{0,12})?)\s*([a-z]*)\s*", text.lower())
     if not match or match[2] not in UNITS or float(match[1]) == 0:
         raise DfqError(
             f"--target-size {text!r}", "a size in bytes, kB, MB or GB (decimal)", "for example --target-size 1.2MB"
@@ -134,7 +154,7 @@ def parse_operations(text: str) -> int:
 def parse_layer_bits(text: str) -> tuple[str, int]:
     """Returns the name and the number of a text such as "conv1=4"."""
     name, equals, bits = text.rpartition("=")
-    if not equals or not name or not bits.strip().isdigit():
+    if not equals or not name or not SIDE.fullmatch(bits.strip()):
         raise DfqError(
             f"--layer-bits {text!r}", "NAME=BITS", "for example --layer-bits conv1=8; `dfq inspect` lists the names"
         )

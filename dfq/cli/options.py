@@ -1,5 +1,6 @@
 """Options that several commands share, each with one spelling, one help text and one check."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 import torch
 
 from dfq.cli.option_types import (
+    PATH,
     Architecture,
     Parsed,
     parse_numbers,
@@ -21,6 +23,7 @@ from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher
 
+FEW_THREADS = 8  # so many threads are allowed on any machine
 ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME, hf-hub:OWNER/NAME or path/to/net.py:factory"
 
 
@@ -65,6 +68,8 @@ def set_threads(threads: int | None) -> None:
         return
     if threads < 1:
         raise DfqError(f"--threads {threads}", "at least 1", "leave it out to use all cores")
+    if threads > (most := max(os.cpu_count() or 1, FEW_THREADS)):
+        raise DfqError(f"--threads {threads}", f"at most {most} on this machine", "leave it out to use all cores")
     torch.set_num_threads(threads)
 
 
@@ -72,7 +77,7 @@ def check_device(name: str) -> str:
     """Returns the name of the device if torch can compute there now; else raises `DfqError`."""
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # A device without data, such as "meta", fails here.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         seen = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
@@ -100,12 +105,12 @@ arch_option = click.option(
     "--arch", metavar="NAME", type=Architecture(), help=f"{ARCH_HELP}.  [default: what the checkpoint says]"
 )
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path), metavar="LABELLED",
+    "--data", type=PATH, metavar="LABELLED",
     help="Labelled images, only to report accuracy: a folder with one sub-folder per class, or an .npz file with "
     "'images' (uint8, N×H×W×C) and 'labels'.  [default: none]",
 )  # fmt: skip
 pictures_option = click.option(
-    "--pictures", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--pictures", type=PATH, metavar="FOLDER",
     help="Real pictures without labels, only to report how far the outputs are off on them: a folder of image files.  "
     "[default: none]",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dfq.cli import options, run_summary
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.images.pictures import take_pictures
 from dfq.jobs.context import RunOptions
@@ -16,10 +17,10 @@ from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @settings_options(Settings)
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    "--out", type=PATH, metavar="DIR",
     help="Run folder to write.  [default: MODEL's name and the bits, such as ./resnet20-w4a4 or -mixed]",
 )  # fmt: skip
 @options.resume_options

@@ -6,6 +6,7 @@ import click
 
 from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS
 from dfq.cli import console, options
+from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.synthesize import synthesize as make_images
@@ -21,13 +22,13 @@ WHAT = {
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @settings_options(
     Settings, "method", "images", "flip", "budget", "seed",
     method="Method that makes the images: a row of `dfq methods`. With auto, it is zeroq-kd.",
 )  # fmt: skip
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR",
+    "--out", type=PATH, metavar="DIR",
     help="Folder to write.  [default: MODEL's name and -images]",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")

@@ -7,32 +7,30 @@ import torch
 
 from dfq.cli import console, options, run_summary
 from dfq.cli.engine_table import show_engines
-from dfq.cli.option_types import Named
+from dfq.cli.option_types import PATH, Named
 from dfq.export import ENGINES, ValidationSettings
 from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
 from dfq.results.decision import DONT, mismatch
 from dfq.results.page_sections import FLOAT, QUANTIZED, performance_sections
-from dfq.results.report_page import write_report_page
+from dfq.results.report_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import read_json, write_json
+from dfq.results.stored_files import write_json
 from dfq.system.output_paths import check_file
 from dfq.system.terminal_progress import TerminalProgress
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @options.data_option
 @options.pictures_option
-@click.option(
-    "--onnx", type=click.Path(path_type=Path), metavar="FILE", help="File to check.  [default: RUN/model.onnx]"
-)
+@click.option("--onnx", type=PATH, metavar="FILE", help="File to check.  [default: RUN/model.onnx]")
 @click.option(
     "--engine", "engines", type=Named("engine", ENGINES, "see --help"), multiple=True, metavar="NAME",
     help=f"Engine to run the file in, besides ONNX Runtime; repeatable: {', '.join(ENGINES)}.  [default: all]",
 )  # fmt: skip
 @click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--json", "json_file", type=PATH, metavar="FILE",
     help="Write every figure to this file, too.  [default: none]",
 )  # fmt: skip
 @click.option(
@@ -91,6 +89,6 @@ def _measure_performance(folder: RunFolder, path: Path) -> None:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
     found = measure_performance(files, progress=TerminalProgress())
     write_json(folder.performance, found)
-    write_report_page(read_json(folder.report), folder)
+    rewrite_report_page(folder)
     for section in performance_sections(found):
         console.stdout.print(console.table(section.name, section.head, section.rows))

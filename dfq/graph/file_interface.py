@@ -33,8 +33,11 @@ class FileInterface:
         """Returns what `to_dict` wrote; None stands for the default. Older runs name a single output `logits`."""
         if not values:
             return cls()
-        outputs = values.get("outputs") or (values.get("logits", LOGITS),)
-        return cls(values["images"], tuple(outputs), values["softmax"])
+        outputs = tuple(values.get("outputs") or (values.get("logits", LOGITS),))
+        images, softmax = values["images"], values["softmax"]
+        if not all(isinstance(name, str) for name in (images, *outputs)) or not isinstance(softmax, bool):
+            raise ValueError("names of input and outputs that are no texts")
+        return cls(images, outputs, softmax)
 
 
 def interface_of(network: nn.Module) -> FileInterface:

@@ -55,3 +55,16 @@ class FoldingSettings:
     halvings: int = 40
     images: int = 2
     same_outputs: SameOutputsSettings = SameOutputsSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestTensorSettings:
+    """Which tensors a network may make of one image.
+
+    Attributes:
+        most_numbers: Largest number of elements of a tensor: a small file may ask for tensors that no memory holds.
+        most_stated: The same, where the size of the images is a file's word alone.
+    """
+
+    most_numbers: int = 2**28
+    most_stated: int = 2**26

@@ -1,8 +1,9 @@
 """What a network expects of its input: size and normalisation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
+from reprlib import repr
 
 import torch
 
@@ -10,12 +11,23 @@ from dfq.errors import DfqError
 from dfq.images.settings import InputSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+FEW = 3  # images of an unusual size that are computed at once; a graph is drawn with two
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def is_large(shape: Sequence[int], *, settings: InputSettings = InputSettings()) -> bool:
     """Returns whether images of that shape, (…, H, W), have a side of more than `InputSettings.small_side` pixels."""
     return max(shape[-2:]) > settings.small_side
+
+
+def is_unusual(size: Sequence[int], *, settings: InputSettings = InputSettings()) -> bool:
+    """Returns whether images (C, H, W) are so large that a network may make tensors of them which no memory holds."""
+    return prod(size) > settings.usual_numbers
+
+
+def worth_trying(counts: Iterable[int], size: Sequence[int]) -> list[int]:
+    """Returns the numbers of images on which networks are compared: for large images, 1 and a few."""
+    return [1, FEW] if is_unusual(size) else list(counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +44,18 @@ class InputSpec:
     std: tuple[float, ...]
 
     def __post_init__(self):
-        channels = self.size[0]
-        if len(self.size) != 3 or min(self.size) < 1:
+        if len(self.size) != 3 or not all(isinstance(side, int) for side in self.size) or min(self.size) < 1:
             raise DfqError(
-                f"input size {self.size}",
+                f"input size {repr(self.size)}",
                 "three positive numbers: channels × height × width",
                 "for example --input-size 3x32x32",
+            )
+        settings, channels = InputSettings(), self.size[0]
+        if prod(self.size) > settings.most_numbers:
+            raise DfqError(
+                f"images of {' × '.join(map(str, self.size))}",
+                f"at most {settings.most_numbers:,} numbers in an image",
+                "check --input-size",
             )
         if len(self.mean) != channels or len(self.std) != channels:
             raise DfqError(
@@ -45,7 +63,6 @@ class InputSpec:
                 "one of each for every channel",
                 "for example --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
             )
-        settings = InputSettings()
         if not all(isfinite(std) and std >= settings.least_std for std in self.std):
             raise DfqError(
                 f"standard deviation {self.std}",

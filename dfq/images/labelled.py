@@ -1,22 +1,21 @@
 """Labelled images that are read from disk for the report alone: nothing is trained, calibrated or chosen on them."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from dfq.errors import DfqError
+from dfq.images.image_files import SUFFIXES, image_files, read_image
 from dfq.images.input_spec import InputSpec
+from dfq.images.npz import read_arrays
 from dfq.images.settings import LabelledImageSettings
+from dfq.system.reading import check_is_file, reading
 
 FORMATS = "a folder with one sub-folder of images per class, or an .npz with 'images' and 'labels'"
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"))
+ARRAYS = ("images", "labels")
 MAX_NAMES = 8  # An error message names at most this many arrays.
 WRITE_NPZ = "write it with numpy.savez(path, images=…, labels=…) from arrays of uint8 and int64"
-DAMAGED = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ def read_labelled(
     path, num_classes = Path(path), max(num_classes, 2)
     if path.is_dir():
         return _read_folder(path, input_spec, num_classes, settings)
-    if not path.exists():
-        raise DfqError(f"no file or folder '{path}'", FORMATS, "check the path given to --data")
+    check_is_file(path, FORMATS, "check the path given to --data")
     if path.stat().st_size == 0:
         raise DfqError(f"'{path}' is empty (0 bytes)", FORMATS, "copy or write the file again")
     return _read_npz(path, input_spec, num_classes)
@@ -70,29 +68,16 @@ def _read_npz(path: Path, input_spec: InputSpec, num_classes: int) -> Labelled:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays 'images' and 'labels' of the file. Pickled arrays are never opened, because they run code."""
-    if not zipfile.is_zipfile(path):
-        raise _unreadable(path, "which is not a whole .npz file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise _unreadable(path, "which is damaged")
-        with np.load(path, allow_pickle=False) as file:
-            keys = list(file.files)
-            if "images" in keys and "labels" in keys:
-                return {key: file[key] for key in ("images", "labels")}
-    except DAMAGED as error:
-        what = "which holds pickled Python objects" if "allow_pickle" in str(error) else "which is damaged"
-        raise _unreadable(path, what) from error
-    raise DfqError(
-        f"'{path}' with the arrays {', '.join(keys[:MAX_NAMES]) or '(none)'}",
-        "arrays named 'images' and 'labels'",
-        WRITE_NPZ,
-    )
-
-
-def _unreadable(path: Path, what: str) -> DfqError:
-    return DfqError(f"'{path}', {what}", FORMATS, WRITE_NPZ)
+    """Returns the arrays 'images' and 'labels' of the file."""
+    with reading(path, FORMATS, WRITE_NPZ):
+        arrays, names = read_arrays(path, ARRAYS)
+    if not arrays:
+        raise DfqError(
+            f"'{path}' with the arrays {', '.join(names[:MAX_NAMES]) or '(none)'}",
+            "arrays named 'images' and 'labels'",
+            WRITE_NPZ,
+        )
+    return dict(zip(ARRAYS, arrays, strict=True))
 
 
 def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) -> np.ndarray:
@@ -106,7 +91,7 @@ def checked_images(images: np.ndarray, path: str | Path, input_spec: InputSpec) 
         )
     if images.ndim == 3 and channels == 1:
         images = images[..., None]
-    if len(images) == 0:
+    if images.ndim and len(images) == 0:
         raise DfqError(f"no image in '{path}'", "at least one", "check how the file was written")
     if images.shape[1:] != (height, width, channels):
         is_channels_first = images.shape[1:] == (channels, height, width)
@@ -160,11 +145,6 @@ def _read_folder(path: Path, input_spec: InputSpec, num_classes: int, settings: 
     return Labelled(images, np.array([label for _, label in files], np.int64))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Returns the image files of a folder and of its sub-folders, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-
-
 def _check_memory(path: Path, size: int, max_size: int) -> None:
     if size > max_size:
         raise DfqError(
@@ -172,32 +152,3 @@ def _check_memory(path: Path, size: int, max_size: int) -> None:
             f"at most {max_size / 2**30:.0f} GiB, since all are held in memory",
             "a part of them is enough for a report: copy a few thousand",
         )
-
-
-def read_image(file: Path, input_spec: InputSpec, settings: LabelledImageSettings) -> np.ndarray:
-    """Returns the image as uint8 (H, W, C), resized so that the crop at the centre holds most of it."""
-    channels, height, width = input_spec.size
-    if channels not in (1, 3):
-        raise DfqError(
-            f"a network that reads {channels} channels", "1 or 3 for image files", "use an .npz with 'images'"
-        )
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DfqError(f"'{file}' is not a whole image: {error}", "image files", "remove or replace it") from error
-    if image.size != (width, height):
-        image = fitted_image(image, height, width, settings=settings)
-    return np.asarray(image).reshape(height, width, channels)
-
-
-def fitted_image(
-    image: Image.Image, height: int, width: int, *, settings: LabelledImageSettings = LabelledImageSettings()
-) -> Image.Image:
-    """Returns the image resized and cropped at the centre, to `height` × `width` pixels."""
-    crop = settings.crop if min(height, width) >= settings.cropped_side else 1.0
-    factor = max(height / image.height, width / image.width) / crop
-    size = (max(round(image.width * factor), width), max(round(image.height * factor), height))
-    resized = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return resized.crop((left, top, left + width, top + height))

@@ -10,8 +10,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from dfq.errors import DfqError
+from dfq.images.image_files import fitted_image, in_8_bits
 from dfq.images.input_spec import InputSpec
-from dfq.images.labelled import Labelled, checked_images, checked_labels, fitted_image, read_labelled
+from dfq.images.labelled import Labelled, checked_images, checked_labels, read_labelled
 from dfq.images.settings import LabelledImageSettings
 
 LabelledData = str | Path | Labelled | tuple[np.ndarray, np.ndarray] | Dataset | None
@@ -62,7 +63,7 @@ def _pixels(image: Any, input_spec: InputSpec, settings: LabelledImageSettings) 
     """Returns one image as uint8 (H, W, C)."""
     channels, height, width = input_spec.size
     if isinstance(image, Image.Image):
-        image = image.convert("RGB" if channels == 3 else "L")
+        image = in_8_bits(image, channels)
         if image.size != (width, height):
             image = fitted_image(image, height, width, settings=settings)
         return np.asarray(image).reshape(height, width, channels)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from dfq.errors import DfqError
+from dfq.images.image_files import SUFFIXES, image_files, read_image
 from dfq.images.input_spec import InputSpec
-from dfq.images.labelled import SUFFIXES, checked_images, image_files, read_image
+from dfq.images.labelled import checked_images
 from dfq.images.settings import LabelledImageSettings
 
 Pictures = str | Path | np.ndarray | None

@@ -14,6 +14,8 @@ class InputSettings:
         largest_spread: Largest standard deviation that real pixels in [0, 1] are taken to have.
         least_std: Smallest standard deviation of a normalisation; a smaller one is a slip.
         most_mean: Largest absolute mean of a normalisation; a larger one is a slip.
+        usual_numbers: Largest number of pixels × channels of the images of most networks.
+        most_numbers: Largest number of pixels × channels of an image, since memory must hold many times as much.
     """
 
     small_side: int = 64
@@ -21,6 +23,8 @@ class InputSettings:
     largest_spread: float = 0.4
     least_std: float = 1e-4
     most_mean: float = 1e4
+    usual_numbers: int = 3 * 224 * 224
+    most_numbers: int = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +35,13 @@ class LabelledImageSettings:
         cropped_side: Side of the network's input in pixels from which on photographs are resized a little larger than
             the input and then cropped at the centre. For smaller inputs, only what exceeds their shape is cropped.
         crop: Part of the resized photograph's side that the crop holds, in (0, 1].
+        max_pixels: Largest number of pixels of an image file, and of an image that was resized to cover the input.
         max_bytes: Largest size of all images together in bytes, since all are held in memory.
     """
 
     cropped_side: int = 64
     crop: float = 0.875
+    max_pixels: int = 2**26
     max_bytes: int = 8 * 2**30
 
 

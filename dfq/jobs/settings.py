@@ -1,8 +1,22 @@
 """`JobSettings`: what a user may choose about every job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import isfinite
 
 from dfq.errors import DfqError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """Which numbers are slips.
+
+    Attributes:
+        most: Largest number of images, steps and the like: more would never end.
+        most_seed: Largest seed, which random generators keep in 64 bits.
+    """
+
+    most: int = 10**9
+    most_seed: int = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,5 +34,15 @@ class JobSettings:
     seed: int = 0
 
     def __post_init__(self):
-        if self.budget is not None and self.budget <= 0:
+        limits = LimitSettings()
+        if self.budget is not None and not (self.budget > 0 and isfinite(self.budget)):
             raise DfqError(f"a budget of {self.budget} seconds", "a positive time", "for example --budget 5m")
+        if not 0 <= self.seed <= limits.most_seed:
+            raise DfqError(f"the seed {self.seed}", f"a number from 0 to {limits.most_seed}", "for example --seed 1")
+        for field in fields(self):
+            value, option = getattr(self, field.name), field.name.replace("_", "-")
+            if field.name not in UNLIMITED and isinstance(value, int) and value > limits.most:
+                raise DfqError(f"--{option} {value}", f"at most {limits.most:,}", f"choose a smaller --{option}")
+
+
+UNLIMITED = ("seed", "target_size")  # These have limits of their own, or none.

@@ -8,12 +8,14 @@ from typing import Unpack
 from torch import nn
 
 from dfq.calibration.methods import AUTO
-from dfq.calibration.stored_images import StoredImages, with_answers, write_images
+from dfq.calibration.stored_images import NPZ, SAFETENSORS, StoredImages, with_answers, write_images
 from dfq.images.batch import Batch
+from dfq.images.memory import check_image_memory
 from dfq.jobs.keywords import SynthesizeKeywords
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.plots import contact_sheet
 from dfq.results.run_folder import RunFolder
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
@@ -83,6 +85,7 @@ def synthesize(
         images = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
         files: list[Path] = []
         if out is not None:
+            remove_leftovers([*(Path(out) / name for name in (SAFETENSORS, NPZ)), RunFolder(out).samples])
             files = write_images(images, Path(out), teacher.num_answers)
             files.append(RunFolder(out).samples)
             contact_sheet(batch, teacher.input_spec, files[-1])
@@ -93,6 +96,7 @@ def make_images(teacher: Teacher, settings: Settings, stage: Stage | None = None
     """Makes the images of the settings' method without a student; returns the images and the notes for the report."""
     if settings.method == AUTO:
         settings = replace(settings, method=SYNTHESIZES_BY_DEFAULT)
+    check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
     synthesizer = settings.make_synthesizer(teacher, stage)
     batch = synthesizer.sample(settings.image_count(teacher.input_spec))
     if settings.chosen_method.first_share < 1:

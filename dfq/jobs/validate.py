@@ -21,6 +21,7 @@ from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import read_json
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.progress import Progress
+from dfq.system.reading import check_is_file
 from dfq.system.terminal_progress import chosen_progress
 
 SMALLEST = 1e-30  # probabilities below it are taken for it, so that their logarithm is finite
@@ -90,6 +91,8 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         raise DfqError(
             "labelled images for a network that is no classifier", "pictures", "pass them as --pictures FOLDER"
         )
+    if onnx is not None:
+        check_is_file(Path(onnx), "an ONNX file", "check the path")
     labelled = take_labelled(data, spec, config.num_classes or 0)
     student = load_run(run, arch=arch)
     _check_one_run(folder, student, Path(onnx) if onnx is not None else folder.onnx)

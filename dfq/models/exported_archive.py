@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 from dfq.errors import DfqError
+from dfq.graph.silence import silence
+from dfq.system.declared_sizes import check_declared
 
 GRAPH = "models/model.json"
 TABLES = {"data/weights": "model_weights_config.json", "data/constants": "model_constants_config.json"}
@@ -57,7 +59,13 @@ def read_archive(path: Path) -> torch.export.ExportedProgram:
             members = {name.partition("/")[2]: name for name in archive.namelist()}
             if GRAPH not in members or any(f"{folder}/model.pt" in members for folder in TABLES):
                 raise _refused(path, "written by an older torch, as pickles")
-            return torch.export.load(_clean_copy(archive, members, path))
+            copied = _clean_copy(archive, members, path)
+        with silence():  # torch logs a traceback above the message.
+            program = torch.export.load(copied)
+        tensors = [*program.state_dict.values(), *program.constants.values()]
+        declared = sum(each.numel() * each.itemsize for each in tensors if isinstance(each, torch.Tensor))
+        check_declared(declared, path.stat().st_size)
+        return program
     except DfqError:
         raise
     except Exception as error:  # torch's deserializer raises a different error for every table

@@ -10,12 +10,14 @@ from torch.export import ExportedProgram
 from dfq.errors import DfqError
 from dfq.graph.capture.capture import functional
 from dfq.graph.file_interface import INTERFACE, FileInterface
+from dfq.graph.largest_tensor import check_largest_tensor
 from dfq.graph.outputs import as_tuple, named_outputs
 from dfq.graph.rewriting.rewrite import CapturedNetwork, rewritten
 from dfq.graph.same_outputs import off_by, same_outputs
 from dfq.graph.silence import silence
 from dfq.models.exported_archive import EXPORT_AGAIN, read_archive
 from dfq.models.settings import ReadExportedSettings
+from dfq.system.reading import reading
 
 SUFFIX = ".pt2"
 ExportedNetwork = CapturedNetwork
@@ -39,6 +41,8 @@ def read_exported(path: str | Path, *, settings: ReadExportedSettings = ReadExpo
     batch, size = _input_shape(program, file, settings.images)
     _check_mode(program, file)
     original: Any = program.module(check_guards=False)
+    with reading(file, "a network whose tensors fit into memory", EXPORT_AGAIN):
+        check_largest_tensor(original, (batch, *size))
     network = rewritten(functional(program))
     network.meta["image_size"] = size
     images = torch.randn(batch, *size, generator=torch.Generator().manual_seed(0))

@@ -126,6 +126,8 @@ class Scheme:
                 "weights with zero point 0, which this scheme does not have",
                 "take --scheme deploy, or another --target",
             )
+        if self.placement not in (known := [row["placement"] for row in SCHEMES.values()]):
+            raise DfqError(f"placement {self.placement!r}", f"one of {', '.join(known)}")
         for bits in (self.edge_bits, *self._chosen_bits):
             check_bits(bits)
         if self.first_last_bits is not None:

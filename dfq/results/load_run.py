@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import Tensor, fx, nn
 
 from dfq.errors import DfqError
+from dfq.graph.largest_tensor import check_largest_tensor
+from dfq.images.input_spec import is_unusual
 from dfq.models.onnx_file.read import read_onnx
 from dfq.models.registry import build
 from dfq.models.user_file import file_factory_takes_num_classes, is_file_name
@@ -15,6 +18,7 @@ from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import load_tensors
 from dfq.student.convert import make_student
 from dfq.system.content_hash import digest_of_tensors
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 
 MAX_REASON_LENGTH = 200  # Number of characters of torch's message that are shown; it lists every name.
@@ -42,9 +46,11 @@ def load_run(folder: str | Path, *, arch: str | None = None, model: nn.Module | 
     """
     run = RunFolder(folder)
     config = read_run_config(run.config, FORMAT)
-    network = model if model is not None else _build(config, arch, run)
-    teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
-    return stored_student(teacher, run, config)
+    with reading(run.config):  # Whatever fails here was built as the file says.
+        network = model if model is not None else _build(config, arch, run)
+        _check_size(network, config, run)
+        teacher = Teacher(network, config.input_spec, classifies=config.is_classifier)
+        return stored_student(teacher, run, config)
 
 
 def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.GraphModule:
@@ -75,6 +81,17 @@ def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.Gr
             "check --arch",
         ) from error
     return student.eval().requires_grad_(False)
+
+
+def _check_size(network: nn.Module, config: RunConfig, run: RunFolder) -> None:
+    """Raises an error for an unusual size of images that `config.json` alone states, and no stored images have."""
+    if not is_unusual(config.input_spec.size):
+        return
+    if run.images.is_file():
+        with safe_open(run.images, framework="pt") as file:
+            if tuple(file.get_slice("images").get_shape()[1:]) == config.input_spec.size:
+                return
+    check_largest_tensor(network, (1, *config.input_spec.size))
 
 
 def _check_numbers(run: RunFolder, tensors: dict[str, Tensor]) -> None:

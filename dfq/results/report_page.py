@@ -29,6 +29,7 @@ from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
 from dfq.results.verdict import Sentence, verdict
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
 
 COLOURS = {SHIP: "#1b7837", CHECK: "#8a5a00", DONT: "#b2182b"}  # on white, each has a contrast of at least 4.5
 KIND_NAMES = {"pictures": "real pictures", "synthetic": "synthetic images", "labelled": "labelled images"}
@@ -69,6 +70,17 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     write_page(page, report, run.page)
 
 
+def rewrite_report_page(run: RunFolder) -> None:
+    """Writes `report.html` anew from the folder's `report.json`.
+
+    Raises:
+        DfqError: `report.json` is damaged.
+    """
+    report = read_json(run.report)
+    with reading(run.report):
+        write_report_page(report, run)
+
+
 def write_page(page: Page, report: dict, path: Path) -> None:
     """Writes a page as one file that contains its pictures, has no script, and loads nothing from elsewhere.
 
@@ -77,7 +89,8 @@ def write_page(page: Page, report: dict, path: Path) -> None:
     Raises:
         DfqError: The file cannot be written.
     """
-    template = Environment(autoescape=True).from_string(files("dfq.results").joinpath("report_page.html").read_text())
+    source = files("dfq.results").joinpath("report_page.html").read_text(encoding="utf-8")
+    template = Environment(autoescape=True).from_string(source)
     text = template.render(
         title=page.title,
         subtitle=page.subtitle,
@@ -90,7 +103,7 @@ def write_page(page: Page, report: dict, path: Path) -> None:
         everything=json.dumps(report, indent=1),
     )
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def subtitle(report: dict, first: str) -> str:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 from dfq.errors import DfqError
 from dfq.graph.file_interface import FileInterface
 from dfq.images.input_spec import InputSpec
-from dfq.quantizers.scheme import Scheme
+from dfq.quantizers.scheme import Scheme, make_scheme
 from dfq.results.stored_files import read_json
 from dfq.system.reading import reading
 
@@ -60,10 +61,23 @@ def read_run_config(path: Path, needed_format: int) -> RunConfig:
             num_classes=_typed(values, "num_classes", int | None),
             is_classifier=_typed(values, "is_classifier", bool),
             input_spec=InputSpec.from_dict(_typed(values, "input_spec", dict)),
-            scheme=Scheme.from_dict(_typed(values, "scheme", dict)),
+            scheme=_scheme(_typed(values, "scheme", dict)),
             interface=FileInterface.from_dict(_typed(values, "file_interface", dict | None)),
             student_digest=_typed({"student_digest": None, **values}, "student_digest", str | None),
         )
+
+
+def _scheme(values: dict) -> Scheme:
+    _check_scheme(values)
+    return Scheme.from_dict(values)
+
+
+def _check_scheme(values: dict) -> None:
+    """Raises an error for values of a scheme that have another type than those of the default one."""
+    for key, own in make_scheme().to_dict().items():
+        kinds = (int, type(None)) if key == "first_last_bits" else (type(own),)
+        if key in values and type(values[key]) not in kinds:
+            raise ValueError(f"'{key}' of the scheme is {brief(values[key])}")
 
 
 def _typed(values: dict, key: str, kind: Any) -> Any:
@@ -71,5 +85,5 @@ def _typed(values: dict, key: str, kind: Any) -> Any:
     if key not in values:
         raise ValueError(f"'{key}' is missing")
     if not isinstance(values[key], kind) or (kind is not bool and isinstance(values[key], bool)):
-        raise ValueError(f"'{key}' is {str(values[key])[:40]!r}")
+        raise ValueError(f"'{key}' is {brief(values[key])}")
     return values[key]

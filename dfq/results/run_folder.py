@@ -11,10 +11,14 @@ from dfq.export import ExportedFiles
 from dfq.graph.file_interface import FileInterface
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
+from dfq.images.stored import check_stored
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.stored_files import load_tensors, read_json, save_tensors, write_json
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.output_paths import check_folder
+from dfq.system.reading import reading
+from dfq.system.torch_file import check_torch_file
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
 # they had other names. In format 3, networks with a class token had other widths, and attention had no quantizers.
@@ -50,15 +54,20 @@ class RunFolder:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
 
     def prepare(self, config: dict, *, resume: bool, overwrite: bool) -> None:
-        """Makes the folder ready for a run of `config`; changes only files that a run writes.
+        """Makes the folder ready for a run of `config`; changes only what runs write.
 
         Raises:
             DfqError: The folder is not empty and neither flag is set, it holds a run with other settings (`resume`), or
                 it cannot be written to.
         """
         check_folder(self.path, overwrite=overwrite, resume=resume)
+        remove_leftovers(self.artifacts())
         if resume and self.config.exists():
             self._check_same_run(config)
+            for state in (self.training, self.reconstruction, self.start):
+                if state.exists():
+                    with reading(state, way_out="start afresh with --overwrite"):
+                        check_torch_file(state)
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
@@ -117,8 +126,10 @@ class RunFolder:
         They are bit for bit those that were used, whose pixels have 8 bits.
         """
         tensors = load_tensors(self.images)
-        if "images" not in tensors:
-            raise DfqError(f"'{self.images}' holds no 'images'", "the file as dfq wrote it", "repeat the run")
+        with reading(self.images):
+            if "images" not in tensors:
+                raise ValueError("it holds no 'images'")
+            check_stored(tensors["images"], tensors.get("labels"), input_spec)
         images = input_spec.normalize(tensors["images"].to(device).float() / 255)
         labels = tensors.get("labels")
         return Batch(images, None if labels is None else labels.to(device))

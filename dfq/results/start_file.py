@@ -8,6 +8,7 @@ import torch
 
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
+from dfq.images.stored import check_stored
 from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
 
@@ -48,5 +49,6 @@ def load_start(path: Path, input_spec: InputSpec, device: torch.device) -> Start
     """
     with reading(path, way_out="start afresh with --overwrite"):
         state = torch.load(path, weights_only=True, map_location=device)
+        check_stored(state["images"], state["labels"], input_spec)
         images = input_spec.normalize(state["images"].float() / 255).contiguous(memory_format=torch.channels_last)
         return Start(Batch(images, state["labels"]), state["synthesizer"], state["notes"])

@@ -6,9 +6,10 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dfq.errors import DfqError
 from dfq.system.atomic_files import replacing
-from dfq.system.reading import reading
+from dfq.system.reading import check_is_file, reading
+
+NEEDED = "a folder that `dfq quantize` wrote"
 
 
 def write_json(path: Path, values: dict | list) -> None:
@@ -17,8 +18,7 @@ def write_json(path: Path, values: dict | list) -> None:
 
 
 def read_json(path: Path) -> dict:
-    if not path.exists():
-        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path")
+    check_is_file(path, NEEDED, "check the path")
     with reading(path):
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
@@ -32,7 +32,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.exists():
-        raise DfqError(f"no '{path}'", "a folder that `dfq quantize` wrote", "check the path")
+    check_is_file(path, NEEDED, "check the path")
     with reading(path):
         return load_file(path)

@@ -1,8 +1,9 @@
 """Atomic writes: a name either holds a whole file or does not exist."""
 
+import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from dfq.errors import DfqError
 
 # safetensors and torch report a full disk by exceptions of their own.
 WRITE_FAILURES = (OSError, SafetensorError, RuntimeError)
+RANDOM = "?" * 8  # what `tempfile` puts into a name
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary files of these paths that killed writes left; nothing else may write to them now."""
+    for path in paths:
+        for temporary in path.parent.glob(f".{glob.escape(path.name)}.{RANDOM}{glob.escape(path.suffix)}"):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

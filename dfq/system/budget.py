@@ -14,7 +14,7 @@ def parse_duration(text: str) -> float:
     Raises:
         DfqError: The text is no such time, or the time is not positive.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([smh]?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{0,12})?)\s*([smh]?)\s*", text)
     seconds = float(match[1]) * UNITS[match[2] or "s"] if match else 0.0
     if seconds <= 0:
         raise DfqError(f"budget {text!r}", "a positive time", "for example --budget 5m, 90s or 1.5h")

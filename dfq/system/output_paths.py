@@ -8,11 +8,31 @@ from dfq.errors import DfqError
 
 # A run's lock, and who holds it; a run that was killed leaves both, and they keep nobody out.
 LOCK, HOLDER = ".lock", ".locked-by"
+ROOM = "." * 16  # what locks and temporary files add to a name
+SHOWN = 80  # number of characters of a path that cannot be used that are shown
 
 
 def contents(folder: Path) -> list[Path]:
     """Returns what a folder holds besides the files of its lock; nothing where there is no such folder."""
     return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER)] if folder.is_dir() else []
+
+
+def check_name(path: Path) -> None:
+    """Raises `DfqError` where a name is too long for the file system, or holds characters that it does not take.
+
+    There must also be room for the endings of temporary files and locks beside a file.
+    """
+    try:
+        os.lstat(path)
+        os.lstat(path.with_name(path.name + ROOM) if path.name else path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    except (OSError, ValueError) as error:
+        raise DfqError(
+            f"a path that cannot be used: {getattr(error, 'strerror', None) or error}: '{str(path)[:SHOWN]}'",
+            "a name that the file system takes",
+            "choose a shorter one",
+        ) from error
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -> None:
@@ -21,6 +41,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -
     Args:
         resume: Whether an earlier run is to be continued; None where the command has no such option.
     """
+    check_name(folder)
     if folder.exists() and not folder.is_dir():
         raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
     check_writable(folder)
@@ -35,6 +56,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -
 
 def check_file(file: Path, *, overwrite: bool) -> None:
     """Raises `DfqError` if `file` cannot be written, or if it exists and must not be replaced."""
+    check_name(file)
     if file.is_dir():
         raise DfqError(f"'{file}' is a folder", "the name of a file", "choose another with --out")
     check_writable(file.parent)

@@ -25,3 +25,16 @@ class MemorySettings:
     """
 
     step_bytes: int = 2**28
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredSizeSettings:
+    """How much more a file may declare than it holds, since a small file may ask for memory that no machine has.
+
+    Attributes:
+        free_bytes: Number of bytes that any file may declare.
+        most_times: Largest ratio of the bytes that a file declares to those that it holds, above `free_bytes`.
+    """
+
+    free_bytes: int = 2**28
+    most_times: int = 16

@@ -12,6 +12,7 @@ from rich.progress import Task as Bar
 from rich.table import Column
 from rich.text import Text
 
+from dfq.errors import printable
 from dfq.system.progress import Progress, Silent
 from dfq.system.settings import ProgressSettings
 
@@ -65,7 +66,7 @@ class TerminalProgress:
             self._stop()
 
     def note(self, message: str) -> None:
-        (self._bars.console if self._bars else self.console).print(f"· {message}", style="dim", markup=False)
+        (self._bars.console if self._bars else self.console).print(f"· {printable(message)}", style="dim", markup=False)
 
     def _start(self) -> Bars:
         """Opens one live display for nested stages, and a new one for each stage that follows another one."""
@@ -98,7 +99,9 @@ class _BarTask:
         self._bars.update(self._identity, advance=steps)
 
     def name(self, part: str) -> None:
-        self._bars.update(self._identity, figures=part)  # In the description, it would leave no room for inner stages.
+        self._bars.update(
+            self._identity, figures=printable(part)
+        )  # In the description, it would leave no room for inner stages.
 
 
 class _PlainTask:
@@ -116,7 +119,7 @@ class _PlainTask:
             self._tell(f"{self._done / self._total:.0%} after")
 
     def name(self, part: str) -> None:
-        self._console.print(f"{self._description}: {part}", markup=False, soft_wrap=True)
+        self._console.print(f"{self._description}: {printable(part)}", markup=False, soft_wrap=True)
 
     def finish(self) -> None:
         self._tell("done in")

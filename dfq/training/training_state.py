@@ -13,6 +13,7 @@ from torch import nn
 from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
 from dfq.training.settings import TrainSettings
+from dfq.training.state_checks import check_fits, check_groups, same_type
 
 
 class TrainingState:
@@ -95,12 +96,16 @@ class TrainingState:
             self._take_over(state)
 
     def _take_over(self, state: dict) -> None:
+        check_fits(state["student"], self.student.state_dict())
         self.student.load_state_dict(state["student"])
         self.projections.load_state_dict(state["projections"])
+        check_groups(state["optimizer"]["param_groups"], self.optimizer.state_dict()["param_groups"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.source.load_state_dict(state["source"])
         for name, value in state["history"].items():
-            setattr(self.history, name, value)
-        self.best_loss, self.best_step, self.best_state = state["best"]
-        self.started = time.monotonic() - state["seconds"]
+            setattr(self.history, name, same_type(value, getattr(self.history, name)))
+        loss, step, self.best_state = state["best"]
+        self.best_loss, self.best_step = same_type(loss, 0.0), same_type(step, 0)
+        check_fits(self.best_state, self.student.state_dict())
+        self.started = time.monotonic() - same_type(state["seconds"], 0.0)

@@ -60,7 +60,7 @@ class Engine(Runner):
 
 def sums_overflow() -> bool:
     """Returns whether this is an x86 processor without VNNI; False where that is not known."""
-    flags = CPU_FLAGS.read_text() if CPU_FLAGS.is_file() else ""
+    flags = CPU_FLAGS.read_text(encoding="utf-8") if CPU_FLAGS.is_file() else ""
     return "avx2" in flags and "vnni" not in flags
 
 

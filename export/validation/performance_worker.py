@@ -41,7 +41,7 @@ def memory(which: str) -> int | None:
     that of the process that started this one.
     """
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{which}:")), None)
 
 
@@ -82,7 +82,7 @@ def profile(path: str, batch: int, threads: int, runs: int) -> dict[str, float]:
         session, images = open_session(path, batch, threads, str(Path(folder) / "profile"))
         for _ in range(runs):
             session.run(None, images)
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     spent: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):

@@ -142,5 +142,5 @@ def test_a_flipped_bit_among_labelled_images_is_found(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"\x07" * 8) + 4] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DfqError, match="which is damaged"):
+    with pytest.raises(DfqError, match="checksum"):
         read_labelled(path, InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,)), 10)

@@ -1,6 +1,7 @@
 """Every bad input and every failure at work ends in one clear message."""
 
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -45,6 +46,18 @@ class TestBadInput:
             ("--images", "1", "1 images"),
             ("--steps", "-1", "-1 steps"),
             ("--threads", "0", "at least 1"),
+            ("--threads", "100000", "at most"),
+            ("--seed", "-1", "from 0 to"),
+            ("--seed", str(2**64), "from 0 to"),
+            ("--device", "meta", "cannot use: "),
+            ("--input-size", "²x8x8", "channels x height x width"),
+            ("--input-size", "1x8x" + "9" * 400, "up to 6 digits"),
+            ("--input-size", "1x9000x9000", "numbers in an image"),
+            ("--layer-bits", "conv1=²", "NAME=BITS"),
+            ("--budget", "9" * 400, "positive"),
+            ("--images", "10000000000", "at most"),
+            ("--out", "a" * 300, "too long"),
+            ("--data", "a" * 300, "too long"),
             ("--device", "abacus", "abacus"),
             ("--input-size", "32", "channels x height x width"),
             ("--input-size", "3x8x8", "3 channels"),
@@ -58,7 +71,31 @@ class TestBadInput:
         ],
     )
     def test_options(self, model_file, option, value, found):
-        assert found in fail("quantize", model_file, option, value, "--out", "run")
+        out = () if option == "--out" else ("--out", "run")
+        assert found in fail("quantize", model_file, option, value, *out)
+
+    @pytest.mark.parametrize(
+        "command",
+        [("quantize",), ("inspect",), ("validate",), ("quantize", "MODEL", "--data"), ("validate", "RUN", "--onnx")],
+    )
+    def test_a_pipe_does_not_block(self, command, model_file, run_folder, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        whole = {"MODEL": model_file, "RUN": run_folder}
+        assert "pipe" in fail(*(whole.get(part, part) for part in command), "pipe")
+
+    @pytest.mark.parametrize(
+        "command", [("quantize",), ("synthesize",), ("distill", "--student", "dfq/digits_cnn", "--steps", "1")]
+    )
+    def test_more_images_than_memory_holds(self, command, model_file, monkeypatch):
+        monkeypatch.setattr("dfq.images.memory.memory_bytes", lambda: 8 * 2**30)
+        name, *options = command
+        assert "24 GiB" in fail(name, model_file, *options, "--images", 10**8, "--out", "run")
+
+    def test_control_sequences_and_endless_names_are_not_shown(self, tmp_path):
+        weights = {"\x1b[31mred": torch.full((8, 1, 3, 3), float("nan")), "a" * 10**6: torch.zeros(3, 3)}
+        torch.save(weights, tmp_path / "odd.pt")
+        shown = fail("inspect", "odd.pt", "--arch", "dfq/digits_cnn")
+        assert "\\x1b[31mred" in shown and "\x1b" not in shown and len(shown) < 10_000
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
     def test_cuda_without_cuda(self, model_file):
@@ -145,6 +182,13 @@ class TestFailureAtWork:
 
         monkeypatch.setenv("DFQ_DEBUG", "1")
         assert "Traceback" in run("quantize", model_file, "--out", tmp_path / "run").output
+
+    def test_no_memory(self, model_file, tmp_path, monkeypatch):
+        def fall(*arguments, **options):
+            raise MemoryError
+
+        monkeypatch.setattr("dfq.cli.quantize.quantize_model", fall)
+        assert "memory" in fail("quantize", model_file, "--out", tmp_path / "run", exit_code=1)
 
     def test_ctrl_c(self, model_file, tmp_path, monkeypatch):
         def interrupt(*arguments, **options):

@@ -139,7 +139,7 @@ def test_damaged_run_folders(tmp_path, finished, name):
     with pytest.raises(DfqError, match=name.split(".")[0]):
         dfq.load(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(DfqError, match="no '"):
+    with pytest.raises(DfqError, match="no file '"):
         dfq.load(tmp_path)
 
 

@@ -20,7 +20,7 @@ from dfq.graph.same_outputs import check_alone, check_same
 from dfq.graph.settings import CaptureSettings
 from dfq.graph.shapes import propagate_shapes
 from dfq.graph.silence import silence
-from dfq.images.input_spec import InputSpec
+from dfq.images.input_spec import InputSpec, worth_trying
 
 LEFT_OUT = "left_out"  # key of a captured network's `meta`: names of what the network gives beside tensors
 FIXED_BATCH = "Constraints violated"  # torch.export's error where the number of images cannot be open
@@ -142,7 +142,7 @@ def _checked(
     with silence():
         propagate_shapes(network, tuple(input_spec.size))
     _name_outputs(network, model, input_spec, settings.examples)
-    for count in settings.batches:
+    for count in worth_trying(settings.batches, input_spec.size):
         images = random_images(model, input_spec, count, seed=count)
         check_same(network, model, images, type(model).__name__, settings=settings.same_outputs)
     check_alone(network, images, type(model).__name__, settings=settings.same_outputs)

@@ -16,6 +16,7 @@ from dfq.graph.outputs import Outputs, as_tuple, joined
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import load_tensors
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 from dfq.teacher.answers import same_answers
 
@@ -60,7 +61,9 @@ def common_held_out(runs: Mapping[str, Sequence[RunFolder]]) -> Tensor | None:
     held_out: dict[str, dict[bytes, Tensor]] = {method: {} for method in runs}
     for method, folders in runs.items():
         for run in folders:
-            images = load_tensors(run.images)["images"]
+            tensors = load_tensors(run.images)
+            with reading(run.images):
+                images = tensors["images"]
             first = len(images) - QUANTIZE_DEFAULTS.held_out_of(len(images))
             trained.update(map(_key, images[:first]))
             held_out[method].update((_key(image), image) for image in images[first:])

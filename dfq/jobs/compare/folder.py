@@ -14,7 +14,8 @@ from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.atomic_files import replacing
 from dfq.system.content_hash import digest, digest_of
-from dfq.system.output_paths import check_writable, contents
+from dfq.system.output_paths import check_name, check_writable, contents
+from dfq.system.reading import reading
 from dfq.teacher import Teacher
 
 
@@ -46,6 +47,7 @@ class ComparisonFolder:
 
     def check(self) -> None:
         """Raises `DfqError` if results cannot be written there, or if the folder holds something else."""
+        check_name(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise DfqError(f"'{self.path}' is a file", "a folder for the results", "choose another with --out")
         check_writable(self.path)
@@ -61,7 +63,8 @@ class ComparisonFolder:
         if not self.content.exists():
             return
         before = read_json(self.content).get("conditions", {})
-        differences = _differences(before, conditions)
+        with reading(self.content):
+            differences = _differences(before, conditions)
         if differences:
             raise DfqError(
                 f"'{self.path}' holds a comparison with {', '.join(differences)}",
@@ -73,7 +76,7 @@ class ComparisonFolder:
         """Replaces the files; each is whole at any time. Without a finished cell there is no `diversity.png`."""
         write_json(self.content, content)
         with replacing(self.table) as temporary:
-            temporary.write_text(markdown(content))
+            temporary.write_text(markdown(content), encoding="utf-8")
         comparison_chart(content, self.chart)
         if measured := self._diversities(content):
             diversity_plot(measured, self.diversity)
@@ -82,8 +85,13 @@ class ComparisonFolder:
         """Returns for each method how varied its images are, in the first column of the axis, with the first seed."""
         place = content["axis"][0], content["seeds"][0]
         rows = [r for r in content["cells"] if (r["column"], r["seed"]) == place and r["state"] == "finished"]
-        reports = {row["method"]: read_json(RunFolder(self.path / row["folder"]).report) for row in rows}
-        return {method: Diversity.from_dict(report["diversity"]) for method, report in reports.items()}
+        return {row["method"]: _diversity(RunFolder(self.path / row["folder"])) for row in rows}
+
+
+def _diversity(run: RunFolder) -> Diversity:
+    report = read_json(run.report)
+    with reading(run.report):
+        return Diversity.from_dict(report["diversity"])
 
 
 def make_conditions(teacher: Teacher, plan: ComparisonPlan, labelled: Labelled | None) -> dict:

@@ -8,6 +8,7 @@ from dfq.jobs.compare.compared_jobs import JOBS, Job
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 
+MOST_SEEDS = 10_000  # Nobody waits for so many runs.
 VARIED = ("method", "bits", "seed")
 
 
@@ -76,8 +77,8 @@ class ComparisonPlan:
                 f"at least one method and one {self.job.labels.column}",
                 f"for example --methods zeroq-kd,rgal {self.job.example}",
             )
-        if self.seeds < 1:
-            raise DfqError(f"{self.seeds} seeds", "at least 1", "--seeds 3")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise DfqError(f"{self.seeds} seeds", f"from 1 to {MOST_SEEDS}", "--seeds 3")
         names = Counter(cell.name for cell in self.cells)
         twice = [name for name, count in names.items() if count > 1]
         if twice:

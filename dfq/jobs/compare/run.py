@@ -18,7 +18,9 @@ from dfq.jobs.compare.table import failed_cells
 from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.progress import Progress, Silent
+from dfq.system.reading import reading
 from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -115,6 +117,7 @@ def compare_methods(
     folder = ComparisonFolder(out)
     folder.check()
     with writing_alone(folder.path):
+        remove_leftovers([folder.content, folder.table, folder.chart, folder.diversity])
         return _compare(teacher, folder, plan, labelled, progress or Silent())
 
 
@@ -145,7 +148,10 @@ def _compare(
 
 def _row_so_far(folder: ComparisonFolder, cell: Cell) -> dict:
     report = folder.report(cell)
-    return waiting_row(cell) if report is None else finished_row(cell, report)
+    if report is None:
+        return waiting_row(cell)
+    with reading(folder.run(cell).report):
+        return finished_row(cell, report)
 
 
 def _run(

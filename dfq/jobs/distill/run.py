@@ -12,6 +12,7 @@ from dfq.export import ComparedImages, export_float_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData
+from dfq.images.memory import check_image_memory
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
@@ -137,7 +138,8 @@ def _distill(
     options: RunOptions,
     accuracy: Callable[[nn.Module], float] | None,
 ) -> Distilled:
-    progress, budget = options.progress, Budget(settings.budget)
+    progress, budget, spec = options.progress, Budget(settings.budget), teacher.input_spec
+    check_image_memory(settings.image_settings(spec).image_count(spec), spec)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")

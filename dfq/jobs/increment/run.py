@@ -2,10 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +13,8 @@ from dfq.checkpoint import save_checkpoint
 from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled, read_labelled
+from dfq.images.memory import check_image_memory
+from dfq.images.npz import read_arrays
 from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.report import IncrementReport
 from dfq.jobs.increment.settings import IncrementSettings
@@ -21,10 +23,12 @@ from dfq.jobs.increment.train import learn
 from dfq.jobs.keywords import IncrementKeywords
 from dfq.results import report
 from dfq.results.stored_files import write_json
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file, make_folder
 from dfq.system.progress import Progress, Silent
+from dfq.system.reading import check_is_file
 from dfq.system.run_lock import writing_file_alone
 from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
@@ -90,6 +94,7 @@ def increment(
     part = file.with_suffix(".part")
     make_folder(file.parent)
     with writing_file_alone(file):
+        remove_leftovers([file, part, file.with_suffix(".json")])
         if not resume:
             part.unlink(missing_ok=True)
         result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
@@ -121,6 +126,7 @@ def increment_model(
             conditions.
     """
     start = time.monotonic()
+    check_image_memory(settings.images, teacher.input_spec)
     stage = Stage(budget=Budget(settings.budget), progress=progress or Silent(), seed=settings.seed)
     new_classes = int(new_images.labels.max()) + 1
     _check_classes(new_images, new_classes)
@@ -146,10 +152,11 @@ def increment_model(
 
 
 def _check_classes(new_images: Labelled, count: int) -> None:
-    empty = sorted(set(range(count)) - set(new_images.labels.tolist()))
-    if empty:
+    present = set(new_images.labels.tolist())
+    if len(present) < count:  # A file may claim more classes than fit into memory.
+        empty = list(islice((label for label in range(count) if label not in present), 8))
         raise DfqError(
-            f"new classes without an image: {', '.join(map(str, empty[:8]))}",
+            f"new classes without an image: {', '.join(map(str, empty))}",
             "labels that count the new classes from 0, each with at least one image",
             "labels - labels.min() if yours begin at the number of old classes",
         )
@@ -178,8 +185,9 @@ def count_classes(path: str | Path) -> int:
             raise DfqError(f"no sub-folder in '{path}'", "one for each new class", "check the path given to --data")
         return found
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return int(file["labels"].max()) + 1
+        check_is_file(path, "", "")
+        arrays, _ = read_arrays(path, ["labels"])
+        return int(arrays[0].max()) + 1
     except Exception:
         return 1
 

@@ -1,6 +1,5 @@
 """`LearningState`: the state from which a killed increment goes on."""
 
-import pickle
 import time
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import torch
 from dfq.errors import DfqError
 from dfq.jobs.increment.settings import INCREMENT_DEFAULTS
 from dfq.system.atomic_files import replacing
+from dfq.system.reading import reading
+from dfq.system.torch_file import check_torch_file
 
 
 class LearningState:
@@ -30,16 +31,11 @@ class LearningState:
         """
         if self.path is None or not self.path.exists():
             return {}
-        try:
+        with reading(self.path, way_out="leave out --resume to start afresh"):
+            check_torch_file(self.path)
             state = torch.load(self.path, weights_only=True, map_location=device)
             before = state["conditions"]
-        except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            raise DfqError(
-                f"'{self.path}' cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-                "the file as dfq wrote it",
-                "leave out --resume to start afresh",
-            ) from error
-        changed = [name for name in self.conditions if before.get(name) != self.conditions[name]]
+            changed = [name for name in self.conditions if before.get(name) != self.conditions[name]]
         if changed:
             raise DfqError(
                 f"'{self.path}' belongs to a run with other {', '.join(changed)}",

@@ -11,6 +11,7 @@ from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.evidence import gather_evidence
 from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, validate
 from dfq.images.labelled_data import LabelledData
+from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.keywords import QuantizeKeywords
@@ -128,6 +129,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     budget = Budget(settings.budget)
     settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
+    check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
     if reason:
         progress.note(reason)
     scheme, limit = settings.make_scheme(), find_width_limit(teacher, settings, progress)

@@ -10,6 +10,7 @@ from dfq.jobs.context import Folder, JobContext
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.start_file import Start, load_start, save_start
+from dfq.system.reading import reading
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tu
     if run.start.exists():
         start = load_start(run.start, teacher.input_spec, teacher.device)
         if isinstance(synthesizer, Resumable):
-            synthesizer.load_state_dict(start.synthesizer)
+            with reading(run.start, way_out="start afresh with --overwrite"):
+                synthesizer.load_state_dict(start.synthesizer)
         note = "the images were taken over from the run that was resumed"
         context.progress.note(note)
         return start.batch, [*start.notes, note]

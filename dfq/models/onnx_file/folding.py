@@ -189,7 +189,8 @@ class FoldedGraph:
         made = sum(found.numel() for found in self._run(node, row, inputs) if found is not None) if row else 0
         size = max(made, made_numbers(proto, inputs) if row is None else 0)
         self.folded += size
-        if size > self.settings.largest_tensor or self.folded > self.settings.most_constants:
+        held = sum(tensor.size for tensor in self.file.tensors.values())
+        if size > max(self.settings.largest_constant, 2 * held) or self.folded > self.settings.most_constants:
             raise unfit_node(self.file, proto, f"constants of {max(size, self.folded):.3g} numbers would be computed")
         if row is None:
             return evaluated(proto, inputs, self.file.opset)

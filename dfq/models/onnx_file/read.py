@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dfq.errors import DfqError
@@ -44,6 +45,8 @@ def read_onnx(
     """
     file = read_onnx_file(Path(path), settings=settings)
     found, channels_last = image_size(file, size, settings=settings)
+    if size is None:
+        settings = replace(settings, largest_tensor=settings.largest_stated)
     network = OnnxNetwork(file, found, channels_last=channels_last, allow_float_ops=allow_float_ops, settings=settings)
     _check_rows(network, file, settings)
     check_same_outputs(network, file, found, settings)

@@ -7,6 +7,7 @@ from torch import Tensor
 from dfq.errors import DfqError
 from dfq.graph.same_outputs import off_by, same_outputs
 from dfq.graph.settings import SameOutputsSettings
+from dfq.images.input_spec import worth_trying
 from dfq.models.onnx_file.network import OnnxNetwork
 from dfq.models.onnx_file.reading import OnnxFile
 from dfq.models.onnx_file.session import session_of
@@ -54,7 +55,7 @@ def check_same_outputs(
     """Raises `DfqError` where `network` gives other outputs than the file does in ONNX Runtime."""
     original = OriginalFile(file, channels_last=network.channels_last)
     allowed = settings.same_outputs_float16 if file.has_float16 else settings.same_outputs
-    for count in settings.batches:
+    for count in worth_trying(settings.batches, size):
         generator = torch.Generator().manual_seed(count)
         uniform, normal = (make(count, *size, generator=generator) for make in (torch.rand, torch.randn))
         for images in (uniform, 2 * normal):

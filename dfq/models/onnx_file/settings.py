@@ -15,6 +15,9 @@ class ReadOnnxSettings:
         counts: Primes that stand for the number of images while sizes are folded; sizes of images are far smaller.
         largest_tensor: Largest number of elements of a constant, and of a tensor for one image, that is computed: a
             small file may ask for tensors that no memory holds.
+        largest_stated: The same for a tensor for one image, where the size of images is the file's word alone.
+        largest_constant: Number of elements that any constant may have. Above it, twice as many as the file's tensors
+            have together are allowed.
         most_constants: Largest number of numbers that are computed of constants, over all nodes.
         most_nodes: Largest number of nodes, those of inner graphs included.
         batches: Numbers of images on which the network is compared with ONNX Runtime.
@@ -26,6 +29,8 @@ class ReadOnnxSettings:
     newest_opset: int = 25
     counts: tuple[int, int] = (1_000_003, 1_000_033)
     largest_tensor: int = 2**28
+    largest_stated: int = 2**26
+    largest_constant: int = 2**25
     most_constants: int = 2**30
     most_nodes: int = 50_000
     batches: tuple[int, ...] = (1, 2, 5)
