@@ -17,7 +17,9 @@ from dfq.calibration.settings import AnswerSettings
 from dfq.errors import DfqError
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
+from dfq.images.stored import check_stored
 from dfq.system.atomic_files import WRITE_FAILURES, replacing
+from dfq.system.reading import check_is_file, reading
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 
@@ -80,16 +82,14 @@ def read_images(source: StoredImageSource) -> StoredImages:
     if isinstance(source, StoredImages):
         return source
     path = Path(source) / SAFETENSORS if Path(source).is_dir() else Path(source)
-    try:
+    check_is_file(path, f"a folder with {SAFETENSORS}", MAKE_THEM)
+    with reading(path, f"{SAFETENSORS} as dfq wrote it", MAKE_THEM):
         with safetensors.safe_open(path, framework="pt") as file:
             names, metadata = set(file.keys()), file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in names & {"images", "labels"}}
         spec = InputSpec.from_dict(json.loads(metadata["input_spec"]))
+        check_stored(tensors.get("images"), tensors.get("labels"), spec)
         return StoredImages(tensors["images"], tensors.get("labels"), spec)
-    except FileNotFoundError as error:
-        raise DfqError(f"no file '{path}'", f"a folder with {SAFETENSORS}", MAKE_THEM) from error
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise DfqError(f"'{path}' does not hold images of dfq: {error}", SAFETENSORS, MAKE_THEM) from error
 
 
 def write_images(images: StoredImages, folder: str | Path, num_classes: int) -> list[Path]:

@@ -1,9 +1,12 @@
 """Synthetic images reach the toolkits of others: files that they read, and adapters that they run with."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from onnxruntime import quantization
+from safetensors.torch import save_file
 from support.command_line import succeed
 from support.export_cases import images
 from support.small_nets import SPEC, small_teacher
@@ -78,6 +81,19 @@ class TestFiles:
         with pytest.raises(DfqError, match=r"images\.safetensors") as caught:
             read_images(tmp_path)
         assert caught.value.needed and caught.value.way_out
+
+    @pytest.mark.parametrize(
+        ("tensors", "spec"),
+        [
+            ({"images": torch.zeros(4, *SPEC.size, dtype=torch.uint8)}, "[" * 200_000),
+            ({"images": torch.zeros(4, *SPEC.size)}, json.dumps(SPEC.to_dict())),
+            ({"labels": torch.zeros(4, dtype=torch.int64)}, json.dumps(SPEC.to_dict())),
+        ],
+    )
+    def test_odd_files_are_refused_by_name(self, tensors, spec, tmp_path):
+        save_file(tensors, tmp_path / "images.safetensors", {"input_spec": spec})
+        with pytest.raises(DfqError, match=r"images\.safetensors"):
+            read_images(tmp_path)
 
 
 class TestAdapters:

@@ -18,6 +18,7 @@ from dfq.system.atomic_files import replacing
 from dfq.system.budget import Budget
 from dfq.system.reading import reading
 from dfq.system.stage import Stage
+from dfq.system.torch_file import check_torch_file
 from dfq.teacher import Teacher
 
 
@@ -180,6 +181,7 @@ class _Run:
             return ReconstructionHistory()
         device = next(self.student.parameters()).device
         with reading(self.path, way_out="start afresh with --overwrite"):
+            check_torch_file(self.path)
             state = torch.load(self.path, weights_only=True, map_location=device)
             self.student.load_state_dict(state["student"])
             self.generator.set_state(state["generator"].cpu())
