@@ -54,7 +54,7 @@ def bit_operations(network: fx.GraphModule, scheme: Scheme) -> int:
     """Returns the number of bit operations of a network under a scheme, for one image.
 
     It is the sum over all calls of matrix layers of multiply–accumulates × bits of the weight × bits of the tensor that
-    the layer reads, as in Bayesian Bits (van Baalen et al., NeurIPS 2020, appendix B.2). The measure comes from UNIQ
+    the layer reads, as in Bayesian Bits (van Baalen et al., NeurIPS 2020). The measure comes from UNIQ
     (Baskin et al., ACM TOCS 2021), which adds the bits of the accumulator. A tensor without a grid counts as 8 bits if
     it is the image and as 32 otherwise, also where a layer computes in floating point by choice. Products of two
     activations, as in attention, and operators without a grid for their weight are not counted.
