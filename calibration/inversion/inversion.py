@@ -128,7 +128,7 @@ class Inversion:
                 loss = self._loss(config, parametrization, labels, statistics, seed, terms)
                 if not loss.requires_grad:  # No term applies to this network.
                     break
-                if config.keep_best and float(loss) <= min(losses, default=inf):
+                if config.keep_best and loss.item() <= min(losses, default=inf):
                     best = copy.deepcopy(parametrization.state_dict())
                 if step_if_finite(optimizer, loss, parametrization.parameters()):
                     losses.append(loss.item())

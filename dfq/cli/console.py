@@ -38,9 +38,8 @@ def show_error(error: DfqError) -> None:
 def table(title: str | None, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Table:
     """Returns a table of text; the first `left` columns are aligned to the left, the others to the right."""
     made = Table(
-        title=None if title is None else Text(printable(title)),
+        title=None if title is None else Text(printable(title), "bold"),
         title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
