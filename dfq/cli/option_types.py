@@ -140,7 +140,7 @@ def parse_bytes(text: str) -> int:
 
 def parse_operations(text: str) -> int:
     """Returns the number of a text such as "1.2G", "350M" or "2.5e9"; the factors k, M, G and T are decimal."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\+?\d{1,2})?)\s*([kmgt]?)\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,12})?(?:e\+?[0-9]{1,2})?)\s*([kmgt]?)\s*", text.lower())
     count = int(Fraction(match[1]) * FACTORS[match[2]]) if match else 0
     if count == 0:
         raise DfqError(

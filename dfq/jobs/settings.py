@@ -45,4 +45,4 @@ class JobSettings:
                 raise DfqError(f"--{option} {value}", f"at most {limits.most:,}", f"choose a smaller --{option}")
 
 
-UNLIMITED = ("seed", "target_size")  # These have limits of their own, or none.
+UNLIMITED = ("seed", "target_size", "target_bops")  # These have limits of their own, or none.

@@ -98,16 +98,21 @@ def test_the_file_keeps_its_target_size(tmp_path, scheme):
     assert 6 in {q.spec.bits for q in activation_quantizers(result.student).values()}
 
 
-def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
-    settings = Settings(bits="mixed", average_bits=5, **FEW)
+def dies(*_, **__):
+    raise KeyboardInterrupt
 
-    def dies(*_, **__):
-        raise KeyboardInterrupt
 
+def kill_once_chosen(settings, folder, monkeypatch) -> None:
+    """Runs until the widths are chosen, and dies before the student is made."""
     with monkeypatch.context() as patch:
         patch.setattr("dfq.jobs.quantize.run.tune", dies)
         with pytest.raises(KeyboardInterrupt):
-            quantize_model(teacher(), tmp_path, settings)
+            quantize_model(teacher(), folder, settings)
+
+
+def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
+    settings = Settings(bits="mixed", average_bits=5, **FEW)
+    kill_once_chosen(settings, tmp_path, monkeypatch)
     config = tmp_path / "config.json"
     recorded = json.loads(config.read_text())
     recorded["mixed_precision"]["widths"]["conv3"] = 2  # no choice made again would come to this
@@ -159,14 +164,7 @@ def test_a_run_within_bit_operations(model_file, tmp_path):
 
 def test_a_killed_run_keeps_the_widths_of_activations_that_it_has_chosen(tmp_path, monkeypatch):
     settings = Settings(bits="mixed", target_bops=3e7, **FEW)
-
-    def dies(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("dfq.jobs.quantize.run.tune", dies)
-        with pytest.raises(KeyboardInterrupt):
-            quantize_model(teacher(), tmp_path, settings)
+    kill_once_chosen(settings, tmp_path, monkeypatch)
     config = json.loads((tmp_path / "config.json").read_text())
     (group,) = [group for group in config["mixed_precision"]["activations"] if group["layers"] == ["conv3"]]
     group["bits"] = other = 2 if group["bits"] > 2 else 3  # another choice would not come to this
@@ -252,6 +250,7 @@ def test_texts_of_the_command_line():
 def test_numbers_of_operations_of_the_command_line():
     numbers = {"1.2G": 12 * 10**8, "350M": 350 * 10**6, "2.5e9": 25 * 10**8, "1 t": 10**12, "7k": 7000, "123": 123}
     assert {text: parse_operations(text) for text in numbers} == numbers
+    assert Settings(bits="mixed", target_bops=parse_operations("1.2G")).target_bops == 1_200_000_000
     for text in ("", "G", "-1G", "1.2GB", "1.2.3", "0", "1e-3", "1e999", "nan", "inf"):
         with pytest.raises(DfqError, match="target-bops"):
             parse_operations(text)
