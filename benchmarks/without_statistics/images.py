@@ -64,27 +64,34 @@ TERMS = {
     "ce tv patches": (CE, TV, PatchEntropy(0.3)),
     "ce tv heads": (CE, TV, HeadSimilarity(1.0)),
 }
+MATCHED_LEAVES = replace(recipes.SKETCHES, parametrization=LeafGrids, learning_rate=0.02, learning_rate_large=0.02)
 KINDS = {
     "default": LEAVES,
     "psaq 8": replace(psaq.AS_PUBLISHED, iterations=8),  # These take the time of the default.
     "psaq 100": replace(psaq.AS_PUBLISHED, iterations=100),
     "psaq": psaq.AS_PUBLISHED,
     # Networks that keep their statistics: what the start is worth there.
-    "statistics leaves": replace(
-        recipes.SKETCHES, parametrization=LeafGrids, learning_rate=0.02, learning_rate_large=0.02
-    ),
+    "statistics leaves": MATCHED_LEAVES,
+    "statistics leaves 50": replace(MATCHED_LEAVES, iterations=50),
 }
+HALVES = "statistics and leaves"  # Half of the images match the statistics, and half do without them.
 
 
 def arm(name: str) -> Callable[[Teacher, int, int], Batch]:
     """Returns what makes images for an arm: a function of the network without statistics, their number, and a seed."""
     if name == "fractals":
         return lambda teacher, count, seed: _batch(teacher, fractals(count, teacher.input_spec.size, seed))
+    if name == HALVES:
+        return _halves
     if name in KINDS:
         return partial(_inverted, KINDS[name])
     start, _, terms = name.partition(" ")
     config = replace(LEAVES, parametrization=STARTS[start], terms=TERMS[terms])
     return partial(_inverted, config if terms else replace(config, iterations=0))
+
+
+def _halves(teacher: Teacher, count: int, seed: int) -> Batch:
+    return _inverted(recipes.QUICK, teacher, count // 2, seed).joined(_inverted(LEAVES, teacher, count // 2, seed))
 
 
 def _inverted(config: InversionConfig, teacher: Teacher, count: int, seed: int) -> Batch:

@@ -1,8 +1,15 @@
 """The profiles: which networks, formats, methods and arms are measured."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from benchmarks.without_statistics.images import REAL, STATISTICS
+from benchmarks.without_statistics.images import HALVES, REAL, STATISTICS
+from dfq.calibration import METHODS, Method
+
+
+def in_units_of(method: Method, layers: int) -> Method:
+    """Returns a method of block reconstruction whose blocks are modules of at most so many layers."""
+    (step,) = method.post_training
+    return replace(method, post_training=(replace(step, whole=replace(step.whole, max_layers=layers)),))
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,10 @@ STARTS = {
     "efficientnet_lite0": (6,),
     "mobilenet_v2": (6,),
 }
+FITTED = (STATISTICS, "statistics leaves", "statistics leaves 50", HALVES)
+SMALL_UNITS = "reconstruct-small-units"
+# A method of this benchmark alone: attention and MLP of an encoder block are fitted one after the other.
+OWN_METHODS = {SMALL_UNITS: in_units_of(METHODS["reconstruct"], layers=2)}
 PROFILES: dict[str, Profile] = {
     "int8": Profile(tuple((net, 8, 8, "instant", 32, CALIBRATION) for net in FOLDED)),
     "ablation": Profile(
@@ -48,6 +59,17 @@ PROFILES: dict[str, Profile] = {
             (net, bits, bits, "instant", 32, (STATISTICS, "statistics leaves"))
             for net, widths in STARTS.items()
             for bits in widths
+        ),
+        seeds=3,
+    ),
+    "fitted": Profile(
+        (("resnet20", 3, 3, "reconstruct", 512, FITTED), ("mobilenet_v1_0.25", 4, 4, "reconstruct", 192, FITTED)),
+        seeds=2,
+    ),
+    "units": Profile(
+        (
+            ("compact_vit", 4, 4, "reconstruct", 256, ("default",)),
+            ("compact_vit", 4, 4, SMALL_UNITS, 256, ("default",)),
         ),
         seeds=3,
     ),

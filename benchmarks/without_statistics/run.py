@@ -35,7 +35,7 @@ from benchmarks.common.options import (
 )
 from benchmarks.without_statistics.images import REAL, STATISTICS, arm
 from benchmarks.without_statistics.kept_images import kept_images
-from benchmarks.without_statistics.profiles import PROFILES, Cell, cells_of
+from benchmarks.without_statistics.profiles import OWN_METHODS, PROFILES, Cell, cells_of
 from benchmarks.without_statistics.table import table
 from dfq.calibration import METHODS
 from dfq.evaluation.diversity import measure_diversity
@@ -72,7 +72,8 @@ class Bench(Data):
         name = f"{cell.net} {cell.method} {cell.count} {cell.images} seed {cell.seed}".replace(" ", "-")
         batch, made = kept_images(WORK / "images" / name, teacher.input_spec, lambda: self._images(cell, teacher))
         settings = Settings(
-            weight_bits=cell.weight_bits, activation_bits=cell.activation_bits, method=cell.method, seed=cell.seed,
+            weight_bits=cell.weight_bits, activation_bits=cell.activation_bits, seed=cell.seed,
+            method=OWN_METHODS.get(cell.method, cell.method),
             **PROFILES[cell.profile].settings,
         )  # fmt: skip
         folder = WORK / cell.name().replace(" ", "-")
@@ -141,10 +142,7 @@ def main(data: Path, out: Path, profile: str, only: str, show: bool, threads: in
     if not show:
         for row in run_cells(cells_of(profile), out, only, Bench(data).run):
             console.print(f"{row['net']} {row['images']}: {row['accuracy']}, {row['jury_snr_db']} dB")
-    for name in PROFILES:
-        rows = [row for row in read_rows(out) if row["profile"] == name]
-        if rows:
-            console.print(table(name, rows))
+    console.print(table(profile, [row for row in read_rows(out) if row["profile"] == profile]))
 
 
 if __name__ == "__main__":
