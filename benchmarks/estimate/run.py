@@ -24,7 +24,7 @@ from benchmarks.estimate.fit import fit
 from benchmarks.estimate.plot import picture
 from benchmarks.estimate.table import errors
 from dfq.evaluation.diversity import measure_diversity
-from dfq.evaluation.drop_estimate import HeldOutEvidence
+from dfq.evaluation.held_out_evidence import HeldOutEvidence
 from dfq.jobs.quantize.settings import Settings
 from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import CorrectBiases, PostTraining, Reconstruct, RoundWeights, StepContext

@@ -28,7 +28,7 @@ from benchmarks.ingredients.arms import ARMS, ROW, Arm
 from benchmarks.ingredients.cell import Work, is_of, key_of
 from benchmarks.ingredients.table import table
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import HeldOutEvidence
+from dfq.evaluation.held_out_evidence import HeldOutEvidence
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings

@@ -25,7 +25,7 @@ from benchmarks.common.options import data_option, out_option, show_option, thre
 from benchmarks.instant.table import table
 from benchmarks.instant.variants import CORRECTIONS, KEYS, ROUNDINGS, VARIANTS, Variant
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import HeldOutEvidence
+from dfq.evaluation.held_out_evidence import HeldOutEvidence
 from dfq.post_training.batch_norm_ranges import calibrate_from_moments
 from dfq.post_training.equalization.cross_layer import equalize
 from dfq.quantizers.scheme import make_scheme

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dfq.evaluation.drop_estimate import Evidence, HeldOutEvidence
+from dfq.evaluation.held_out_evidence import Evidence, HeldOutEvidence
 from dfq.evaluation.output_evidence import HeldOutOutputs, OutputEvidence
 from dfq.teacher import Teacher
 

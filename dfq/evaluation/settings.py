@@ -27,7 +27,7 @@ class DiversitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DropEstimateSettings:
-    """How the evidence on a student is gathered, when a drop is predicted from it, and how an estimate is fitted.
+    """How the evidence on a student is gathered, and when a drop is predicted from it.
 
     Attributes:
         mixtures: Least number of mixtures of held-out images, and of far images, for images of up to 64×64 pixels.
@@ -42,9 +42,6 @@ class DropEstimateSettings:
             it, such as sketches and noise, tell nothing.
         max_alike: Share of far images with one and the same answer, in [0, 1], beyond which no drop is predicted,
             because agreement is no merit there.
-        smallest_power: Smallest power that `fit_estimate` tries.
-        largest_power: Largest power that `fit_estimate` tries.
-        power_count: Number of equally spaced powers that `fit_estimate` tries.
     """
 
     mixtures: int = 1024
@@ -56,6 +53,3 @@ class DropEstimateSettings:
     batch_size: int = 64
     max_deviation: float = 0.1
     max_alike: float = 0.99
-    smallest_power: float = 0.5
-    largest_power: float = 4.0
-    power_count: int = 71

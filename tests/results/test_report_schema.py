@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from support.command_line import SMALL, succeed
 
 from dfq.evaluation.diversity import Diversity
-from dfq.evaluation.drop_estimate import Evidence
+from dfq.evaluation.held_out_evidence import Evidence
 from dfq.jobs.distill.report import DistillationReport
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.quantize.report import QuantizationReport

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from torch import nn
 
-from dfq.evaluation.drop_estimate import measure_evidence
+from dfq.evaluation.held_out_evidence import measure_evidence
 from dfq.export import ComparedImages, export_float_onnx, validate
 from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfq.evaluation.diversity import Diversity
-from dfq.evaluation.drop_estimate import Evidence, predicted_drop, why_withheld
+from dfq.evaluation.drop_estimate import predict
 from dfq.evaluation.evidence import AnyEvidence
 from dfq.export import ValidationSettings, processor_warnings
 from dfq.jobs.quantize.fit_student import Tuned
@@ -84,9 +84,6 @@ class FinishedRun:
 def make_report(run: FinishedRun) -> QuantizationReport:
     """Brings together everything that a run measured, assumed and used."""
     evidence, tuned, deviation = run.evidence, run.tuned, run.diversity.batch_norm_deviation
-    drop = predicted_drop(evidence, deviation) if isinstance(evidence, Evidence) else None
-    no_classifier = "the network is no classifier"
-    withheld = why_withheld(evidence, deviation) if isinstance(evidence, Evidence) else no_classifier
     settings = {"method": tuned.method, "scheme": run.scheme.to_dict(), "images": run.image_count}
     return QuantizationReport(
         verdict=[sentence.text for sentence in verdict(run.coverage, run.float_file)],
@@ -95,7 +92,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         arch=run.teacher.arch,
         input_spec=run.teacher.input_spec.to_dict(),
         **run.agreement,
-        evidence={**evidence.to_dict(), "predicted_drop": drop, "withheld": withheld},
+        evidence={**evidence.to_dict(), **predict(evidence, deviation).to_dict()},
         knowledge=run.images.knowledge,
         seconds=run.seconds,
         settings={**run.settings.to_dict(), **settings},

@@ -8,7 +8,7 @@ import torch
 from support.small_nets import plain, small_teacher
 
 from dfq.calibration import METHODS
-from dfq.evaluation.drop_estimate import Evidence
+from dfq.evaluation.held_out_evidence import Evidence
 from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.fallback import is_better
 from dfq.jobs.quantize.run import quantize_model
