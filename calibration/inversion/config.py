@@ -22,6 +22,9 @@ class InversionConfig:
         iterations_large: Number of gradient steps for images of more than 64 pixels a side; None: `iterations`.
         learning_rate: First learning rate of Adam, which falls to 0 by a cosine.
         learning_rate_large: First learning rate for images of more than 64 pixels a side; None: `learning_rate`.
+        together: Largest number of images that are optimised together; None: as many as the synthesizer is told.
+            Images whose joint statistics do not count need less memory in small groups.
+        together_large: The same for images of more than 64 pixels a side; None: `together`.
         betas: Decay rates of Adam's two moments. With (0, 0), each step is the sign of the gradient times the rate.
         eps: What Adam adds to the root of its second moment, in units of the gradient.
         augmented: Whether images are mirrored and shifted in the loop.
@@ -44,6 +47,8 @@ class InversionConfig:
     iterations_large: int | None = None
     learning_rate: float = 0.1
     learning_rate_large: float | None = None
+    together: int | None = None
+    together_large: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-8
     augmented: bool = True
@@ -55,11 +60,16 @@ class InversionConfig:
     min_time: float = 0.6
 
     def for_size(self, size: tuple[int, int, int]) -> "InversionConfig":
-        """Returns the same kind with the `iterations` and the `learning_rate` for images of that size (C, H, W)."""
-        iterations, rate = self.iterations, self.learning_rate
-        if is_large(size):
-            iterations, rate = self.iterations_large or iterations, self.learning_rate_large or rate
-        return replace(self, iterations=iterations, learning_rate=rate, iterations_large=None, learning_rate_large=None)
+        """Returns the same kind with what it says of images of that size (C, H, W)."""
+        usual = replace(self, iterations_large=None, learning_rate_large=None, together_large=None)
+        if not is_large(size):
+            return usual
+        return replace(
+            usual,
+            iterations=self.iterations_large or self.iterations,
+            learning_rate=self.learning_rate_large or self.learning_rate,
+            together=self.together_large or self.together,
+        )
 
     @property
     def needs_inner(self) -> bool:

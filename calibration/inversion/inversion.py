@@ -88,7 +88,8 @@ class Inversion:
         Where the time budget ends first, there are fewer images (and a note), because a few finished images serve
         better than many that have hardly left their random start.
         """
-        sizes = [min(self.batch_size, count - i) for i in range(0, count, self.batch_size)]
+        together = min(self.batch_size, *(kind.together or self.batch_size for kind in self.kinds))
+        sizes = [min(together, count - i) for i in range(0, count, together)]
         kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
         batches: list[tuple[Tensor, Tensor | None]] = []
         start = self.budget.elapsed()

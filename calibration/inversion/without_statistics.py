@@ -22,6 +22,7 @@ LEAVES = InversionConfig(
     learning_rate=5 / 255,
     betas=(0.0, 0.0),
     eps=1e-16,
+    together_large=8,
 )
 WITHOUT_CLASSES = (Excitation(0.3), SMOOTH)  # for networks that are no classifiers
 
@@ -36,7 +37,8 @@ def for_network(config: InversionConfig, teacher: Teacher) -> InversionConfig:
         return config
     if config.statistics:
         against_student = tuple(term for term in config.terms if getattr(term, "needs_student", False))
-        config = replace(LEAVES, terms=(*LEAVES.terms, *against_student))
+        together = None if against_student else LEAVES.together_large  # such terms compare the images of a batch
+        config = replace(LEAVES, terms=(*LEAVES.terms, *against_student), together_large=together)
     if config.terms[: len(LEAVES.terms)] == LEAVES.terms and not teacher.is_classifier:
         config = replace(config, terms=(*WITHOUT_CLASSES, *config.terms[len(LEAVES.terms) :]))
     return config

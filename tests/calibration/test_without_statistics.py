@@ -46,6 +46,21 @@ def test_without_classes_the_activations_inside_are_followed():
     assert "network's activations" in synthesizer.knowledge
 
 
+def test_large_images_are_made_few_at_a_time_unless_they_are_compared():
+    assert for_network(recipes.IMPROVED, maps()).for_size((3, 224, 224)).together == LEAVES.together_large
+    assert for_network(recipes.IMPROVED, maps()).for_size(SPEC.size).together is None
+    assert for_network(rgal.OPTIMIZED, small_teacher(plain())).for_size((3, 224, 224)).together is None
+    sizes = []
+
+    class Watched(FreePixels):
+        def __init__(self, count, *others):
+            sizes.append(count)
+            super().__init__(count, *others)
+
+    config = replace(LEAVES, parametrization=Watched, iterations=1, together=3)
+    assert len(Inversion(config, maps(), Stage(seed=0), batch_size=8).sample(8)) == 8 and sizes == [3, 3, 2]
+
+
 def test_steps_lead_to_the_labels_and_stay_near_the_leaves():
     teacher, terms = small_teacher(plain()), (LabelCrossEntropy(1.0),)
     start, end = (
