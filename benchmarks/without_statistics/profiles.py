@@ -12,6 +12,15 @@ def in_units_of(method: Method, layers: int) -> Method:
     return replace(method, post_training=(replace(step, whole=replace(step.whole, max_layers=layers)),))
 
 
+def with_fit(method: Method, iterations: int) -> Method:
+    """Returns a method of block reconstruction with that many iterations for each block."""
+    (step,) = method.post_training
+    large = replace(step.large, iterations=iterations)
+    return replace(
+        method, post_training=(replace(step, settings=replace(step.settings, iterations=iterations), large=large),)
+    )
+
+
 @dataclass(frozen=True)
 class Profile:
     """Cells of equal work.
@@ -39,9 +48,13 @@ STARTS = {
     "mobilenet_v2": (6,),
 }
 FITTED = (STATISTICS, "statistics leaves", "statistics leaves 50", HALVES)
-SMALL_UNITS = "reconstruct-small-units"
-# A method of this benchmark alone: attention and MLP of an encoder block are fitted one after the other.
-OWN_METHODS = {SMALL_UNITS: in_units_of(METHODS["reconstruct"], layers=2)}
+# Methods of this benchmark alone: fewer iterations, and units of attention and MLP instead of encoder blocks.
+SHORT, SMALL_UNITS, ENCODER_BLOCKS = "reconstruct-short", "reconstruct-small-units", "reconstruct-encoder-blocks"
+OWN_METHODS = {
+    SHORT: with_fit(METHODS["reconstruct"], iterations=400),
+    SMALL_UNITS: in_units_of(with_fit(METHODS["reconstruct"], iterations=1600), layers=2),
+    ENCODER_BLOCKS: with_fit(METHODS["reconstruct"], iterations=1600),
+}
 PROFILES: dict[str, Profile] = {
     "int8": Profile(tuple((net, 8, 8, "instant", 32, CALIBRATION) for net in FOLDED)),
     "ablation": Profile(
@@ -63,15 +76,17 @@ PROFILES: dict[str, Profile] = {
         seeds=3,
     ),
     "fitted": Profile(
-        (("resnet20", 3, 3, "reconstruct", 512, FITTED), ("mobilenet_v1_0.25", 4, 4, "reconstruct", 192, FITTED)),
+        (("mobilenet_v1_0.25", 4, 4, SHORT, 192, FITTED), ("resnet20", 3, 3, SHORT, 512, FITTED)),
         seeds=2,
+        settings={"steps": 100},
     ),
     "units": Profile(
         (
-            ("compact_vit", 4, 4, "reconstruct", 256, ("default",)),
+            ("compact_vit", 4, 4, ENCODER_BLOCKS, 256, ("default",)),
             ("compact_vit", 4, 4, SMALL_UNITS, 256, ("default",)),
         ),
         seeds=3,
+        settings={"steps": 100},
     ),
     "low": Profile(
         (

@@ -102,7 +102,8 @@ class Bench(Data):
             return Batch(normalized(teacher, pixels[: cell.count]).contiguous(memory_format=torch.channels_last))
         if cell.images != STATISTICS:
             return arm(cell.images)(teacher, cell.count, cell.seed)
-        settings = Settings(bits=cell.activation_bits, method=cell.method, images=cell.count, seed=cell.seed)
+        method = OWN_METHODS.get(cell.method, cell.method)
+        settings = Settings(bits=cell.activation_bits, method=method, images=cell.count, seed=cell.seed)
         return settings.make_synthesizer(teacher).sample(cell.count)
 
     def _labelled(self, net: str, teacher: Teacher) -> Labelled:

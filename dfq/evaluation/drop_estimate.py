@@ -80,7 +80,8 @@ def predict(
     Args:
         evidence: How the student differs from its teacher on held-out synthetic images.
         batch_norm_deviation: Deviation of the images at each BatchNorm layer
-            (`dfq.evaluation.diversity.Diversity.batch_norm_deviation`); None without BatchNorm.
+            (`dfq.evaluation.diversity.Diversity.batch_norm_deviation`); None where such statistics do not describe the
+            network (`dfq.teacher.Teacher.has_batch_norm`).
     """
     if not isinstance(evidence, Evidence):
         return Prediction(None, None, "the network is no classifier")
@@ -102,7 +103,10 @@ def why_withheld(
     to be far, or where both networks give one and the same answer to nearly all far images.
     """
     if not batch_norm_deviation:
-        return "without BatchNorm statistics, nothing tells how close the synthetic images are to the training data"
+        return (
+            "where BatchNorm statistics do not describe the network, nothing tells how close the synthetic images are "
+            "to the training data"
+        )
     deviation = sum(batch_norm_deviation) / len(batch_norm_deviation)
     if deviation > settings.max_deviation:
         return (

@@ -20,6 +20,7 @@ from dfq.images.input_spec import InputSpec
 from dfq.teacher.answers import boundary_of
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
 from dfq.teacher.output_kinds import described, has_unit_length, left_out, outputs_of
+from dfq.teacher.settings import BatchNormSettings
 
 SOFTMAX = (
     "that the softmax at the end only makes probabilities of logits: students are fitted to the logits, and the files "
@@ -144,7 +145,15 @@ class Teacher:
 
     @property
     def has_batch_norm(self) -> bool:
-        return bool(normalization_layers(self.model))
+        """Whether BatchNorm statistics describe the network, and not only a few of its layers."""
+        known, layers = self.described_layers
+        return known > 0 and known >= BatchNormSettings().least_share * layers
+
+    @property
+    def described_layers(self) -> tuple[int, int]:
+        """The number of BatchNorm layers with statistics, and that of convolutions and linear layers."""
+        layers = sum(isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) for module in self.model.modules())
+        return len(normalization_layers(self.model)), layers
 
     @cached_property
     def traced(self) -> fx.GraphModule:

@@ -35,6 +35,16 @@ def test_kinds_that_build_on_statistics_are_replaced():
     assert against.parametrization is LeafPixels and any(isinstance(t, Disagreement) for t in against.terms)
 
 
+def test_a_few_layers_of_batch_norm_do_not_describe_a_network():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(SPEC.size[0], 4, 3), nn.BatchNorm2d(4), *(nn.Conv2d(4, 4, 1) for _ in range(5))]
+    teacher = Teacher(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), SPEC)
+    assert teacher.described_layers == (1, 6) and not teacher.has_batch_norm
+    synthesizer = Inversion(recipes.IMPROVED, teacher, Stage(seed=0), batch_size=4)
+    assert synthesizer.kinds == (LEAVES.for_size(SPEC.size),)
+    assert "describe only 1 of 6 layers" in synthesizer.knowledge
+
+
 def test_without_classes_the_activations_inside_are_followed():
     terms = for_network(recipes.IMPROVED, maps()).terms
     assert any(isinstance(term, Excitation) for term in terms)

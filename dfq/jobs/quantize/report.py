@@ -83,7 +83,8 @@ class FinishedRun:
 
 def make_report(run: FinishedRun) -> QuantizationReport:
     """Brings together everything that a run measured, assumed and used."""
-    evidence, tuned, deviation = run.evidence, run.tuned, run.diversity.batch_norm_deviation
+    evidence, tuned = run.evidence, run.tuned
+    deviation = run.diversity.batch_norm_deviation if run.teacher.has_batch_norm else None
     settings = {"method": tuned.method, "scheme": run.scheme.to_dict(), "images": run.image_count}
     return QuantizationReport(
         verdict=[sentence.text for sentence in verdict(run.coverage, run.float_file)],
