@@ -26,6 +26,21 @@ class DiversitySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerErrorSettings:
+    """How the errors of layers are measured (`dfq.evaluation.layer_errors`).
+
+    Attributes:
+        images: Largest number of images that they are measured on.
+        batch_size: Number of images in one pass.
+        batch_size_large: Number of images of more than 64 pixels a side in one pass.
+    """
+
+    images: int = 32
+    batch_size: int = 16
+    batch_size_large: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class DropEstimateSettings:
     """How the evidence on a student is gathered, when a drop is predicted from it, and how an estimate is fitted.
 
@@ -45,6 +60,8 @@ class DropEstimateSettings:
         smallest_power: Smallest power that `fit_estimate` tries.
         largest_power: Largest power that `fit_estimate` tries.
         power_count: Number of equally spaced powers that `fit_estimate` tries.
+        interval_factor: The interval of a predicted drop ends at the drop divided by and multiplied by this,
+        interval_margin: and by this share of the teacher's accuracy beyond.
     """
 
     mixtures: int = 1024
@@ -59,3 +76,5 @@ class DropEstimateSettings:
     smallest_power: float = 0.5
     largest_power: float = 4.0
     power_count: int = 71
+    interval_factor: float = 2.0
+    interval_margin: float = 0.01
