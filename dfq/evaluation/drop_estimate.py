@@ -173,7 +173,7 @@ def predicted_drop(
 def drop_interval(drop: float, *, settings: DropEstimateSettings = DropEstimateSettings()) -> tuple[float, float]:
     """Returns the ends of the interval around a predicted drop, in [0, 1].
 
-    It is an empirical one: 62 of the 64 students that the estimate was fitted to lie within it, each network predicted
+    It is an empirical one: 63 of the 64 students that the estimate was fitted to lie within it, each network predicted
     by a fit over the others. It says nothing on networks of other kinds.
     """
     factor, margin = settings.interval_factor, settings.interval_margin

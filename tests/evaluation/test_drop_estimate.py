@@ -1,6 +1,8 @@
 """Evidence without real images, and the estimate that is drawn from it."""
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from dfq.evaluation.drop_estimate import (
     Estimate,
     Evidence,
     HeldOutEvidence,
+    drop_interval,
     fit_estimate,
     measure_evidence,
     predicted_drop,
@@ -78,3 +81,20 @@ def test_nothing_is_predicted_from_images_unlike_the_training_data():
     evidence = agreeing(0.9)
     assert predicted_drop(evidence, (0.01, 0.05)) == FITTED.drop(evidence) > 0
     assert predicted_drop(evidence, (0.01, 0.5)) is None and predicted_drop(evidence, None) is None
+
+
+def test_the_interval_of_a_drop():
+    assert drop_interval(0.0) == (0.0, 0.01) and drop_interval(0.8) == (0.39, 1.0)
+    assert drop_interval(0.1) == pytest.approx((0.04, 0.21))
+
+
+def test_nearly_all_measured_students_lie_within_the_interval():
+    """Each network is predicted by a fit over the others."""
+    rows = json.loads((Path(__file__).parents[2] / "benchmarks/results/estimate.json").read_text())["rows"]
+    drops = [(Evidence(**row["evidence"]), row["drop"] / row["teacher_accuracy"], row["net"]) for row in rows]
+    inside = 0
+    for evidence, drop, net in drops:
+        fitted = fit_estimate([(other, known) for other, known, of_net in drops if of_net != net])
+        low, high = drop_interval(fitted.drop(evidence))
+        inside += low <= max(drop, 0.0) <= high
+    assert (inside, len(drops)) == (63, 64)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dfq.evaluation.diversity import Diversity
-from dfq.evaluation.drop_estimate import Evidence, predicted_drop, why_withheld
+from dfq.evaluation.drop_estimate import Evidence, drop_interval, predicted_drop, why_withheld
 from dfq.evaluation.evidence import AnyEvidence
 from dfq.export import ValidationSettings, processor_warnings
 from dfq.jobs.quantize.fit_student import Tuned
@@ -60,6 +60,7 @@ class FinishedRun:
         coverage: What runs on integers (`dfq.student.coverage.Coverage.to_dict`).
         diversity: How varied the images are.
         evidence: What held-out synthetic images say about the student.
+        layer_errors: The result of `dfq.evaluation.layer_errors.layer_errors`.
         agreement: What was measured of both files (`dfq.export.Agreement.to_dict`).
         float_file: The result of `dfq.export.compare_float_file`.
         seconds: Seconds of each stage, and of all as `total`.
@@ -76,6 +77,7 @@ class FinishedRun:
     coverage: dict
     diversity: Diversity
     evidence: AnyEvidence
+    layer_errors: dict[str, float]
     agreement: dict
     float_file: dict
     seconds: dict
@@ -95,7 +97,12 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         arch=run.teacher.arch,
         input_spec=run.teacher.input_spec.to_dict(),
         **run.agreement,
-        evidence={**evidence.to_dict(), "predicted_drop": drop, "withheld": withheld},
+        evidence={
+            **evidence.to_dict(),
+            "predicted_drop": drop,
+            "drop_interval": None if drop is None else list(drop_interval(drop)),
+            "withheld": withheld,
+        },
         knowledge=run.images.knowledge,
         seconds=run.seconds,
         settings={**run.settings.to_dict(), **settings},
@@ -104,7 +111,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         sections=tuned.sections,
         choice=run.choice,
         mixed_precision=run.widths.to_dict() if run.widths else None,
-        layers=report.layers(tuned.student),
+        layers=[{**row, "snr_db": run.layer_errors.get(row["name"])} for row in report.layers(tuned.student)],
         student_digest=tuned.digest,
         seed=run.settings.seed,
         versions=report.versions(),
