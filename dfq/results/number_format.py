@@ -33,13 +33,6 @@ def signed(fraction: float) -> str:
     return "0.0" if shown[1:] == "0.0" else shown
 
 
-def with_interval(fraction: float | None, count: int | None, digits: int = 2) -> str:
-    """Returns a share with its 95 % interval, such as "99.20 % (98.4–99.6)"."""
-    if fraction is None or not count:
-        return percent(fraction, digits)
-    return f"{percent(fraction, digits)} ({ends(*interval(fraction, count))})"
-
-
 def at_least(fraction: float | None, count: int | None) -> str:
     """Returns a share with the lower end of its 95 % interval, such as "99.20 % (≥ 98.4)", for narrow tables."""
     if fraction is None or not count:
