@@ -1,6 +1,6 @@
 """How far each layer of a student is from the same layer of its teacher, on synthetic images, in dB."""
 
-from collections import Counter
+from collections import defaultdict
 
 import torch
 from torch import Tensor, fx
@@ -34,7 +34,8 @@ def layer_errors(
         Ratios from −150 to 150. Layers that are called twice are left out, and so are those of one network alone.
     """
     batch_size = settings.batch_size_large if is_large(images.shape) else settings.batch_size
-    signal, noise = Counter[str](), Counter[str]()
+    signal: dict[str, float] = defaultdict(float)
+    noise: dict[str, float] = defaultdict(float)
     for batch in images[: settings.images].split(batch_size):
         pairs = zip(LayerSteps(student).outputs(batch), LayerSteps(reference).outputs(batch), strict=False)
         for (name, found), (other, expected) in pairs:

@@ -40,7 +40,7 @@ def fitted(pictures: Sequence[Picture], most: int = MOST_BYTES) -> list[Picture]
 def _smaller(one: Picture) -> Picture:
     factor = 1.0 if one.media_type == "image/png" else SMALLER
     with Image.open(BytesIO(one.content)) as image:
-        size = tuple(max(round(side * factor), 1) for side in image.size)
+        width, height = (max(round(side * factor), 1) for side in image.size)
         content = BytesIO()
-        image.convert("RGB").resize(size).save(content, "JPEG", quality=QUALITY)
+        image.convert("RGB").resize((width, height)).save(content, "JPEG", quality=QUALITY)
     return replace(one, content=content.getvalue(), media_type="image/jpeg")
