@@ -6,7 +6,7 @@ if __name__ != "dfq.export":
 from dfq.export.engines.onnxruntime_engine import processor_warnings
 from dfq.export.engines.table import ENGINES
 from dfq.export.to_onnx import export_float_onnx, export_onnx
-from dfq.export.validation.compared import ComparedImages, ExportedFiles
+from dfq.export.validation.compared import ComparedImages, ExportedFiles, further_images
 from dfq.export.validation.float_file import compare_float_file
 from dfq.export.validation.second_opinion import EngineAgreement
 from dfq.export.validation.settings import ValidationSettings
@@ -23,6 +23,7 @@ __all__ = [
     "compare_float_file",
     "export_float_onnx",
     "export_onnx",
+    "further_images",
     "processor_warnings",
     "validate",
 ]

@@ -25,7 +25,7 @@ def errors(rows: list[dict]) -> Table:
         chosen = (nets == net) | (net == "all")
         small = chosen & (predicted < SMALL_DROP)
         error, width = 100 * np.abs(true - predicted), 100 * (high - low)
-        inside = (low <= true) & (true <= high)
+        inside = (low <= true.clip(0)) & (true <= high)
         view.add_row(
             net, str(chosen.sum()), _mean(error, chosen), _mean(100 * inside, chosen, "{:.0f} %"),
             str(small.sum()), _mean(error, small), _mean(100 * inside, small, "{:.0f} %"), _mean(width, small),

@@ -11,6 +11,7 @@ from dfq.jobs.distill import DistillFolder
 from dfq.results.decision import CHECK, DONT, SHIP, Decision, decide
 from dfq.results.number_format import (
     at_least,
+    kept,
     label,
     milliseconds,
     number,
@@ -93,7 +94,8 @@ def _agreement_rows(found: dict) -> list[tuple[str, ...]]:
         count = image_count(found, kind)
         of_student, of_file = (agreement[pair].get(kind) for pair in ("student_teacher", "onnx_student"))
         if of_student is not None and not (kind == "synthetic" and found.get("doubt")):
-            rows.append((f"top-1 = teacher, {kind}", "", at_least(of_student, count), ""))
+            held_out = image_count(found, kind, "student_teacher")
+            rows.append((f"top-1 = teacher, {kind}", "", at_least(of_student, held_out), ""))
         if of_file is not None:
             rows.append((f"top-1 = student, {kind}", "", "", at_least(of_file, count)))
         of_itself = agreement.get("student_float64", {}).get(kind)
@@ -130,9 +132,8 @@ def _show_expectation(report: dict) -> None:
     if expected is None:
         console.fact("Expected", f"no estimate: {withheld}")
     else:
-        console.fact(
-            "Expected", f"{100 * (1 - expected):.1f} % of the teacher's accuracy, estimated without real images"
-        )
+        shown = kept(expected, report["evidence"].get("drop_interval"))
+        console.fact("Expected", f"{shown} of the teacher's accuracy, estimated without real images")
 
 
 def _show_widths(mixed: dict | None) -> None:

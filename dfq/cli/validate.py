@@ -11,12 +11,13 @@ from dfq.cli.option_types import PATH, Named
 from dfq.export import ENGINES, ValidationSettings
 from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
-from dfq.results.decision import DONT, mismatch
-from dfq.results.page_sections import FLOAT, QUANTIZED, performance_sections
-from dfq.results.report_page import rewrite_report_page
+from dfq.results.decision import DONT, Decision, decide, mismatch
+from dfq.results.page.performance import FLOAT, QUANTIZED, performance_sections
+from dfq.results.page.quantize_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import write_json
+from dfq.results.stored_files import read_json, write_json
 from dfq.system.output_paths import check_file
+from dfq.system.reading import reading
 from dfq.system.terminal_progress import TerminalProgress
 
 
@@ -47,7 +48,8 @@ def validate(
 ) -> None:  # fmt: skip
     """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
 
-    They are compared on the synthetic images that training did not see, and on real images with --data or --pictures.
+    Student and teacher are compared on the synthetic images that training did not see, the file and its student on more
+    of them, and all three on real images with --data or --pictures.
     Every engine that is installed runs the file; the others are listed with the reason. The ONNX file that the network
     came from, if it came from one, is one more row.
 
@@ -68,7 +70,12 @@ def validate(
     found = validate_run(
         run, data=data, pictures=pictures, onnx=path, settings=settings, arch=arch, progress=TerminalProgress()
     ).to_dict()
-    console.stdout.print(run_summary.agreement_table(found, f"{path}, on {found['images']} synthetic images"))
+    wrong, decision = mismatch(found), _decision(folder, found)
+    if decision is not None:
+        run_summary.show_decision(decision)
+    elif wrong:
+        console.headline(f"{DONT}: {wrong}.", run_summary.STYLES[DONT])
+    console.stdout.print(run_summary.agreement_table(found, str(path)))
     run_summary.show_compared(found)
     error = found["error_steps"]
     console.fact(
@@ -80,9 +87,23 @@ def validate(
         write_json(json_file, found)
     if performance:
         _measure_performance(folder, path)
-    if wrong := mismatch(found):
-        console.headline(f"{DONT}: {wrong}.", run_summary.STYLES[DONT])
+    if wrong:
         click.get_current_context().exit(run_summary.MISMATCH)
+
+
+def _decision(folder: RunFolder, found: dict) -> Decision | None:
+    """Returns the decision on what was measured now; None where the run's report knows more.
+
+    Raises:
+        DfqError: The report is damaged.
+    """
+    if not folder.report.exists():
+        return None
+    report = read_json(folder.report)
+    with reading(folder.report):
+        if report["accuracy"]["onnx"] is not None and found["accuracy"]["onnx"] is None:
+            return None
+        return decide({**report, **found}, folder.path)
 
 
 def _measure_performance(folder: RunFolder, path: Path) -> None:
@@ -91,4 +112,5 @@ def _measure_performance(folder: RunFolder, path: Path) -> None:
     write_json(folder.performance, found)
     rewrite_report_page(folder)
     for section in performance_sections(found):
-        console.stdout.print(console.table(section.name, section.head, section.rows))
+        assert section.table is not None
+        console.stdout.print(console.table(section.name, section.table.head, section.table.rows))

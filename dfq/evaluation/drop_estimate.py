@@ -37,9 +37,9 @@ class Estimate:
         return min(exp(self.offset + self.power * log(max(1 - evidence.far_agreement, MIN_DISAGREEMENT))), 1.0)
 
     def interval(self, evidence: Evidence) -> tuple[float, float]:
-        """Returns the ends of the 90 % interval of the drop; below 0, the student is better than its teacher."""
+        """Returns the ends of the 90 % interval of the drop, in [0, 1]."""
         drop = self.drop(evidence)
-        return drop - self.below * scale(drop), min(drop + self.above * scale(drop), 1.0)
+        return max(drop - self.below * scale(drop), 0.0), min(drop + self.above * scale(drop), 1.0)
 
 
 def scale(drop: float) -> float:
@@ -57,7 +57,7 @@ class Prediction:
 
     Attributes:
         drop: The share of the teacher's accuracy that is likely lost; None where it is withheld.
-        interval: The ends of its 90 % interval; None where it is withheld. Below 0, the student is the better one.
+        interval: The ends of its 90 % interval, in [0, 1]; None where it is withheld.
         withheld: Why no drop is predicted, in words; None where one is.
     """
 
@@ -66,7 +66,11 @@ class Prediction:
     withheld: str | None
 
     def to_dict(self) -> dict:
-        return {"predicted_drop": self.drop, "predicted_interval": self.interval, "withheld": self.withheld}
+        return {
+            "predicted_drop": self.drop,
+            "drop_interval": self.interval and list(self.interval),
+            "withheld": self.withheld,
+        }
 
 
 def predict(

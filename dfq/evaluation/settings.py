@@ -26,6 +26,21 @@ class DiversitySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerErrorSettings:
+    """How the errors of layers are measured (`dfq.evaluation.layer_errors`).
+
+    Attributes:
+        images: Largest number of images that they are measured on.
+        batch_size: Number of images in one pass.
+        batch_size_large: Number of images of more than 64 pixels a side in one pass.
+    """
+
+    images: int = 32
+    batch_size: int = 16
+    batch_size_large: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class DropEstimateSettings:
     """How the evidence on a student is gathered, and when a drop is predicted from it.
 

@@ -1,6 +1,6 @@
 """Runs a traced network node by node and hands out the outputs of its matrix layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -63,3 +63,25 @@ class LayerVisitor(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         return self.visit(self.names[n], result) if n in self.names else result
+
+
+class LayerSteps(fx.Interpreter):
+    """Runs a network from layer to layer, so that two networks can be compared without keeping what they give.
+
+    Args:
+        network: Traced network.
+    """
+
+    def __init__(self, network: fx.GraphModule):
+        super().__init__(network)
+        self.names = {node: name for name, node in matrix_calls(network).items()}
+
+    def outputs(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yields the name and the output of each layer of `matrix_calls`, before anything is computed from it."""
+        self.env, self.args_iter = {}, iter((images,))
+        for node in self.graph.nodes:
+            self.env[node] = self.run_node(node)
+            if node in self.names:
+                yield self.names[node], self.env[node]
+            for spent in self.user_to_last_uses.get(node, ()):
+                del self.env[spent]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
-from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, validate
+from dfq.export import ENGINES, Agreement, ComparedImages, ExportedFiles, ValidationSettings, further_images, validate
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.identity import student_in
 from dfq.graph.outputs import Outputs, for_each
@@ -60,8 +60,9 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
 ) -> Agreement:
     """Compares the ONNX file of a run folder with its student and its teacher, as the command `dfq validate` does.
 
-    They are compared on the synthetic images that training did not see, and on real images where there are some. Where
-    the network came from an ONNX file, that file gives one more opinion.
+    Student and teacher are compared on the synthetic images that training did not see, file and student on more of
+    them, and all three on real images where there are some. Where the network came from an ONNX file, that file gives
+    one more opinion.
 
     Args:
         run: The run folder.
@@ -97,7 +98,7 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
     student = load_run(run, arch=arch)
     _check_one_run(folder, student, Path(onnx) if onnx is not None else folder.onnx)
     batch = folder.load_images(spec, torch.device("cpu"))
-    _, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
+    training, held_out = batch.split(QUANTIZE_DEFAULTS.held_out_of(len(batch)))
     if not folder.float_onnx.is_file():
         raise DfqError(f"no '{folder.float_onnx}'", "the float twin that `dfq quantize` wrote", "repeat the run")
     teacher = _RuntimeTeacher(_RuntimeNetwork(folder.float_onnx, settings.threads, softmax=interface.softmax), spec)
@@ -108,7 +109,8 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         is_classifier=is_classifier,
         original=folder.source if folder.source.is_file() else None,
     )
-    compared = ComparedImages(held_out.images, labelled, take_pictures(pictures, spec))
+    further = further_images(training.images, held_out.images)
+    compared = ComparedImages(held_out.images, labelled, take_pictures(pictures, spec), further)
     return validate(files, student, compared, teacher, settings, chosen_progress(progress))
 
 

@@ -10,12 +10,15 @@ from math import ceil, sqrt
 from pathlib import Path
 
 from dfq.export.validation.settings import RoundingTieSettings
-from dfq.results.number_format import interval, percent
+from dfq.results.number_format import interval, kept, percent, signed
 from dfq.results.output_rows import best_kind, image_count, is_classifier, lowest_snr
 from dfq.results.settings import DecisionSettings
 from dfq.results.verdict import share
 
 SHIP, CHECK, DONT = "Ship it", "Check it", "Don't"
+Words = tuple[str, str, str]  # for a ratio above 1, one below, and one of 1
+SIZES: Words = ("smaller", "larger", "as large")
+SPEEDS: Words = ("faster", "slower", "as fast")
 Z = 1.96  # standard deviations on either side of a 95 % interval
 
 
@@ -93,25 +96,21 @@ def mismatch(found: Mapping, *, settings: DecisionSettings = DecisionSettings())
 
 def _measured(report: Mapping, folder: Path, settings: DecisionSettings) -> tuple[str, str, str]:
     """Decides on a classifier whose accuracy was measured on labelled images."""
-    accuracy, count = report["accuracy"], image_count(report, "labelled") or 1
-    drop = accuracy["teacher"] - accuracy["onnx"]
-    apart = max(1 - (report["agreement"]["student_teacher"].get("labelled") or 0.0), 1 / count)
-    half = Z * sqrt(apart / count)  # of a difference between two networks on the same images
+    change = accuracy_change(report)
+    assert change is not None
+    drop, half, count = change
     said = (
-        f"its accuracy is {_signed(-drop)} points beside the network's on {count} labelled images (95 % interval "
-        f"{_signed(-drop - half)} to {_signed(-drop + half)})"
+        f"its accuracy is {signed(-drop)} points beside the network's on {count} labelled images (95 % interval "
+        f"{signed(-drop - half)} to {signed(-drop + half)})"
     )
     if drop - half > settings.large_drop:
-        return DONT, f": {said}", _more_bits(report)
+        return DONT, f": {said}", _better_student(report)
     if drop + half <= settings.small_drop:
-        return SHIP, f": {said}", ""
+        return SHIP, f": {said}", _speed(folder)
     if drop >= settings.small_drop:
-        return CHECK, f" whether you can afford that: {said}", _more_bits(report)
-    return (
-        CHECK,
-        f" with ≥ {_needed(apart, settings.small_drop - drop, settings)} labelled images: {said}",
-        _validate(folder),
-    )
+        return CHECK, f" whether you can afford that: {said}", _better_student(report)
+    needed = _needed(_apart(report, count), settings.small_drop - drop, settings)
+    return CHECK, f" with ≥ {needed} labelled images: {said}", _validate(folder)
 
 
 def _unmeasured(report: Mapping, folder: Path, settings: DecisionSettings) -> tuple[str, str, str]:
@@ -125,9 +124,9 @@ def _unmeasured(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
             f" with ≥ {needed} labelled images: no accuracy is estimated, because {evidence['withheld']}",
             _validate(folder),
         )
-    said = f"it is expected to keep {100 * (1 - expected):.1f} % of the teacher's accuracy"
+    said = f"it is expected to keep {kept(expected, evidence.get('drop_interval'))} of the teacher's accuracy"
     if expected > settings.large_expected_drop:
-        return DONT, f": {said}", _more_bits(report)
+        return DONT, f": {said}", _better_student(report)
     needed = _needed(max(2 * expected, settings.least_disagreement), settings.precision, settings)
     return CHECK, f" with ≥ {needed} labelled images: {said}, which is an estimate", _validate(folder)
 
@@ -137,17 +136,31 @@ def _of_outputs(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
     kind = best_kind(report["outputs"])
     ratio = lowest_snr(report["outputs"], "onnx_teacher", kind)
     if ratio is None:
-        return CHECK, f" with ≥ {settings.pictures} real pictures: no output could be compared", ""
-    said = f"its outputs are {ratio:.1f} dB from the network's on {image_count(report, kind)} {kind} images"
+        return CHECK, f" with ≥ {settings.pictures} real pictures: no output could be compared", _pictures(folder)
+    count = image_count(report, kind, "onnx_teacher")
+    said = f"its outputs are {ratio:.1f} dB from the network's on {count} {kind} images"
     if ratio < settings.low_snr_db:
-        return DONT, f": {said}", _more_bits(report)
+        return DONT, f": {said}", _better_student(report)
     if kind == "synthetic":
-        return CHECK, f" with ≥ {settings.pictures} real pictures: {said}", f"dfq validate {folder} --pictures FOLDER"
-    return CHECK, f" in your application: {said}", ""
+        return CHECK, f" with ≥ {settings.pictures} real pictures: {said}", _pictures(folder)
+    return CHECK, f" in your application: {said}", _speed(folder)
 
 
-def _signed(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}".replace("-", "−")
+def accuracy_change(report: Mapping) -> tuple[float, float, int] | None:
+    """Returns the loss of accuracy on labelled images, half of its 95 % interval, and their number.
+
+    Loss and interval are shares of the images. None where the accuracy was not measured.
+    """
+    accuracy, count = report["accuracy"], image_count(report, "labelled") or 1
+    if accuracy["onnx"] is None:
+        return None
+    half = Z * sqrt(_apart(report, count) / count)  # of a difference between two networks on the same images
+    return accuracy["teacher"] - accuracy["onnx"], half, count
+
+
+def _apart(report: Mapping, count: int) -> float:
+    """Returns the share of labelled images on which student and teacher differ; at least one image counts."""
+    return max(1 - (report["agreement"]["student_teacher"].get("labelled") or 0.0), 1 / count)
 
 
 def _needed(apart: float, precision: float, settings: DecisionSettings) -> int:
@@ -160,18 +173,37 @@ def _validate(folder: Path) -> str:
     return f"dfq validate {folder} --data FOLDER"
 
 
-def _more_bits(report: Mapping) -> str:
+def _pictures(folder: Path) -> str:
+    return f"dfq validate {folder} --pictures FOLDER"
+
+
+def _speed(folder: Path) -> str:
+    return f"dfq validate {folder} --performance"
+
+
+def _better_student(report: Mapping) -> str:
     scheme = report["settings"]["scheme"]
     if scheme["activation_bits"] < 8:
         return "dfq quantize … --activation-bits 8"
-    return "dfq quantize … --bits 8" if scheme["weight_bits"] < 8 else ""
+    if scheme["weight_bits"] < 8:
+        return "dfq quantize … --bits 8"
+    return "dfq quantize … --method reconstruct" if report["settings"]["method"] != "reconstruct" else ""
 
 
 def _benefits(report: Mapping) -> str:
     """Returns size, speed and share on integers, such as "3.8× smaller, 1.9× faster, 99.1 % on integers"."""
     parts = []
-    for figures, better, worse in (("size_bytes", "smaller", "larger"), ("latency_ms", "faster", "slower")):
+    for figures, words in (("size_bytes", SIZES), ("latency_ms", SPEEDS)):
         before, after = report[figures]["float_onnx"], report[figures]["onnx"]
         if before and after:
-            parts.append(f"{before / after:.1f}× {better}" if before >= after else f"{after / before:.1f}× {worse}")
+            parts.append(gain(before, after, words))
     return ", ".join([*parts, f"{share(report['coverage']['share_of_macs'])} of the multiply–accumulates on integers"])
+
+
+def gain(before: float, after: float, words: Words, than: str = "") -> str:
+    """Returns a ratio in words, such as "3.8× smaller", or "3.8× smaller than the teacher" with `than`."""
+    better, worse, alike = words
+    times = f"{max(before, after) / min(before, after):.1f}"
+    if times == "1.0":
+        return f"about {alike} as {than}" if than else f"about {alike}"
+    return f"{times}× {better if before > after else worse}" + (f" than {than}" if than else "")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 
+from dfq.evaluation.signal_to_noise import MOST_DB
+
 NOTHING = "–"
 OPERATION_UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
-MOST_DB = 150.0  # stands for no noise at all (`dfq.export.validation.output_agreement`)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -21,13 +22,15 @@ def interval(fraction: float, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def with_interval(fraction: float | None, count: int | None, digits: int = 2) -> str:
-    """Returns a share with its 95 % interval, such as "99.20 % (98.4–99.6)"."""
-    if fraction is None or not count:
-        return percent(fraction, digits)
-    low, high = interval(fraction, count)
-    shown = (f"{100 * end:.1f}".removesuffix(".0") for end in (low, high))
-    return f"{percent(fraction, digits)} ({'–'.join(shown)})"
+def ends(low: float, high: float) -> str:
+    """Returns an interval of shares in percent, such as "98.4–100"."""
+    return "–".join(f"{100 * end:.1f}".removesuffix(".0") for end in (low, high))
+
+
+def signed(fraction: float) -> str:
+    """Returns a difference in percentage points with its sign, such as "−0.9"; one that rounds to zero has none."""
+    shown = f"{100 * fraction:+.1f}".replace("-", "−")
+    return "0.0" if shown[1:] == "0.0" else shown
 
 
 def at_least(fraction: float | None, count: int | None) -> str:
@@ -35,6 +38,13 @@ def at_least(fraction: float | None, count: int | None) -> str:
     if fraction is None or not count:
         return percent(fraction)
     return f"{percent(fraction)} (≥ {100 * interval(fraction, count)[0]:.1f})"
+
+
+def kept(drop: float, limits: tuple[float, float] | None, digits: int = 1) -> str:
+    """Returns what is left after a drop, such as "98.5 % (96–99.8)", from the drop and the ends of its interval."""
+    if limits is None:
+        return percent(1 - drop, digits)
+    return f"{percent(1 - drop, digits)} ({ends(1 - limits[1], 1 - limits[0])})"
 
 
 def points(fraction: float | None, reference: float | None) -> str:

@@ -3,16 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from dfq.results.number_format import decibels, percent
-from dfq.results.page_sections import Section
 
 MOST_ROWS = 6  # A table in a terminal names at most this many outputs.
 CONSTANT_PART = 6.0  # dB by which an output's ratio falls where its constant part does not count, and is told from here
 PAIRS = ("student_teacher", "onnx_teacher")
 KIND_NAMES = {"synthetic": "synthetic images", "labelled": "labelled images", "pictures": "pictures"}
-EXPLAINED = (
-    "Signal-to-noise ratio of each output against the teacher's, in dB: 20 dB more are a tenth of the error. What "
-    "varies is the output less the mean of each channel."
-)
 
 
 def is_classifier(found: Mapping) -> bool:
@@ -28,7 +23,7 @@ def terminal_rows(outputs: Sequence[Mapping]) -> Iterator[tuple[str, ...]]:
     worst = sorted(outputs, key=lambda row: _lowest(row, "onnx_teacher"))[:MOST_ROWS]
     shown = [row for row in outputs if row in worst]
     for row in shown:
-        for kind in _kinds(row):
+        for kind in kinds(row):
             yield (f"{row['name']}, {kind}", "", *(decibels(row["snr_db"][pair][kind]) for pair in PAIRS))
             alike = [row["same_choice"][pair][kind] for pair in PAIRS]
             if alike[1] is not None:
@@ -37,32 +32,22 @@ def terminal_rows(outputs: Sequence[Mapping]) -> Iterator[tuple[str, ...]]:
         yield (f"{len(outputs) - len(shown)} more outputs", "", "higher", "higher")
 
 
-def section(outputs: Sequence[Mapping], images: str) -> Section:
-    """Returns the part of a page with a row for each output and kind of image; `images` says how many there are."""
-    head = ("output", "shape", "images", "student", "file", "file, what varies", "file, same choice", "file = student")
-    rows = tuple(
-        (
-            row["name"],
-            "×".join(map(str, row["shape"])),
-            kind,
-            *(decibels(row["snr_db"][pair][kind]) for pair in PAIRS),
-            decibels(row["varying_snr_db"]["onnx_teacher"][kind]),
-            percent(row["same_choice"]["onnx_teacher"][kind]),
-            decibels(row["snr_db"]["onnx_student"][kind]),
-        )
-        for row in outputs
-        for kind in _kinds(row)
-    )
-    return Section("Outputs", f"{EXPLAINED} Measured on {images}.", head=head, rows=rows)
-
-
 def compared_on(found: Mapping) -> str:
-    """Returns how many images of each kind the file was compared on, such as "32 synthetic images, 16 pictures"."""
-    return ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in found["engines"][0]["images"].items())
+    """Returns how many images the file was compared on, such as "256 synthetic images (32 with the teacher)"."""
+    held_out = image_count(found, "synthetic", "student_teacher")
+    counts = {kind: f"{count} {KIND_NAMES[kind]}" for kind, count in found["engines"][0]["images"].items()}
+    if held_out != image_count(found, "synthetic"):
+        counts["synthetic"] += f" ({held_out} held-out ones with the teacher)"
+    return ", ".join(counts.values())
 
 
-def image_count(found: Mapping, kind: str) -> int | None:
-    """Returns how many images of a kind the file was compared on; None where that is not known."""
+def image_count(found: Mapping, kind: str, pair: str = "onnx_student") -> int | None:
+    """Returns how many images of a kind a pair of networks was compared on; None where that is not known.
+
+    Nothing is compared with the teacher on synthetic images that training saw, but the file is with its student.
+    """
+    if kind == "synthetic" and pair in ("student_teacher", "onnx_teacher"):
+        return found["images"]
     return found["engines"][0]["images"].get(kind) if found["engines"] else None
 
 
@@ -103,7 +88,8 @@ def output_warnings(outputs: Sequence[Mapping], least: float) -> list[str]:
     return said
 
 
-def _kinds(row: Mapping) -> list[str]:
+def kinds(row: Mapping) -> list[str]:
+    """Returns the kinds of image that an output was compared on."""
     figures = [row[figure]["onnx_student"] for figure in ("snr_db", "same_choice")]
     return [kind for kind in figures[0] if any(figure[kind] is not None for figure in figures)]
 

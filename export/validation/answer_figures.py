@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dfq.export.engines.table import MAIN
 from dfq.export.validation.rounding_ties import agreement_with_itself
-from dfq.export.validation.run_networks import Found
+from dfq.export.validation.run_networks import Found, rows
 from dfq.export.validation.settings import ValidationSettings
 from dfq.system.progress import Progress
 from dfq.teacher.answers import answers, boundary_of, same_answers
@@ -35,8 +35,11 @@ def agreements(
     boundary = boundary_of(student)
     for kind, of_kind in found.items():
         for pair, other in (("onnx_student", MAIN), ("student_teacher", "teacher")):
-            has_both = other in of_kind
-            figures[pair][kind] = same_answers(of_kind["student"], of_kind[other], boundary) if has_both else None
+            figures[pair][kind] = (
+                same_answers(rows(of_kind["student"], len(of_kind[other])), of_kind[other], boundary)
+                if other in of_kind
+                else None
+            )
         of_file = figures["onnx_student"][kind]
         is_doubtful = of_file is not None and of_file < settings.min_agreement
         figures["student_float64"][kind] = (

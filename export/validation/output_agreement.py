@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import log10
 
 import numpy as np
 
+from dfq.evaluation.signal_to_noise import ratio_in_db
 from dfq.graph.outputs import is_whole, other_axes
 
-MOST_DB = 150.0  # what is reported for equal outputs; float32 itself resolves no more
 # Pairs of networks: the one that is judged, and the one that is right.
 PAIRS = {
     "onnx_student": ("onnx", "student"),
@@ -94,10 +93,7 @@ def snr_db(found: np.ndarray, expected: np.ndarray, *, varying: bool = False) ->
             return None
         signal = signal - signal.mean(others, keepdims=True)
     power = float(np.square(signal).sum())
-    if not np.isfinite(noise):
-        return -MOST_DB
-    ratio = power / noise if noise else np.inf
-    return min(max(10 * log10(ratio), -MOST_DB), MOST_DB) if 0 < ratio < np.inf else MOST_DB if ratio else -MOST_DB
+    return ratio_in_db(power, noise)
 
 
 def same_choice(found: np.ndarray, expected: np.ndarray, size: Sequence[int]) -> float | None:

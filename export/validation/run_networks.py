@@ -28,14 +28,26 @@ def in_torch(network: nn.Module, *, softmax: bool = False) -> Network:
     return run
 
 
-def run_all(networks: Mapping[str, Network], batches: Sequence[Tensor], progress: Progress) -> Found:
-    """Returns what each network gives; a slow engine computes only the first rows."""
+def run_all(
+    networks: Mapping[str, Network],
+    batches: Sequence[Tensor],
+    progress: Progress,
+    limits: Mapping[str, int] | None = None,
+) -> Found:
+    """Returns what each network gives; a slow engine computes only the first rows.
+
+    Args:
+        networks: The networks by name.
+        batches: The images, each (N, C, H, W).
+        progress: Where the comparison is reported.
+        limits: Name of a network → number of images that it computes at most.
+    """
+    limits = {**{name: row.most_images for name, row in ENGINES.items()}, **(limits or {})}
     found: dict[str, list] = {name: [] for name in networks}
     with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
         for batch in batches:
             for name, run in networks.items():
-                row = ENGINES.get(name)
-                most = row.most_images if row is not None else None
+                most = limits.get(name)
                 room = len(batch) if most is None else most - sum(len(as_tuple(part)[0]) for part in found[name])
                 if room > 0:
                     found[name].append(run(batch[:room]))

@@ -55,7 +55,8 @@ class Agreement:
     """What `validate` found. Fractions are in [0, 1]; None where the inputs for it were not given.
 
     Attributes:
-        images: Number of synthetic images that were compared.
+        images: Number of held-out synthetic images, on which the student is compared with the teacher. The file is
+            compared with the student on more (`engines` says on how many).
         agreement: {onnx_student, student_teacher, student_float64}, each {synthetic, labelled, pictures}: top-1
             agreement of two classifiers on each kind of image. `student_float64` (see
             `dfq.export.validation.rounding_ties`) is measured where `onnx_student` is below
@@ -120,7 +121,11 @@ def validate(
     if files.original is not None:
         networks[ORIGINAL] = original_file(files.original, images.synthetic)
     batches = _batches(images, teacher, networks["student"], settings)
-    found = {kind: run_all(networks, batches[kind], tell) if kind in batches else {} for kind in KINDS}
+    held_out = min(len(images.synthetic), sum(map(len, batches["synthetic"])))
+    limits = {"synthetic": {"teacher": held_out, ORIGINAL: held_out}}
+    found = {
+        kind: run_all(networks, batches[kind], tell, limits.get(kind)) if kind in batches else {} for kind in KINDS
+    }
     if not files.is_classifier and _is_doubtful(found["synthetic"], settings):
         found["synthetic"]["student_float64"] = in_double_precision(
             student, batches["synthetic"], tell, settings.rounding_ties
@@ -130,7 +135,7 @@ def validate(
     boundary = boundary_of(student) if files.is_classifier else None
     labels = None if images.labelled is None else np.asarray(images.labelled.labels)
     return Agreement(
-        images=sum(map(len, batches["synthetic"])),
+        images=held_out,
         agreement=agreements(found, student, batches, settings, tell)
         if files.is_classifier
         else {pair: dict.fromkeys(KINDS) for pair in ("onnx_student", "student_teacher", "student_float64")},
@@ -161,7 +166,8 @@ def _batches(
     images: ComparedImages, teacher: Original | None, run: Network, settings: ValidationSettings
 ) -> dict[str, list[Tensor]]:
     """Returns the images of each kind that there are, as many as have outputs that memory holds."""
-    given = {"synthetic": images.synthetic}
+    further = [] if images.further is None else [images.further]
+    given = {"synthetic": torch.cat([images.synthetic, *further])}
     if images.labelled is not None:
         given["labelled"] = _normalized(images.labelled, teacher)
     if images.pictures is not None:

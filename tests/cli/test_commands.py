@@ -103,6 +103,7 @@ class TestSuccess:
         text = succeed("validate", run_folder, "--data", labelled_file, "--threads", str(torch.get_num_threads()))
         for part in ("accuracy, labelled", "top-1 = student, labelled", "Runs on integers", "steps of an 8-bit grid"):
             assert part in text
+        assert text.strip().startswith(("Ship it", "Check it", "Don't")), "the decision comes first"
 
     def test_methods_lists_the_table(self):
         text = succeed("methods")

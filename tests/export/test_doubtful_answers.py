@@ -5,7 +5,7 @@ import pytest
 
 from dfq.export.validation.doubtful_answers import why_doubtful
 from dfq.export.validation.settings import ValidationSettings
-from dfq.results.number_format import at_least, interval, with_interval
+from dfq.results.number_format import at_least, ends, interval, kept
 
 SETTINGS = ValidationSettings()
 
@@ -56,7 +56,7 @@ def test_intervals_are_those_of_wilson(found, count, expected):
 
 
 def test_shares_are_written_with_their_interval_where_the_number_is_known():
-    assert with_interval(0.992, 1000) == "99.20 % (98.4–99.6)"
-    assert with_interval(0.992, None) == "99.20 %" and with_interval(None, 10) == "–"
+    assert ends(*interval(0.992, 1000)) == "98.4–99.6" and ends(0.5, 1.0) == "50–100"
+    assert kept(0.015, (0.0, 0.04)) == "98.5 % (96–100)" and kept(0.015, None) == "98.5 %"
     assert at_least(0.992, 1000) == "99.20 % (≥ 98.4)" and at_least(1.0, 4) == "100.00 % (≥ 51.0)"
     assert at_least(0.992, None) == "99.20 %" and at_least(None, 10) == "–"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dfq.export.validation.output_agreement import MOST_DB, compare_outputs, same_choice, snr_db
+from dfq.evaluation.signal_to_noise import MOST_DB
+from dfq.export.validation.output_agreement import compare_outputs, same_choice, snr_db
 from dfq.results.number_format import decibels
 from dfq.results.output_rows import output_warnings
 

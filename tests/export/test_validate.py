@@ -11,13 +11,13 @@ from support.small_nets import SPEC, Residual, small_teacher
 from torch import Tensor, nn
 
 from dfq.errors import DfqError
-from dfq.export import ComparedImages, ExportedFiles, export_float_onnx, export_onnx, validate
+from dfq.export import ComparedImages, ExportedFiles, export_float_onnx, export_onnx, further_images, validate
 from dfq.export.engines.kernel_report import NO_KERNEL, NOT_QUANTIZED_INPUT, NOT_QUANTIZED_OUTPUT, count_nodes
 from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.export.validation.latency import median_latencies
 from dfq.export.validation.rounding_ties import agreement_with_itself
 from dfq.export.validation.second_opinion import error_in_steps
-from dfq.export.validation.settings import LatencySettings
+from dfq.export.validation.settings import FurtherImageSettings, LatencySettings
 from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
@@ -66,6 +66,32 @@ def test_all_figures(files):
     assert min(found.latency_ms.values()) > 0
     assert found.nodes["integer"]["QLinearConv"] == 3 and found.nodes["float"] == []
     assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+
+
+def test_further_images_are_for_file_and_student_alone(files):
+    """What training saw tells nothing on the teacher, and as much as any image on the file."""
+    both = ExportedFiles(files.onnx, files.float_onnx)
+    alone, more = (
+        validate(both, files.student, ComparedImages(images(), further=further), files.teacher)
+        for further in (None, images(40)[16:])
+    )
+    assert more.images == 16 and more.engines[0].images == {"synthetic": 40}
+    assert more.agreement["student_teacher"] == alone.agreement["student_teacher"]
+    (row,), (row_alone,) = more.outputs, alone.outputs
+    for pair in ("student_teacher", "onnx_teacher"):
+        assert row.snr_db[pair]["synthetic"] == pytest.approx(row_alone.snr_db[pair]["synthetic"])
+
+
+@pytest.mark.parametrize(("training", "wanted", "count"), [(20, 16, None), (20, 20, 4), (20, 36, 20), (20, 50, 34)])
+def test_there_are_as_many_further_images_as_are_missing(training, wanted, count):
+    settings = FurtherImageSettings(images=wanted)
+    found = further_images(images(training), images(16), settings=settings)
+    if count is None:
+        assert found is None
+        return
+    assert len(found) == count and torch.equal(found[:20], images(training)[:count])
+    assert len(found.flatten(1).unique(dim=0)) == count, "mixtures are new images"
+    assert torch.equal(found, further_images(images(training), images(16), settings=settings))
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dfq.results.decision import CHECK, DONT, SHIP, decide, mismatch
+from dfq.results.decision import CHECK, DONT, SHIP, SIZES, SPEEDS, decide, gain, mismatch
+from dfq.results.number_format import signed
 
 FOLDER = Path("run")
 
@@ -44,6 +45,8 @@ def test_without_labelled_images_nothing_is_shipped(report):
     assert found.word == CHECK and "with ≥ 800 labelled images" in found.sentence
     assert "99.0 % of the teacher's accuracy" in found.sentence and found.command == "dfq validate run --data FOLDER"
     assert found.benefits.startswith("4.0× smaller, 2.0× slower, ")
+    report["evidence"]["drop_interval"] = [0.0, 0.03]
+    assert "it is expected to keep 99.0 % (97–100) of the teacher's accuracy" in decide(report, FOLDER).sentence
 
 
 def test_a_large_expected_drop_is_not_worth_checking(report):
@@ -59,7 +62,8 @@ def test_where_nothing_is_estimated_it_says_why(report):
 
 
 def test_a_small_measured_loss_is_shipped_once_there_are_enough_images(report):
-    assert labelled(report, 0.915, 0.914, 1000, 0.99).word == SHIP
+    shipped = labelled(report, 0.915, 0.914, 1000, 0.99)
+    assert shipped.word == SHIP and shipped.command == "dfq validate run --performance"
     few = labelled(report, 0.915, 0.914, 100, 0.95)
     assert few.word == CHECK and "labelled images: its accuracy is −0.1 points" in few.sentence
 
@@ -114,3 +118,14 @@ def test_networks_that_are_no_classifiers(report):
     assert outputs(copy.deepcopy(report), "synthetic", 5.0).word == DONT
     wrong = outputs(report, "synthetic", 30.0, of_student=12.0, of_itself=40.0)
     assert wrong.is_mismatch and "'map'" in wrong.sentence
+
+
+def test_gains_in_words():
+    assert (
+        gain(38, 10, SIZES) == "3.8× smaller" and gain(10, 19, SPEEDS, "the teacher") == "1.9× slower than the teacher"
+    )
+    assert gain(100, 98, SPEEDS) == "about as fast" and gain(98, 100, SIZES, "before") == "about as large as before"
+
+
+def test_a_difference_of_nothing_has_no_sign():
+    assert [signed(each) for each in (-0.0, -0.0001, 0.0004, -0.009, 0.01)] == ["0.0", "0.0", "0.0", "−0.9", "+1.0"]

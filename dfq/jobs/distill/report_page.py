@@ -1,23 +1,35 @@
 """The `report.html` of a distillation: both networks side by side, the images, and the course of training."""
 
+from collections.abc import Mapping
+
 from dfq.results.number_format import milliseconds, network_name, percent, size
-from dfq.results.report_page import Page, Section, file_tiles, made_from, made_with, subtitle, write_page
+from dfq.results.page.figures import figures
+from dfq.results.page.parts import Page, Section, Table
+from dfq.results.page.private_paths import without_private_paths
+from dfq.results.page.quantize_page import subtitle
+from dfq.results.page.sections import image_sections, made_with
+from dfq.results.page.training import training_section
+from dfq.results.page.write import write_page
 from dfq.results.run_folder import RunFolder
 
 
-def write_distilled_page(report: dict, run: RunFolder) -> None:
+def write_distilled_page(report: Mapping, run: RunFolder) -> None:
     """Writes the page of a finished run of `dfq distill`.
 
     Raises:
         DfqError: The page cannot be written.
     """
-    title = f"{network_name(report['arch'])} → {report['student']}"
-    sections = [_networks(report), *made_from(report, run), made_with(report)]
-    page = Page(title, subtitle(report, "distilled, in floating point"), file_tiles(report), sections)
-    write_page(page, report, run.page)
+    shown = without_private_paths(report, run.path)
+    page = Page(
+        title=f"{network_name(shown['arch'])} → {shown['student']}",
+        subtitle=subtitle(shown, "distilled, in floating point"),
+        figures=figures(shown, "the teacher"),
+        sections=[_networks(shown), *training_section(shown, run), *image_sections(shown, run), made_with(shown)],
+    )
+    write_page(page, shown, run.page)
 
 
-def _networks(report: dict) -> Section:
+def _networks(report: Mapping) -> Section:
     columns = (("teacher", "teacher", "float_onnx"), ("student", "onnx", "onnx"))
     rows = tuple(
         (name, f"{report['parameters'][name]:,}", percent(report["accuracy"][accuracy]),
@@ -30,4 +42,5 @@ def _networks(report: dict) -> Section:
         f"The student started from {start}. {stages['comparable']} of its {stages['student']} feature maps have a "
         "shape of the teacher's."
     )
-    return Section("Networks", text, head=("", "parameters", "accuracy", "file", "latency, batch 1"), rows=rows)
+    head = ("", "parameters", "accuracy", "file", "latency, batch 1")
+    return Section("Networks", text, table=Table(head, rows))

@@ -30,12 +30,14 @@ class FallbackChoice:
 
     Attributes:
         student: The better student.
+        reference: The teacher, rewritten like the fallback.
         evidence: The evidence on that student.
         section: Section for the report, with the evidence on both and the name of the method that was taken.
         note: A sentence for the report and the terminal where the fallback was taken; else None.
     """
 
     student: fx.GraphModule
+    reference: Teacher
     evidence: AnyEvidence
     section: dict
     note: str | None
@@ -54,7 +56,7 @@ class Fallback:
 
     def __init__(self, teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor, held_out: Tensor):
         self.held_out_evidence = judge_of(teacher, held_out, seed=settings.seed)
-        self.student = _instant_student(teacher, settings, scheme, images)
+        self.student, self.reference = _instant_student(teacher, settings, scheme, images)
         self.evidence = self.held_out_evidence.measure(self.student)
 
     def against(self, student: fx.GraphModule, method: str, progress: Progress) -> FallbackChoice:
@@ -70,13 +72,16 @@ class Fallback:
         chosen = FALLBACK if falls_back else method
         section = {"chosen": chosen, FALLBACK: self.evidence.to_dict(), method: evidence.to_dict()}
         if not falls_back:
-            return FallbackChoice(student, evidence, section, None)
+            return FallbackChoice(student, self.reference, evidence, section, None)
         note = f"auto took {FALLBACK}'s student after all: {self.evidence.against(evidence, method)}"
         progress.note(note)
-        return FallbackChoice(self.student, self.evidence, section, note)
+        return FallbackChoice(self.student, self.reference, self.evidence, section, note)
 
 
-def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor) -> fx.GraphModule:
+def _instant_student(
+    teacher: Teacher, settings: Settings, scheme: Scheme, images: Tensor
+) -> tuple[fx.GraphModule, Teacher]:
+    """Returns the student, and the teacher rewritten like it."""
     method = METHODS[FALLBACK]
     images = images[: method.images]
     student = make_student(teacher, scheme)
@@ -86,4 +91,4 @@ def _instant_student(teacher: Teacher, settings: Settings, scheme: Scheme, image
     for step in method.post_training:
         step(context)
     round_biases_to_kernel_grid(student.eval())
-    return student
+    return student, prepared

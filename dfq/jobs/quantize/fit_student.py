@@ -15,6 +15,7 @@ from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.results.run_folder import RunFolder
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
+from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
 from dfq.training.trainer import History, Trainer
 
@@ -25,6 +26,7 @@ class Tuned:
 
     Attributes:
         student: The student in evaluation mode. It is the fallback's where that one was better.
+        reference: The teacher, rewritten like the student, so that layers of both compute the same tensors.
         source: The source that holds the images that were added while the student learned.
         history: The history of training; None where the method does not train, or its student was not taken.
         sections: Sections for the report, by name.
@@ -35,6 +37,7 @@ class Tuned:
     """
 
     student: fx.GraphModule
+    reference: Teacher
     source: ImageSource
     history: History | None
     sections: dict
@@ -78,7 +81,9 @@ def _judged(tuned: Tuned, verdict: FallbackChoice) -> Tuned:
     training = tuned.history.to_dict() if tuned.history else None
     section = {**verdict.section, "undone": {**tuned.sections, "training": training}}
     notes = [*tuned.notes, *(tuned.history.notes if tuned.history else []), verdict.note]
-    return Tuned(verdict.student, tuned.source, None, {"fallback": section}, notes, FALLBACK, verdict.evidence)
+    return Tuned(
+        verdict.student, verdict.reference, tuned.source, None, {"fallback": section}, notes, FALLBACK, verdict.evidence
+    )
 
 
 def _tune(
@@ -111,4 +116,4 @@ def _tune(
         trainer = Trainer(teacher, student, method.objective, training, context.stage(limit, run.training))
         history = trainer.fit(source, images.held_out)
     round_biases_to_kernel_grid(student.eval())
-    return Tuned(student, source, history, sections, notes, method.name)
+    return Tuned(student, teacher, source, history, sections, notes, method.name)

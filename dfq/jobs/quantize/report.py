@@ -60,6 +60,7 @@ class FinishedRun:
         coverage: What runs on integers (`dfq.student.coverage.Coverage.to_dict`).
         diversity: How varied the images are.
         evidence: What held-out synthetic images say about the student.
+        layer_errors: The result of `dfq.evaluation.layer_errors.layer_errors`.
         agreement: What was measured of both files (`dfq.export.Agreement.to_dict`).
         float_file: The result of `dfq.export.compare_float_file`.
         seconds: Seconds of each stage, and of all as `total`.
@@ -76,6 +77,7 @@ class FinishedRun:
     coverage: dict
     diversity: Diversity
     evidence: AnyEvidence
+    layer_errors: dict[str, float]
     agreement: dict
     float_file: dict
     seconds: dict
@@ -102,7 +104,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         sections=tuned.sections,
         choice=run.choice,
         mixed_precision=run.widths.to_dict() if run.widths else None,
-        layers=report.layers(tuned.student),
+        layers=[{**row, "snr_db": run.layer_errors.get(row["name"])} for row in report.layers(tuned.student)],
         student_digest=tuned.digest,
         seed=run.settings.seed,
         versions=report.versions(),

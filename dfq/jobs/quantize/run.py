@@ -9,7 +9,8 @@ from torch import nn
 from dfq.calibration.method_checks import check_method
 from dfq.evaluation.diversity import measure_diversity
 from dfq.evaluation.evidence import gather_evidence
-from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, validate
+from dfq.evaluation.layer_errors import layer_errors
+from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, further_images, validate
 from dfq.images.labelled_data import LabelledData
 from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
@@ -30,7 +31,7 @@ from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
 from dfq.results.decision import decide
 from dfq.results.diversity_plot import diversity_plot
-from dfq.results.report_page import write_report_page
+from dfq.results.page.quantize_page import write_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import write_json
 from dfq.results.verdict import check_strict, verdict
@@ -179,7 +180,9 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     with clock.stage("validation"):
         held_out = images.held_out.images
         evidence = tuned.evidence or gather_evidence(student, teacher, held_out, seed=settings.seed)
-        compared = ComparedImages(held_out, options.labelled, options.pictures)
+        errors = layer_errors(student, tuned.reference.traced, held_out)
+        further = further_images(images.training.images, held_out)
+        compared = ComparedImages(held_out, options.labelled, options.pictures, further)
         files = replace(run.files, softmax=teacher.interface.softmax, is_classifier=teacher.is_classifier)
         agreement = validate(files, student, compared, teacher, progress=progress).to_dict()
         float_file = compare_float_file(run.float_onnx, teacher, held_out)
@@ -197,6 +200,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
             coverage=coverage,
             diversity=diversity,
             evidence=evidence,
+            layer_errors=errors,
             agreement=agreement,
             float_file=float_file,
             seconds=clock.to_dict(),

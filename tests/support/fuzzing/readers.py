@@ -19,7 +19,7 @@ from dfq.images.labelled import read_labelled
 from dfq.images.pictures import take_pictures
 from dfq.models.registry import DIGITS_INPUT, build
 from dfq.post_training.reconstruction.reconstruct import _Run
-from dfq.results.report_page import rewrite_report_page
+from dfq.results.page.quantize_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.start_file import load_start
 from dfq.system.reading import reading

@@ -1,43 +1,25 @@
-"""`Section`, which is one part of `report.html`, and the sections on speed and memory."""
+"""The sections on speed and memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dfq.results.number_format import milliseconds, size
+from dfq.results.page.parts import Section, Table
 
 # The keys of the two files in what was measured.
 FLOAT = "float_onnx"
 QUANTIZED = "onnx"
 
 
-@dataclass(frozen=True)
-class Section:
-    """One part of a page: a heading, and a sentence, a picture, a table, or some of these.
-
-    Attributes:
-        name: Text of the heading.
-        text: Sentence below the heading.
-        picture: PNG in base64.
-        head: Names of the table's columns.
-        rows: Rows of the table, with one text for each column.
-    """
-
-    name: str
-    text: str = ""
-    picture: str = ""
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
 def performance_sections(found: dict) -> list[Section]:
     """Makes two tables of what `dfq.export.validation.performance.measure_performance` returned for the two files."""
     head = ("", "float", "quantized", "float ÷ quantized")
     text = "Medians on random images in ONNX Runtime; each file ran in a process of its own."
+    rows = tuple(_rows(found[FLOAT], found[QUANTIZED]))
     operators = tuple(_operators(found[FLOAT]["operators_ms"], found[QUANTIZED]["operators_ms"]))
     return [
-        Section("Speed and memory", text, head=head, rows=tuple(_rows(found[FLOAT], found[QUANTIZED]))),
+        Section("Speed and memory", text, table=Table(head, rows)),
         Section(
-            "Where the time goes", "Time for one image, by operator.", head=("operator", *head[1:3]), rows=operators
+            "Where the time goes", "Time for one image, by operator.", table=Table(("operator", *head[1:3]), operators)
         ),
     ]
 
