@@ -60,8 +60,8 @@ class DropEstimateSettings:
         smallest_power: Smallest power that `fit_estimate` tries.
         largest_power: Largest power that `fit_estimate` tries.
         power_count: Number of equally spaced powers that `fit_estimate` tries.
-        interval_factor: The interval of a predicted drop ends at the drop divided by and multiplied by this,
-        interval_margin: and by this share of the teacher's accuracy beyond.
+        interval_factor: The interval of a predicted drop goes from the drop ÷ this to the drop × this.
+        interval_margin: Share of the teacher's accuracy by which the interval is wider at both ends.
     """
 
     mixtures: int = 1024
