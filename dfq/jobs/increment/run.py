@@ -18,7 +18,7 @@ from dfq.images.npz import read_arrays
 from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.report import IncrementReport
 from dfq.jobs.increment.settings import IncrementSettings
-from dfq.jobs.increment.state import LearningState
+from dfq.jobs.increment.state import LearningState, images_file
 from dfq.jobs.increment.train import learn
 from dfq.jobs.keywords import IncrementKeywords
 from dfq.results import report
@@ -67,7 +67,7 @@ def increment(
         data: Images of the new classes: a folder with one sub-folder per class, which get the numbers after the old
             classes in sorted order, or an `.npz` file whose 'labels' count the new classes from 0.
         out: The checkpoint to write. A report is written beside it, as `.json`, and the state of a run that is not
-            finished, as `.part`.
+            finished, as `.part` and `_images.part`.
         resume: Whether a killed run of the same model, images and settings is continued from its `.part`.
         overwrite: Whether a checkpoint that exists may be replaced.
         progress: Where progress is shown, as `dfq.quantize` takes it.
@@ -94,13 +94,14 @@ def increment(
     part = file.with_suffix(".part")
     make_folder(file.parent)
     with writing_file_alone(file):
-        remove_leftovers([file, part, file.with_suffix(".json")])
+        scratch = [part, images_file(part)]
+        remove_leftovers([*scratch, file.with_suffix(".json")])
         if not resume:
-            part.unlink(missing_ok=True)
+            _remove(scratch)
         result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
         save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
-        part.unlink(missing_ok=True)
         write_json(file.with_suffix(".json"), result.report)
+        _remove(scratch)
     return result
 
 
@@ -149,6 +150,11 @@ def increment_model(
         warnings=[*(f"assumed {sentence}" for sentence in teacher.assumed), *learned.notes],
     )
     return Incremented(model, content.to_dict())
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _check_classes(new_images: Labelled, count: int) -> None:

@@ -111,12 +111,9 @@ class TestRun:
             dfq.load(distilled.folder)
 
     def test_a_killed_run_goes_on_to_the_same_student(
-        self, distilled, teacher_file, architectures, tmp_path, monkeypatch
+        self, distilled, teacher_file, architectures, tmp_path, monkeypatch, saves_always
     ):
-        row = METHODS[FEW["method"]]
-        distillation = replace(row.distillation, training={**row.distillation.training, "save_every_seconds": 0.0})
-        row = replace(row, distillation=distillation)
-        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW, "method": row}
+        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW}
         calls, whole = [], KnowledgeDistillation.__call__
 
         class Killed(Exception):

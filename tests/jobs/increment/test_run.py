@@ -21,7 +21,6 @@ from dfq.jobs.increment import (
     increment_sessions,
 )
 from dfq.jobs.increment.report import IncrementReport
-from dfq.jobs.increment.settings import IncrementDefaults
 from dfq.jobs.increment.strategies import (
     total,
 )
@@ -86,8 +85,7 @@ class TestSessions:
 
 
 class TestGoingOn:
-    def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch):
-        monkeypatch.setattr("dfq.jobs.increment.state.INCREMENT_DEFAULTS", IncrementDefaults(save_every_seconds=0.0))
+    def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch, saves_always):
         expected = dfq.increment(old_file, data=new_file, out=tmp_path / "whole.pt", **FEW).model.state_dict()
         calls: list[int] = []
 
