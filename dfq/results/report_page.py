@@ -27,6 +27,7 @@ from dfq.results.output_rows import best_kind, compared_on, image_count, is_clas
 from dfq.results.page_sections import Section, performance_sections
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
+from dfq.results.time_limit import overrun
 from dfq.results.verdict import Sentence, verdict
 from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
@@ -65,7 +66,7 @@ def write_report_page(report: dict, run: RunFolder) -> None:
     scheme = report["settings"]["scheme"]
     title = f"{network_name(report['arch'])}, {label(scheme)}"
     made = subtitle(report, f"scheme {scheme['name']}")
-    said = verdict(report.get("coverage"), report.get("float_file"))
+    said = [*overrun(report), *verdict(report.get("coverage"), report.get("float_file"))]
     page = Page(title, made, _tiles(report), _sections(report, run), said, decide(report, Path(run.path.name)))
     write_page(page, report, run.page)
 

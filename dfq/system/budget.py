@@ -46,15 +46,9 @@ class Budget:
         """Returns a new clock that starts now and has that fraction of the remaining time."""
         return Budget(None if self.seconds is None else self.remaining() * fraction)
 
-    def keeping(self, reserve: float, least_share: float) -> "Budget":
-        """Returns a new clock that starts now and has the remaining time without a reserve.
-
-        Args:
-            reserve: Seconds that are kept back.
-            least_share: Share of the remaining time, in [0, 1], that the new clock has in any case.
-        """
-        left = self.remaining()
-        return Budget(None if self.seconds is None else max(left - reserve, left * least_share))
+    def keeping(self, reserve: float) -> "Budget":
+        """Returns a new clock that starts now and has the remaining time without a reserve in seconds, at least 0."""
+        return Budget(None if self.seconds is None else max(self.remaining() - reserve, 0.0))
 
     def done(self, step: int, steps: int) -> float:
         """Returns the fraction of the work that is done after `step` of `steps` steps, in [0, 1]."""

@@ -3,6 +3,7 @@
 from dfq.results.number_format import milliseconds, network_name, percent, size
 from dfq.results.report_page import Page, Section, file_tiles, made_from, made_with, subtitle, write_page
 from dfq.results.run_folder import RunFolder
+from dfq.results.time_limit import overrun
 
 
 def write_distilled_page(report: dict, run: RunFolder) -> None:
@@ -13,7 +14,7 @@ def write_distilled_page(report: dict, run: RunFolder) -> None:
     """
     title = f"{network_name(report['arch'])} → {report['student']}"
     sections = [_networks(report), *made_from(report, run), made_with(report)]
-    page = Page(title, subtitle(report, "distilled, in floating point"), file_tiles(report), sections)
+    page = Page(title, subtitle(report, "distilled, in floating point"), file_tiles(report), sections, overrun(report))
     write_page(page, report, run.page)
 
 
