@@ -19,6 +19,7 @@ from dfq.graph.features import features_of
 from dfq.graph.inner_tensors import inner_reader_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
+from dfq.system.budget import duration_text
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.progress import Task
 from dfq.system.stage import Stage
@@ -26,6 +27,8 @@ from dfq.system.state_file import StateFile
 from dfq.teacher import Teacher
 from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
 from dfq.training.optimizer_steps import set_learning_rates
+
+LONG_SECONDS = 600.0  # A person is told of images that take longer.
 
 
 class Inversion:
@@ -94,6 +97,8 @@ class Inversion:
             for index, (size, kind) in list(enumerate(zip(sizes, kinds, strict=True)))[first:]:
                 steps_made = sum(made.iterations for made in kinds[first:index])
                 per_step = (self.budget.elapsed() - start) / max(steps_made, 1)
+                if index == first + 1:
+                    self._tell_duration(count, per_step * sum(kind.iterations for kind in kinds[index:]))
                 if index > first and self.budget.remaining() < kind.min_time * per_step * kind.iterations:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
                     task.advance(sum(kind.iterations for kind in kinds[index:]))
@@ -113,6 +118,12 @@ class Inversion:
             order = torch.randperm(len(images), generator=self.generator).to(images.device)
             return Batch(images, labels).pick(order)
         return Batch(images, labels)
+
+    def _tell_duration(self, count: int, seconds: float) -> None:
+        """Says how long the other batches will take where that is long."""
+        left = min(seconds, self.budget.remaining())
+        if left >= LONG_SECONDS:
+            self.progress.note(f"{count:,} synthetic images will take about {duration_text(left)} more")
 
     def _optimize(self, batch: BatchInProgress, unfinished: UnfinishedSample, task: Task) -> None:
         """Takes the steps of a batch that are left, until it has settled or the budget ends."""

@@ -21,6 +21,15 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def duration_text(seconds: float) -> str:
+    """Returns a text such as "50 s", "12 min", "3.5 h" or "4,000 days"."""
+    for most, unit, name in ((90.0, 1.0, "s"), (5400.0, 60.0, "min")):
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    hours = seconds / UNITS["h"]
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
 class Budget:
     """A clock with an optional limit, which starts when it is made.
 
