@@ -3,9 +3,18 @@
 from collections import Counter
 from contextlib import contextmanager
 
+from dfq.system.state_file import StateFile
+
 
 class Killed(Exception):
     pass
+
+
+class AlwaysDue(StateFile):
+    """Saves at each step, where one stage alone shall do so."""
+
+    def is_due(self):
+        return self.path is not None
 
 
 class Watch:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.command_line import fail, succeed
 from support.incremental_cases import FEW, OLD, part
-from support.kills import Killed, Watch, lives
+from support.kills import AlwaysDue, Killed, Watch, lives
 from support.small_nets import SPEC, Residual, small_teacher
 
 import dfq
@@ -81,7 +81,8 @@ class TestSessions:
 
 
 class TestGoingOn:
-    def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch, saves_always):
+    def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch):
+        monkeypatch.setattr("dfq.jobs.increment.state.StateFile", AlwaysDue)
         expected = dfq.increment(old_file, data=new_file, out=tmp_path / "whole.pt", **FEW).model.state_dict()
         calls: list[int] = []
 
