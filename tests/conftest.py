@@ -1,6 +1,7 @@
 """Fixtures that more than one test file uses."""
 
 from functools import cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from dfq.checkpoint import load_checkpoint, save_checkpoint
 from dfq.export import export_onnx
 from dfq.jobs.demo import DEMO_SETTINGS, normalized
 from dfq.models.registry import DIGITS_INPUT, build
+from dfq.system.settings import StateFileSettings
 from dfq.teacher import Teacher
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share out, and other processes may want a core
@@ -32,6 +34,15 @@ def one_table_of_translations():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def any_budget():
+    """No budget is refused: what is feasible depends on how busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for job in ("quantize", "distill"):
+            patch.setattr(f"dfq.jobs.{job}.run.check_feasible", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real checkpoints and labelled images beside the repository; skips where it is absent."""
@@ -39,6 +50,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/data folder beside the repository: real checkpoints are not available")
     return folder
+
+
+@pytest.fixture
+def saves_always(monkeypatch):
+    """Every stage saves its state at each step, and not by the clock."""
+    always = StateFileSettings(every_seconds=0.0, most_share=inf)
+    monkeypatch.setattr("dfq.system.state_file.STATE_FILE_SETTINGS", always)
 
 
 @pytest.fixture

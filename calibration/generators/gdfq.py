@@ -110,7 +110,7 @@ class GDFQ:
         """Returns `count` images, clipped to valid 8-bit pixels; the first call warms the generator up."""
         if self.steps < self.config.warm_up:
             steps = self.config.warm_up - self.steps
-            self.notes += warm_up(lambda: self.update(None), steps, self.stage)
+            self.notes += warm_up(self, lambda: self.update(None), steps, self.stage)
         return self.generator.sample(count, self.batch_size)
 
     def state_dict(self) -> dict:

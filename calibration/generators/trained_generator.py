@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from dfq.calibration.generator_network import seeded_generator
 from dfq.images.batch import Batch
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.stage import Stage
+from dfq.system.state_file import StateFile
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 from dfq.training.optimizer_steps import step_if_finite
@@ -129,13 +131,40 @@ class RunningGenerator:
         self.random.set_state(state["random"].cpu())
 
 
-def warm_up(step: Callable[[], dict[str, float]], steps: int, stage: Stage) -> list[str]:
-    """Takes `steps` steps of a generator alone, or as many as the budget allows; returns notes for the report."""
-    budget, taken = stage.budget.part(1.0), 0
+class WarmedUp(Protocol):
+    """A synthesizer whose generator learns alone first.
+
+    Attributes:
+        steps: Number of the steps so far, by which an unfinished warm-up is known.
+        teacher: Network that the images are made for.
+    """
+
+    steps: int
+    teacher: Teacher
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+def warm_up(synthesizer: WarmedUp, step: Callable[[], dict[str, float]], steps: int, stage: Stage) -> list[str]:
+    """Takes `steps` steps of a generator alone, or as many as the budget allows; returns notes for the report.
+
+    What a killed run left of the same warm-up is taken over, from the stage's checkpoint.
+    """
+    budget, taken, start = stage.budget.part(1.0), 0, (synthesizer.steps, steps)
+    file = StateFile(stage.checkpoint)
+    state = file.load(synthesizer.teacher.device)
+    if state is not None and tuple(state["start"]) == start:
+        synthesizer.load_state_dict(state["synthesizer"])
+        taken = state["taken"]
     with stage.progress.task("Warming up the generator", steps) as task:
+        task.advance(taken)
         while budget.done(taken, steps) < 1:
             task.advance(1, **step())
             taken += 1
+            if file.is_due():
+                file.save({"start": start, "taken": taken, "synthesizer": synthesizer.state_dict()})
     return [] if taken >= steps else [f"the budget allowed {taken} of {steps} warm-up steps of the generator"]
 
 

@@ -98,7 +98,7 @@ class GeneratorSynthesizer(ABC):
 
     def _warm_up(self) -> None:
         if not self.is_warm:
-            self.notes += warm_up(lambda: self.learn(None), self._schedule.warm_up, self.stage)
+            self.notes += warm_up(self, lambda: self.learn(None), self._schedule.warm_up, self.stage)
             self.is_warm = True
 
     def state_dict(self) -> dict:

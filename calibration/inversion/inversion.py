@@ -5,32 +5,30 @@ but share one loop. All of them minimise the deviation from the BatchNorm statis
 there are none, images start from dead leaves (`without_statistics`). Batches of several such kinds may take turns.
 """
 
-import copy
-from math import inf
-
 import torch
 from torch import Tensor, fx
 
 from dfq.calibration.frozen_student import frozen
-from dfq.calibration.gradient_weights import WeightedTerms
+from dfq.calibration.inversion.batch_in_progress import BatchInProgress
 from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, swing_convolutions
 from dfq.calibration.inversion.config import InversionConfig
-from dfq.calibration.inversion.labels import draw_labels
-from dfq.calibration.inversion.low_pass import low_pass
-from dfq.calibration.inversion.parametrizations import Parametrization
+from dfq.calibration.inversion.unfinished_sample import UnfinishedSample
 from dfq.calibration.inversion.without_statistics import for_network, source_of
 from dfq.calibration.inversion_terms import SynthesisStep
 from dfq.graph.features import features_of
 from dfq.graph.inner_tensors import inner_reader_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
-from dfq.system.budget import Budget
+from dfq.system.budget import duration_text
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.progress import Task
 from dfq.system.stage import Stage
+from dfq.system.state_file import StateFile
 from dfq.teacher import Teacher
-from dfq.teacher.batch_norm_statistics import normalization_layers
-from dfq.training.optimizer_steps import set_learning_rates, step_if_finite
+from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
+from dfq.training.optimizer_steps import set_learning_rates
+
+LONG_SECONDS = 600.0  # A person is told of images that take longer.
 
 
 class Inversion:
@@ -42,7 +40,7 @@ class Inversion:
     Args:
         kinds: Kinds of image that the batches have in turn; where there are several, `sample` shuffles its images.
         teacher: Network that the images are made for.
-        stage: Time, report and seed. Where the budget ends first, there are fewer images, and a note.
+        stage: Time, report, seed and checkpoint. Where the budget ends first, there are fewer images, and a note.
         batch_size: Number of images that are optimised together, whose joint statistics are matched.
         augment: How images are mirrored and shifted in the loop.
     """
@@ -63,7 +61,7 @@ class Inversion:
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(stage.seed)
-        self.budget, self.progress = stage.budget, stage.progress
+        self.budget, self.progress, self.file = stage.budget, stage.progress, StateFile(stage.checkpoint)
         self.student: fx.GraphModule | None = None
         self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.knowledge = self._knowledge()
@@ -86,21 +84,33 @@ class Inversion:
         Images for a teacher that is no classifier have no labels.
 
         Where the time budget ends first, there are fewer images (and a note), because a few finished images serve
-        better than many that have hardly left their random start.
+        better than many that have hardly left their random start. What a killed run left of the same call is taken
+        over.
         """
         together = min(self.batch_size, *(kind.together or self.batch_size for kind in self.kinds))
         sizes = [min(together, count - i) for i in range(0, count, together)]
         kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
-        batches: list[tuple[Tensor, Tensor | None]] = []
-        start = self.budget.elapsed()
+        unfinished = UnfinishedSample(self.file, self.teacher, self.state_dict(), count)
+        state = unfinished.resume()
+        batches, first, start = unfinished.batches, len(unfinished.batches), self.budget.elapsed()
         with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
-            for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
-                per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
-                if index and self.budget.remaining() < kind.min_time * per_step * kind.iterations:
+            task.advance(sum(kind.iterations for kind in kinds[:first]))
+            for index, (size, kind) in list(enumerate(zip(sizes, kinds, strict=True)))[first:]:
+                steps_made = sum(made.iterations for made in kinds[first:index])
+                per_step = (self.budget.elapsed() - start) / max(steps_made, 1)
+                if index == first + 1:
+                    self._tell_duration(count, per_step * sum(kind.iterations for kind in kinds[index:]))
+                if index > first and self.budget.remaining() < kind.min_time * per_step * kind.iterations:
                     self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
                     task.advance(sum(kind.iterations for kind in kinds[index:]))
                     break
-                batches.append(self._batch(kind, size, self.budget.part(1.0), task))
+                batch = BatchInProgress(kind, size, self.teacher, self.generator)
+                if state is not None:
+                    batch.load_state_dict(state["batch"])
+                    self.load_state_dict(state["synthesizer"])
+                    state = None
+                self._optimize(batch, unfinished, task)
+                batches.append((batch.images(), batch.labels))
         self.batches_made += len(batches)
         images = torch.cat([made for made, _ in batches])
         drawn = [labels for _, labels in batches if labels is not None]
@@ -110,57 +120,36 @@ class Inversion:
             return Batch(images, labels).pick(order)
         return Batch(images, labels)
 
-    def _batch(self, config: InversionConfig, size: int, budget: Budget, task: Task) -> tuple[Tensor, Tensor | None]:
-        spec, device = self.teacher.input_spec, self.teacher.device
-        parametrization = config.parametrization(size, spec.size, self.generator, device)
-        labels = self._draw_labels(config, size) if self.teacher.is_classifier else None
-        seed = int(torch.randint(2**31, (), generator=self.generator)) if config.needs_inner else 0
-        optimizer = torch.optim.Adam(
-            parametrization.parameters(), lr=config.learning_rate, betas=config.betas, eps=config.eps
-        )
-        losses: list[float] = []
-        terms, step, best = WeightedTerms(config.terms), 0, None
+    def _tell_duration(self, count: int, seconds: float) -> None:
+        """Says how long the other batches will take where that is long."""
+        left = min(seconds, self.budget.remaining())
+        if left >= LONG_SECONDS:
+            self.progress.note(f"{count:,} synthetic images will take about {duration_text(left)} more")
+
+    def _optimize(self, batch: BatchInProgress, unfinished: UnfinishedSample, task: Task) -> None:
+        """Takes the steps of a batch that are left, until it has settled or the budget ends."""
+        config, budget = batch.config, self.budget.part(1.0)
         swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
+        task.advance(batch.step)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
-            while step < config.iterations and not config.has_settled(losses):
-                if (done := budget.done(step, config.iterations)) == 1:
+            while batch.step < config.iterations and not config.has_settled(batch.losses):
+                if (done := budget.done(batch.step, config.iterations)) == 1:
                     break
-                set_learning_rates(optimizer, [config.learning_rate], done)
-                loss = self._loss(config, parametrization, labels, statistics, seed, terms)
+                unfinished.save_if_due(lambda: {"synthesizer": self.state_dict(), "batch": batch.state_dict()})
+                set_learning_rates(batch.optimizer, [config.learning_rate], done)
+                loss = self._loss(batch, statistics)
                 if not loss.requires_grad:  # No term applies to this network.
                     break
-                if config.keep_best and loss.item() <= min(losses, default=inf):
-                    best = copy.deepcopy(parametrization.state_dict())
-                if step_if_finite(optimizer, loss, parametrization.parameters()):
-                    losses.append(loss.item())
-                step += 1
+                batch.take_step(loss)
                 task.advance(1, loss=loss.item())
-            self.earlier.add(statistics.moments, size)
-        task.advance(config.iterations - step)
-        if best is not None:
-            parametrization.load_state_dict(best)
-        with torch.no_grad():
-            pixels = parametrization.to_pixels(parametrization.logits().float())
-            pixels = pixels if config.cutoff is None else low_pass(pixels, config.cutoff)
-            pixels = (pixels.clamp(0, 1) * 255).round() / 255
-        return spec.normalize(pixels).detach().contiguous(memory_format=torch.channels_last), labels
+            self.earlier.add(statistics.moments, batch.size)
+        task.advance(config.iterations - batch.step)
 
-    def _draw_labels(self, config: InversionConfig, size: int) -> Tensor:
-        labels = draw_labels(size, self.teacher.num_answers, self.generator, paired=config.needs_pairs)
-        return labels.to(self.teacher.device)
-
-    def _loss(
-        self,
-        config: InversionConfig,
-        parametrization: Parametrization,
-        labels: Tensor | None,
-        statistics,
-        seed: int,
-        terms: WeightedTerms,
-    ) -> Tensor:
+    def _loss(self, batch: BatchInProgress, statistics: BatchNormStatistics) -> Tensor:
+        config = batch.config
         with fast_autocast(self.teacher.device):
-            pixel_logits = parametrization.logits().float()
-            pixels = parametrization.to_pixels(pixel_logits)
+            pixel_logits = batch.parametrization.logits().float()
+            pixels = batch.parametrization.to_pixels(pixel_logits)
             varied = self.augment(pixels, self.generator) if config.augmented else pixels
             images = self.teacher.input_spec.normalize(varied)
             inner = inner_reader_of(self.teacher.model)(images) if config.needs_inner else None
@@ -170,19 +159,19 @@ class Inversion:
             pixel_logits=pixel_logits,
             pixels=pixels,
             images=images,
-            labels=labels,
+            labels=batch.labels,
             logits=outputs,
             student=student,
             standardized=self.teacher.input_spec.is_standardized,
             generator=self.generator,
             inner=inner,
-            seed=seed,
+            seed=batch.seed,
         )
         deviation = self._deviation(config, statistics, images)
-        losses = list(terms.losses(deviation, step).values())
+        losses = list(batch.terms.losses(deviation, step).values())
         return deviation + torch.stack(losses).sum() if losses else deviation
 
-    def _deviation(self, config: InversionConfig, statistics, images: Tensor) -> Tensor:
+    def _deviation(self, config: InversionConfig, statistics: BatchNormStatistics, images: Tensor) -> Tensor:
         """Returns how far the batch is from the BatchNorm statistics; 0 where they do not count."""
         if not config.statistics:
             return images.new_zeros(())

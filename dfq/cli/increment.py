@@ -9,8 +9,8 @@ from dfq.cli.option_types import PATH
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.increment import IncrementSettings
 from dfq.jobs.increment import increment as learn_classes
+from dfq.jobs.increment.finished import check_out
 from dfq.results.number_format import percent, seconds
-from dfq.system.output_paths import check_file
 from dfq.system.terminal_progress import TerminalProgress
 
 
@@ -42,7 +42,7 @@ def increment(model: Path, data: Path, out: Path, resume: bool, overwrite: bool,
       dfq increment digits.pt --data five_to_nine.npz --no-flip --out all.pt --resume     after it was killed
     """
     model_options = options.take_model_options(values)
-    check_file(out, overwrite=overwrite)
+    check_out(out, resume=resume, overwrite=overwrite)
     take_settings(IncrementSettings, dict(values))  # Wrong options are told before anything is loaded.
     teacher = model_options.load(model)
     found = learn_classes(

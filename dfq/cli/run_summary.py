@@ -24,6 +24,7 @@ from dfq.results.number_format import (
 )
 from dfq.results.output_rows import compared_on, image_count, terminal_rows
 from dfq.results.run_folder import RunFolder
+from dfq.results.time_limit import overrun
 from dfq.results.verdict import verdict
 
 MISMATCH = 3  # the exit code where a file does not do what its student does
@@ -37,7 +38,7 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     title = f"{name} → {label(settings['scheme'])} ({settings['scheme']['name']}, {settings['method']})"
     console.stdout.print()
     show_decision(decide(report, folder))
-    console.verdict(verdict(report.get("coverage"), report.get("float_file")))
+    console.verdict([*overrun(report), *verdict(report.get("coverage"), report.get("float_file"))])
     console.stdout.print(agreement_table(report, title))
     show_compared(report)
     _show_expectation(report)
@@ -192,6 +193,7 @@ def _show_files(run: RunFolder) -> None:
 def show_distilled(report: dict, folder: Path, name: str) -> None:
     """Shows the result of `dfq distill`."""
     console.stdout.print()
+    console.verdict(overrun(report))
     console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
     show_compared(report)
     counts = report["parameters"]

@@ -16,8 +16,10 @@ from dfq.results.page.performance import FLOAT, QUANTIZED, performance_sections
 from dfq.results.page.quantize_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import check_file
 from dfq.system.reading import reading
+from dfq.system.run_lock import writing_alone, writing_file_alone
 from dfq.system.terminal_progress import TerminalProgress
 
 
@@ -84,7 +86,8 @@ def validate(
     run_summary.show_nodes(found["nodes"])
     show_engines(found["engines"])
     if json_file is not None:
-        write_json(json_file, found)
+        with writing_file_alone(json_file):
+            write_json(json_file, found)
     if performance:
         _measure_performance(folder, path)
     if wrong:
@@ -109,8 +112,10 @@ def _decision(folder: RunFolder, found: dict) -> Decision | None:
 def _measure_performance(folder: RunFolder, path: Path) -> None:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
     found = measure_performance(files, progress=TerminalProgress())
-    write_json(folder.performance, found)
-    rewrite_report_page(folder)
+    with writing_alone(folder.path):
+        remove_leftovers([folder.performance, folder.page])
+        write_json(folder.performance, found)
+        rewrite_report_page(folder)
     for section in performance_sections(found):
         assert section.table is not None
         console.stdout.print(console.table(section.name, section.table.head, section.table.rows))

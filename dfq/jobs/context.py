@@ -35,6 +35,8 @@ class RunOptions:
         resume: Whether a killed run of the same settings is continued.
         overwrite: Whether the results of an earlier run may be replaced.
         progress: Where the job reports what it does.
+        is_late: Whether the job is the last part of another one, which cannot stop here: a budget that is too short is
+            exceeded then, and not refused.
     """
 
     labelled: Labelled | None = None
@@ -44,6 +46,13 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     progress: Progress = field(default_factory=Silent)
+    is_late: bool = False
+
+    @property
+    def given(self) -> int:
+        """Number of images that the user gave for the report."""
+        labelled = 0 if self.labelled is None else len(self.labelled.labels)
+        return labelled + (0 if self.pictures is None else len(self.pictures))
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class JobContext(Generic[SettingsClass, Folder]):
         teacher: The network that the job was given.
         settings: The settings of the job.
         folder: The folder that the job writes.
-        budget: The time that is left for this stage and all later ones.
+        budget: The time that is left for this stage and all later ones but the end (`dfq.jobs.finishing`).
         progress: Where stages report what they do.
         clock: The clock that measures each stage.
     """

@@ -7,6 +7,7 @@ from dfq.results.load_run import load_run
 from dfq.results.run_config import read_run_config
 from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.system.output_paths import check_file, make_folder
+from dfq.system.run_lock import writing_file_alone
 
 
 def export_run(
@@ -41,7 +42,8 @@ def export_run(
     check_file(file, overwrite=overwrite)
     student, config = load_run(run, arch=arch), read_run_config(RunFolder(run).config, FORMAT)
     make_folder(file.parent)
-    return export_onnx(
-        student, file, config.input_spec, batch_size=batch_size, target=target or config.scheme.target,
-        interface=config.interface,
-    )  # fmt: skip
+    with writing_file_alone(file):
+        return export_onnx(
+            student, file, config.input_spec, batch_size=batch_size, target=target or config.scheme.target,
+            interface=config.interface,
+        )  # fmt: skip

@@ -43,6 +43,7 @@ class JobReport:
     evidence: dict
     knowledge: str
     seconds: dict
+    budget: dict | None
     settings: dict
     diversity: dict
     seed: int
@@ -55,6 +56,11 @@ class JobReport:
         shared = {field.name for field in fields(JobReport)}
         own = {name: value for name, value in vars(self).items() if name not in shared}
         return own | {name: value for name, value in vars(self).items() if name in shared}
+
+
+def budget(limit: float | None, reserved: float) -> dict[str, float] | None:
+    """Returns the limit of a run and what was kept of it for the end, in seconds; None where there was no limit."""
+    return None if limit is None else {"limit": limit, "reserved": reserved}
 
 
 def versions() -> dict[str, str | None]:

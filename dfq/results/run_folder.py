@@ -18,6 +18,7 @@ from dfq.system.atomic_files import remove_leftovers
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.output_paths import check_folder
 from dfq.system.reading import reading
+from dfq.system.state_file import AFRESH, part_of
 from dfq.system.torch_file import check_torch_file
 
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
@@ -45,7 +46,9 @@ class RunFolder:
         self.report, self.page = self.path / "report.json", self.path / "report.html"
         self.curve = self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
-        self.reconstruction, self.start = self.path / "reconstruction.ckpt", self.path / "start.ckpt"
+        self.synthesis, self.start = self.path / "synthesis.ckpt", self.path / "start.ckpt"
+        self.reconstruction = self.path / "reconstruction.ckpt"
+        self.block = part_of(self.reconstruction, "block")
         self.mixed_precision = self.path / "mixed_precision.png"
         self.performance = self.path / "performance.json"
         self.source = self.path / "source.onnx"
@@ -64,9 +67,9 @@ class RunFolder:
         remove_leftovers(self.artifacts())
         if resume and self.config.exists():
             self._check_same_run(config)
-            for state in (self.training, self.reconstruction, self.start):
+            for state in self.scratch():
                 if state.exists():
-                    with reading(state, way_out="start afresh with --overwrite"):
+                    with reading(state, way_out=AFRESH):
                         check_torch_file(state)
         else:
             for artifact in self.artifacts():
@@ -157,7 +160,10 @@ class RunFolder:
                 exit_code=1,
             )
 
+    def scratch(self) -> list[Path]:
+        """Returns the files from which a killed run goes on."""
+        return [self.synthesis, self.start, self.reconstruction, self.block, self.training]
+
     def remove_scratch(self) -> None:
-        self.training.unlink(missing_ok=True)
-        self.reconstruction.unlink(missing_ok=True)
-        self.start.unlink(missing_ok=True)
+        for state in self.scratch():
+            state.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ import torch
 from dfq.images.batch import Batch
 from dfq.images.input_spec import InputSpec
 from dfq.images.stored import check_stored
-from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
+from dfq.system.state_file import AFRESH, StateFile
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ def save_start(path: Path, start: Start, input_spec: InputSpec) -> None:
         "synthesizer": start.synthesizer,
         "notes": start.notes,
     }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    StateFile(path).save(state)
 
 
-def load_start(path: Path, input_spec: InputSpec, device: torch.device) -> Start:
-    """Reads the file; the images are bit for bit those that were made.
+def load_start(path: Path, input_spec: InputSpec, device: torch.device) -> Start | None:
+    """Reads the file; the images are bit for bit those that were made. None: there is no such file.
 
     Raises:
         DfqError: The file is damaged.
     """
-    with reading(path, way_out="start afresh with --overwrite"):
-        state = torch.load(path, weights_only=True, map_location=device)
+    state = StateFile(path).load(device)
+    if state is None:
+        return None
+    with reading(path, way_out=AFRESH):
         check_stored(state["images"], state["labels"], input_spec)
         images = input_spec.normalize(state["images"].float() / 255).contiguous(memory_format=torch.channels_last)
         return Start(Batch(images, state["labels"]), state["synthesizer"], state["notes"])

@@ -21,6 +21,15 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def duration_text(seconds: float) -> str:
+    """Returns a text such as "50 s", "12 min", "3.5 h" or "4,000 days"."""
+    for most, unit, name in ((90.0, 1.0, "s"), (5400.0, 60.0, "min")):
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    hours = seconds / UNITS["h"]
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.0f} days"
+
+
 class Budget:
     """A clock with an optional limit, which starts when it is made.
 
@@ -46,15 +55,9 @@ class Budget:
         """Returns a new clock that starts now and has that fraction of the remaining time."""
         return Budget(None if self.seconds is None else self.remaining() * fraction)
 
-    def keeping(self, reserve: float, least_share: float) -> "Budget":
-        """Returns a new clock that starts now and has the remaining time without a reserve.
-
-        Args:
-            reserve: Seconds that are kept back.
-            least_share: Share of the remaining time, in [0, 1], that the new clock has in any case.
-        """
-        left = self.remaining()
-        return Budget(None if self.seconds is None else max(left - reserve, left * least_share))
+    def keeping(self, reserve: float) -> "Budget":
+        """Returns a new clock that starts now and has the remaining time without a reserve in seconds, at least 0."""
+        return Budget(None if self.seconds is None else max(self.remaining() - reserve, 0.0))
 
     def done(self, step: int, steps: int) -> float:
         """Returns the fraction of the work that is done after `step` of `steps` steps, in [0, 1]."""

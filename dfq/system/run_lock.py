@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dfq.errors import DfqError
+from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
 
 TRIES = 10  # to lock a file that another process removes at the same moment
@@ -44,7 +45,7 @@ def writing_alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_file_alone(file: Path) -> Iterator[None]:
-    """Holds the lock of a file that is to be written, a hidden file beside it.
+    """Holds the lock of a file that is to be written, a hidden file beside it, and removes what killed writes left.
 
     Raises:
         DfqError: Another process holds the lock.
@@ -58,6 +59,7 @@ def writing_file_alone(file: Path) -> Iterator[None]:
             exit_code=1,
         )
     try:
+        remove_leftovers([file])
         yield
     finally:
         _unlock(lock)

@@ -1,4 +1,4 @@
-"""Settings of the progress on a terminal and of the memory that a process keeps."""
+"""Settings of the progress on a terminal, of state files, and of the memory that a process keeps."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,20 @@ class ProgressSettings:
 
     quiet_seconds: float = 20.0
     max_figures: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateFileSettings:
+    """How often a stage saves what a killed run goes on from.
+
+    Attributes:
+        every_seconds: Time in seconds from one writing to the next.
+        most_share: Largest share of the time that writing may take, in (0, 1]. A state that takes long to write is
+            written less often.
+    """
+
+    every_seconds: float = 20.0
+    most_share: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

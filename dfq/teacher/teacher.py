@@ -1,6 +1,7 @@
 """`Teacher`: the frozen trained network, and all that a data-free method may ask of it."""
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,6 +65,7 @@ class Teacher:
     Attributes:
         original: The given network, on the device.
         model: A copy that was captured as a graph of layers (`dfq.graph.capture.capture`).
+        capture_seconds: Seconds that the capture took.
         interface: Names in ONNX files of the network, and whether these end in a softmax, which `model` is without.
         outputs: What the network gives.
         is_classifier: Whether it gives logits of classes and nothing else.
@@ -87,8 +89,10 @@ class Teacher:
         self.input_spec, self.device = input_spec, torch.device(device)
         self.arch, self.assumed = arch, tuple(assumed)
         self.original = model if _is_on(model, self.device) else copy.deepcopy(model).to(self.device)
+        start = time.monotonic()
         with evaluating(self.original):
             self.model: fx.GraphModule = copy.deepcopy(capture(self.original, input_spec)).requires_grad_(False)
+        self.capture_seconds = time.monotonic() - start
         self.interface = interface_of(self.model)
         self.outputs = outputs_of(self.model, self.interface.outputs)
         self.assumed = (*self.assumed, *left_out(self.model))

@@ -46,7 +46,6 @@ class TrainSettings:
         tolerated: Largest held-out divergence of the last state, as a multiple of the best one, at which the last state
             is kept. The figure is noisy, and weights settle at the end of the cosine schedule.
         max_bad_steps: Largest number of steps in a row whose losses are not finite; one more ends the training.
-        save_every_seconds: Shortest time in seconds between two writes of the checkpoint.
     """
 
     steps: int = 600
@@ -65,7 +64,6 @@ class TrainSettings:
     target_batch_size: int = 256
     tolerated: float = 1.25
     max_bad_steps: int = 10
-    save_every_seconds: float = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

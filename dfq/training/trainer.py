@@ -95,33 +95,30 @@ class Trainer:
         judged = self._with_targets(held_out)
         self.state.resume()
         if not self.history.records:
-            self._evaluate(*judged, {}, 0.0)
-        sums: dict[str, float] = {}
-        bad_steps, since = 0, 0
+            self._evaluate(*judged, 0.0)
+        state = self.state
         with self.stage.progress.task("Training the student", self.settings.steps) as task:
             task.advance(self.history.steps)
             while (done := self.stage.budget.done(self.history.steps, self.settings.steps)) < 1:
+                state.save_if_due()
                 set_learning_rates(self.optimizer, [self.settings.learning_rate], done)
                 losses = self._step(source, done)
                 self.history.steps += 1
-                bad_steps = 0 if losses else bad_steps + 1
-                if bad_steps > self.settings.max_bad_steps:
+                state.bad_steps = 0 if losses else state.bad_steps + 1
+                if state.bad_steps > self.settings.max_bad_steps:
                     self.history.notes.append(
                         f"training stopped at step {self.history.steps} because its losses were not finite"
                     )
                     break
-                since += 1
+                state.since += 1
                 for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    state.sums[name] = state.sums.get(name, 0.0) + value
                 if self.history.steps % self.settings.evaluate_every == 0:
-                    rate = self.settings.learning_rate * cosine(done)
-                    self._evaluate(*judged, {n: s / since for n, s in sums.items()}, rate)
-                    sums, since = {}, 0
-                    self.state.save_if_due(self.settings)
+                    self._evaluate(*judged, self.settings.learning_rate * cosine(done))
                 task.advance(1, **losses, held_out=self.history.records[-1]["held_out"])
             task.advance(self.settings.steps - self.history.steps)
-        if since:
-            self._evaluate(*judged, {n: s / since for n, s in sums.items()}, 0.0)
+        if state.since:
+            self._evaluate(*judged, 0.0)
         last, first = self.history.records[-1]["held_out"], self.history.records[0]["held_out"]
         self.history.rounds = getattr(source, "rounds", [])
         doubts = getattr(self.objective, "doubts", None)
@@ -164,13 +161,16 @@ class Trainer:
         outputs = joined([self.student(part) for part in images.split(self.settings.batch_size)])
         return float(output_divergence(self.teacher, outputs, target, self.settings.selection_temperature))
 
-    def _evaluate(self, images: Tensor, target: Outputs, losses: dict[str, float], rate: float) -> None:
-        divergence = self._divergence(images, target)
-        record = {"step": self.history.steps, "seconds": time.monotonic() - self.state.started, **losses}
+    def _evaluate(self, images: Tensor, target: Outputs, rate: float) -> None:
+        """Adds a record, with the mean losses since the last one."""
+        state, divergence = self.state, self._divergence(images, target)
+        losses = {name: total / state.since for name, total in state.sums.items()}
+        state.sums, state.since = {}, 0
+        record = {"step": self.history.steps, "seconds": time.monotonic() - state.started, **losses}
         if self.accuracy is not None:
             record["accuracy"] = self.accuracy(self.student)
         self.history.records.append({**record, "learning_rate": rate, "held_out": divergence})
-        self.state.keep_if_best(divergence)
+        state.keep_if_best(divergence)
 
 
 def _optimizer(student: nn.Module, projections: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

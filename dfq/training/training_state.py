@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
+from dfq.system.state_file import AFRESH, StateFile
 from dfq.training.settings import TrainSettings
 from dfq.training.state_checks import check_fits, check_groups, same_type
 
@@ -24,14 +24,19 @@ class TrainingState:
 
     Attributes:
         projections: What the objective learns beside the student; it is empty unless the trainer sets it.
+        sums: Sum of each training loss since the last record.
+        since: Number of steps since the last record.
+        bad_steps: Number of the last steps whose losses were not finite.
     """
 
     def __init__(self, path: Path | None, student: nn.Module, optimizer, generator: torch.Generator, history, source):
-        self.path, self.student, self.optimizer = path, student, optimizer
+        self.file, self.student, self.optimizer = StateFile(path), student, optimizer
         self.generator, self.history, self.source = generator, history, source
         self.projections = nn.Module()
         self.best_loss, self.best_step, self.best_state = inf, 0, copy.deepcopy(student.state_dict())
-        self.started = self.saved = time.monotonic()
+        self.started = time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.since, self.bad_steps = 0, 0
 
     def keep_if_best(self, loss: float) -> None:
         """Keeps a copy of the student's state if `loss` is the smallest so far."""
@@ -69,11 +74,12 @@ class TrainingState:
             return self.history.steps
         return self.best_step
 
-    def save_if_due(self, settings: TrainSettings = TrainSettings()) -> None:
+    def save_if_due(self) -> None:
         """Writes the resumable state, unless it was written a short while ago."""
-        if self.path is None or time.monotonic() - self.saved < settings.save_every_seconds:
-            return
-        state = {
+        self.file.save_if_due(self._resumable)
+
+    def _resumable(self) -> dict:
+        return {
             "student": self.student.state_dict(),
             "projections": self.projections.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -81,18 +87,16 @@ class TrainingState:
             "source": self.source.state_dict(),
             "history": asdict(self.history),
             "best": (self.best_loss, self.best_step, self.best_state),
+            "since_record": (self.sums, self.since, self.bad_steps),
             "seconds": time.monotonic() - self.started,
         }
-        with replacing(self.path) as temporary:
-            torch.save(state, temporary)
-        self.saved = time.monotonic()
 
     def resume(self) -> None:
         """Takes over the state of an earlier, killed run, if there is one."""
-        if self.path is None or not self.path.exists():
+        state = self.file.load(next(self.student.parameters()).device)
+        if state is None or self.file.path is None:
             return
-        with reading(self.path, way_out="start afresh with --overwrite"):
-            state = torch.load(self.path, weights_only=True, map_location=next(self.student.parameters()).device)
+        with reading(self.file.path, way_out=AFRESH):
             self._take_over(state)
 
     def _take_over(self, state: dict) -> None:
@@ -108,4 +112,7 @@ class TrainingState:
         loss, step, self.best_state = state["best"]
         self.best_loss, self.best_step = same_type(loss, 0.0), same_type(step, 0)
         check_fits(self.best_state, self.student.state_dict())
+        sums, since, bad_steps = state["since_record"]
+        self.sums = {name: same_type(total, 0.0) for name, total in sums.items()}
+        self.since, self.bad_steps = same_type(since, 0), same_type(bad_steps, 0)
         self.started = time.monotonic() - same_type(state["seconds"], 0.0)

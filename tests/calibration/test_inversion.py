@@ -1,6 +1,8 @@
 """Every method of the table makes usable images; ZeroQ's get closer to the statistics than noise does."""
 
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from dfq.quantizers.scheme import make_scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
+from dfq.system.progress import Silent
 from dfq.system.stage import Stage
 from dfq.training.image_sources import predicted_labels
 from dfq.training.objectives import RelationalDistillation
@@ -224,3 +227,15 @@ def test_the_input_prior_is_silent_where_normalisation_is_a_mere_rescaling():
         assert InputPrior(1.0, always=True)(step).item() == 1.0
     assert InputSpec(size=(3, 8, 8), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)).is_standardized
     assert not InputSpec(size=(3, 8, 8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).is_standardized
+
+
+def test_images_that_take_long_are_said_after_the_first_batch():
+    said, now = [], itertools.count(step=400)
+
+    class Slow(Budget):
+        def elapsed(self):
+            return float(next(now))
+
+    stage = Stage(budget=Slow(None), progress=SimpleNamespace(task=Silent().task, note=said.append))
+    improved(small_teacher(), 2, 4, stage=stage).sample(16)
+    assert said == ["16 synthetic images will take about 40 min more"]

@@ -12,7 +12,6 @@ from support.synthesis_cases import quick
 
 from dfq.calibration import METHODS, Method
 from dfq.images.batch import Batch
-from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import quantize_model
@@ -59,30 +58,6 @@ def test_no_row_mixes_images_whose_drawn_labels_it_reads(name):
     for objective, training in ((row.objective, row.training), (distillation.objective, distillation.training)):
         if training.get("mix"):
             assert objective(trainable(Residual(5), SPEC), unlabelled, teacher)
-
-
-@pytest.mark.parametrize("name", ["rgal-zeroq", "gdfq"])
-def test_a_killed_run_of_images_that_move_along_goes_on(name, tmp_path):
-    training = {**METHODS[name].training, "save_every_seconds": 0.0}
-    teacher, row = small_teacher(), replace(METHODS[name], synthesizer=quick(name), training=training)
-    calls = []
-
-    class Killed(Exception):
-        pass
-
-    def dies(student, batch, teacher):
-        calls.append(1)
-        if len(calls) > 70:
-            raise Killed
-        return row.objective(student, batch, teacher)
-
-    settings = {**FEW, "steps": 100}
-    with pytest.raises(Killed):
-        quantize_model(teacher, tmp_path / "run", Settings(**settings, method=replace(row, objective=dies)))
-    result = quantize_model(teacher, tmp_path / "run", Settings(**settings, method=row), RunOptions(resume=True))
-    steps = [record["step"] for record in result.history.records]
-    assert steps == [0, 50, 100] and result.history.steps == 100
-    assert result.report["settings"]["images"] == 32
 
 
 def test_published_gdfq_leaves_the_ranges_alone(tmp_path):

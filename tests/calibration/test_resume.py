@@ -1,57 +1,62 @@
 """Whatever makes the images, a killed run ends with the same student as one that was not killed, bit for bit."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from support.class_token_nets import attending
+from support.kills import Watch, lives
 from support.small_nets import small_teacher
 from support.synthesis_cases import quick
 
 from dfq.calibration import METHODS
+from dfq.calibration.inversion.inversion import Inversion
 from dfq.jobs.context import JobContext
 from dfq.jobs.quantize.fit_student import tune
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import find_images
+from dfq.post_training.reconstruction import FitSettings
+from dfq.post_training.steps_after_ranges import Reconstruct
 from dfq.results.run_folder import RunFolder
 from dfq.student.convert import make_student
-from dfq.training.image_sources import FixedImages
 
-MOVING = [name for name, row in METHODS.items() if row.objective is not None and row.source is not FixedImages]
-STEPS = 12
-
-
-class Killed(Exception):
-    pass
+FEW = 6  # steps of each batch of images, block and training
+KEPT = ("Synthesizing images", "Warming up the generator", "Reconstructing blocks", "Training the student")
 
 
-def run(name, path, killed_at=None):
-    """Returns the student's tensors and the images; the objective raises at the given call."""
+def short(name):
+    """The row with little work: three batches of images, of which a growing pool makes one along with the student."""
     row = METHODS[name]
-    calls = []
+    maker = quick(name)
+    if maker.func is Inversion:
+        maker = partial(Inversion, replace(maker.args[0], iterations=FEW), batch_size=16)
+    else:
+        maker = partial(maker.func, replace(maker.args[0], warm_up=FEW), batch_size=16)
+    steps = tuple(
+        replace(step, settings=FitSettings(iterations=FEW), large=None) if isinstance(step, Reconstruct) else step
+        for step in row.post_training
+    )
+    return replace(row, synthesizer=maker, post_training=steps, training={**row.training, "evaluate_every": 4})
 
-    def objective(student, batch, teacher):
-        calls.append(1)
-        if len(calls) == killed_at:
-            raise Killed
-        return row.objective(student, batch, teacher)
 
-    training = {**row.training, "save_every_seconds": 0.0, "evaluate_every": 4}
-    method = replace(row, synthesizer=quick(name), training=training, objective=objective)
-    settings = Settings(bits=3, scheme="paper-qat", images=40, steps=STEPS, method=method)
-    context = JobContext(small_teacher(), settings, RunFolder(path))
+def run(name, teacher, path, progress):
+    """Returns the student's tensors and the images."""
+    settings = Settings(bits=3, scheme="paper-qat", images=48, steps=FEW, method=short(name))
+    context = JobContext(teacher, settings, RunFolder(path), progress=progress)
     scheme = settings.make_scheme()
     images = find_images(context, None)
-    tuned = tune(make_student(context.teacher, scheme), context, scheme, images)
-    return tuned.student.state_dict(), tuned.source.images_at_the_end().images
+    tuned = tune(make_student(teacher, scheme), context, scheme, images)
+    return tuned.student.state_dict() | {"its images": tuned.source.images_at_the_end().images}
 
 
-@pytest.mark.parametrize("name", MOVING)
-def test_a_killed_run_ends_with_the_same_student(name, tmp_path):
-    whole, images = run(name, tmp_path / "whole")
-    for killed_at in (2, 7, STEPS):  # before anything of the training was saved, and after the first and second save
-        path = tmp_path / str(killed_at)
-        with pytest.raises(Killed):
-            run(name, path, killed_at)
-        again, same_images = run(name, path)
-        assert torch.equal(same_images, images), f"other images after a kill at step {killed_at}"
-        assert all(torch.equal(again[key], value) for key, value in whole.items()), f"killed at step {killed_at}"
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_student(name, tmp_path, saves_always):
+    teacher, watch = attending()[1] if METHODS[name].needs_attention else small_teacher(), Watch()
+    whole = run(name, teacher, tmp_path / "whole", watch)
+    dying = Watch(watch.middles_and_ends())
+    again, kills = lives(lambda: run(name, teacher, tmp_path / "killed", dying))
+    assert kills >= 2 and not dying.kills
+    again_done = sum(dying.steps[task] - watch.steps[task] for task in KEPT)
+    assert again_done <= kills, "more than the step of each kill was done again"
+    assert all(torch.equal(again[key], value) for key, value in whole.items())

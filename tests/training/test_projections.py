@@ -16,7 +16,7 @@ from dfq.training.settings import TrainSettings
 from dfq.training.trainer import Trainer
 
 POOLED = RelationalDistillation(pooled_weight=1.0)
-STEPS = TrainSettings(steps=100, batch_size=8, learning_rate=3e-3, save_every_seconds=0.0)
+STEPS = TrainSettings(steps=100, batch_size=8, learning_rate=3e-3)
 
 
 class Narrow(Residual):
@@ -67,7 +67,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_projections_learn_along_and_outlive_a_kill(optimizer, tmp_path):
+def test_projections_learn_along_and_outlive_a_kill(optimizer, tmp_path, saves_always):
     teacher, settings = small_teacher(), replace(STEPS, optimizer=optimizer)
     stage = Stage(checkpoint=tmp_path / "training.ckpt", seed=3)
 

@@ -111,8 +111,8 @@ def test_same_seed_same_student():
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
-    teacher, path, settings = small_teacher(), tmp_path / "training.ckpt", replace(SETTINGS, save_every_seconds=0.0)
+def test_a_killed_run_goes_on_where_it_was(tmp_path, saves_always):
+    teacher, path = small_teacher(), tmp_path / "training.ckpt"
 
     class Killed(Exception):
         pass
@@ -126,9 +126,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         return KnowledgeDistillation()(student, batch, teacher)
 
     with pytest.raises(Killed):
-        Trainer(teacher, student_of(teacher), dies, settings, stage=Stage(checkpoint=path)).fit(*sources(teacher))
+        Trainer(teacher, student_of(teacher), dies, SETTINGS, stage=Stage(checkpoint=path)).fit(*sources(teacher))
     resumed = student_of(teacher)
-    history = Trainer(teacher, resumed, KnowledgeDistillation(), settings, stage=Stage(checkpoint=path)).fit(
+    history = Trainer(teacher, resumed, KnowledgeDistillation(), SETTINGS, stage=Stage(checkpoint=path)).fit(
         *sources(teacher)
     )
     whole = student_of(teacher)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from torch import zeros
 
 from dfq.graph.features import features_of
+from dfq.jobs.context import JobContext
+from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, count_parameters
 from dfq.jobs.distill.train import Trained
 from dfq.results import report
-from dfq.system.stage_clock import Clock
 from dfq.teacher import Teacher
 
 SCHEMA_VERSION = 1  # It rises when a key of `dfq/results/distillation.schema.json` changes its meaning or goes.
@@ -33,23 +34,22 @@ class DistillationReport(report.JobReport):
 
 
 def make_report(
-    teacher: Teacher,
     student: FloatStudent,
-    settings: DistillSettings,
+    context: JobContext[DistillSettings, DistillFolder],
     trained: Trained,
     measured: dict,
-    clock: Clock,
+    reserved: float,
 ) -> DistillationReport:
     """Brings together everything that a distillation measured, assumed and used.
 
     Args:
-        teacher: The teacher.
         student: The student after training.
-        settings: The settings of the job.
+        context: The job.
         trained: What training left besides the student.
         measured: What was measured of the exported files (`dfq.export.Agreement.to_dict`), with the evidence.
-        clock: The clock that measured each stage.
+        reserved: Seconds of the budget that were kept for the end.
     """
+    teacher, settings = context.teacher, context.settings
     return DistillationReport(
         arch=teacher.arch,
         student=student.arch,
@@ -58,7 +58,8 @@ def make_report(
         stages=_stages(teacher, student),
         input_spec=teacher.input_spec.to_dict(),
         **measured,
-        seconds=clock.to_dict(),
+        seconds=context.clock.to_dict(),
+        budget=report.budget(settings.budget, reserved),
         settings={**settings.to_dict(), "images": trained.images},
         diversity=trained.diversity.to_dict(),
         knowledge=trained.knowledge,

@@ -11,6 +11,7 @@ from dfq.results.page.sections import image_sections, made_with
 from dfq.results.page.training import training_section
 from dfq.results.page.write import write_page
 from dfq.results.run_folder import RunFolder
+from dfq.results.time_limit import overrun
 
 
 def write_distilled_page(report: Mapping, run: RunFolder) -> None:
@@ -25,6 +26,7 @@ def write_distilled_page(report: Mapping, run: RunFolder) -> None:
         subtitle=subtitle(shown, "distilled, in floating point"),
         figures=figures(shown, "the teacher"),
         sections=[_networks(shown), *training_section(shown, run), *image_sections(shown, run), made_with(shown)],
+        verdict=overrun(shown),
     )
     write_page(page, shown, run.page)
 

@@ -21,8 +21,10 @@ from dfq.jobs.distill.report_page import write_distilled_page
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
 from dfq.jobs.distill.train import train
+from dfq.jobs.finishing import check_feasible, seconds_to_finish
 from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.labels import take_labels
+from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
 from dfq.results.stored_files import read_json, write_json
@@ -138,36 +140,48 @@ def _distill(
     options: RunOptions,
     accuracy: Callable[[nn.Module], float] | None,
 ) -> Distilled:
-    progress, budget, spec = options.progress, Budget(settings.budget), teacher.input_spec
+    progress, whole, spec = options.progress, Budget(settings.budget), teacher.input_spec
     check_image_memory(settings.image_settings(spec).image_count(spec), spec)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
     read_source(teacher.arch, run)  # Refuses a teacher that lies in the folder.
+    to_finish = _seconds_to_finish(teacher, settings, options)
+    if not (options.resume and run.is_finished):
+        check_feasible(whole, to_finish)
     run.prepare(_config(teacher, student, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
         progress.note("the distillation had finished, so it is taken over as it is")
         run.restore(network)
         content = read_json(run.report)
     else:
-        context = JobContext(teacher, settings, run, budget, progress)
+        context = JobContext(teacher, settings, run, whole.keeping(to_finish), progress)
         trained = train(network, context, options.batch, accuracy)
         measured = _measure(network, context, trained.held_out, options.labelled)
-        content = make_report(teacher, network, settings, trained, measured, context.clock).to_dict()
+        content = make_report(network, context, trained, measured, to_finish).to_dict()
         write_distilled_page(content, run)
-        write_json(run.report, content)  # It comes last, because it says that the run is finished.
-        run.remove_scratch()
+        write_json(run.report, content)  # It says that the run is finished.
+    run.remove_scratch()
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
     distilled.interface = teacher.interface
     quantized = None
     if settings.bits is not None:
         images = options.batch or run.load_images(teacher.input_spec, teacher.device)
-        limit = None if settings.budget is None else max(budget.remaining(), DISTILL_DEFAULTS.least_seconds)
+        limit = None if settings.budget is None else max(whole.remaining(), DISTILL_DEFAULTS.least_seconds)
         quantization = settings.quantization(len(images), limit)
-        quantized = quantize_model(
-            distilled, run.quantized(settings.bits), quantization, replace(options, batch=images, strict=False)
-        )
+        last = replace(options, batch=images, strict=False, is_late=True)
+        quantized = quantize_model(distilled, run.quantized(settings.bits), quantization, last)
     return Distilled(network.model, teacher, run.path, content, quantized)
+
+
+def _seconds_to_finish(teacher: Teacher, settings: DistillSettings, options: RunOptions) -> float:
+    """Returns the seconds that are kept for the end, twice where the student is quantized; 0 without a budget."""
+    if settings.budget is None:
+        return 0.0
+    spec = teacher.input_spec
+    images = len(options.batch) if options.batch else settings.image_settings(spec).image_count(spec)
+    held_out = QUANTIZE_DEFAULTS.held_out_of(images)
+    return seconds_to_finish(teacher, held_out, options.given) * (1 if settings.bits is None else 2)
 
 
 def _config(teacher: Teacher, student: str, settings: DistillSettings) -> dict:

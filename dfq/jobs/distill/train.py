@@ -12,7 +12,6 @@ from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
-from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
@@ -56,11 +55,11 @@ def train(
     """
     teacher, settings, run, clock = context.teacher, context.settings, context.folder, context.clock
     method, spec = settings.chosen_method, teacher.input_spec
-    share = context.budget if settings.bits is None else context.budget.part(DISTILL_DEFAULTS.distilling_share)
+    share = context.budget.part(1.0 if settings.bits is None else DISTILL_DEFAULTS.distilling_share)
     making = JobContext(teacher, settings.image_settings(spec), run, share, context.progress, clock)
     with clock.stage("synthesis"):
         images = find_images(making, batch)
-    limit = QUANTIZE_DEFAULTS.learning_part(share)
+    limit = share.part(1.0)
     source = method.source(
         teacher, images.training, images.synthesizer, images.planned - len(images.held_out),
         paired=method.paired, budget=limit,

@@ -17,6 +17,7 @@ class IncrementReport:
         accuracy_on_new_training_images: Share of the new training images whose label is the answer, in [0, 1].
         steps: Training steps that were done.
         seconds: Seconds from the start to the report.
+        conditions: Digests of the network and of the new images.
         settings: The fields of `IncrementSettings`, as they were used.
         versions: Python, and every package that influences a result; None for a package that is not installed.
         hardware: What the run computed on: `processor`, `cores`, `threads`, `device` and `accelerator`.
@@ -31,6 +32,7 @@ class IncrementReport:
     accuracy_on_new_training_images: float
     steps: int
     seconds: float
+    conditions: dict[str, str]
     settings: dict
     versions: dict
     hardware: dict

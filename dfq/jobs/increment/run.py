@@ -1,7 +1,6 @@
 """The job of `dfq increment`: it makes a checkpoint of all classes from one of the old classes and new images."""
 
 import time
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Unpack
@@ -15,18 +14,19 @@ from dfq.images.batch import Batch
 from dfq.images.labelled import Labelled, read_labelled
 from dfq.images.memory import check_image_memory
 from dfq.images.npz import read_arrays
+from dfq.jobs.increment.finished import check_out, conditions_of, take_over
 from dfq.jobs.increment.grow_head import grow
 from dfq.jobs.increment.report import IncrementReport
+from dfq.jobs.increment.result import Incremented
 from dfq.jobs.increment.settings import IncrementSettings
-from dfq.jobs.increment.state import LearningState
+from dfq.jobs.increment.state import LearningState, images_file
 from dfq.jobs.increment.train import learn
 from dfq.jobs.keywords import IncrementKeywords
 from dfq.results import report
 from dfq.results.stored_files import write_json
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
-from dfq.system.content_hash import digest, digest_of
-from dfq.system.output_paths import check_file, make_folder
+from dfq.system.output_paths import make_folder
 from dfq.system.progress import Progress, Silent
 from dfq.system.reading import check_is_file
 from dfq.system.run_lock import writing_file_alone
@@ -34,20 +34,6 @@ from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
-
-
-@dataclass(frozen=True)
-class Incremented:
-    """What `dfq.increment` returns.
-
-    Attributes:
-        model: The network in evaluation mode, with logits of shape (N, old + new classes). The old classes keep their
-            numbers.
-        report: The content of the report beside the checkpoint (`dfq.jobs.increment.report.IncrementReport`).
-    """
-
-    model: nn.Module
-    report: dict
 
 
 def increment(
@@ -67,7 +53,7 @@ def increment(
         data: Images of the new classes: a folder with one sub-folder per class, which get the numbers after the old
             classes in sorted order, or an `.npz` file whose 'labels' count the new classes from 0.
         out: The checkpoint to write. A report is written beside it, as `.json`, and the state of a run that is not
-            finished, as `.part`.
+            finished, as `.part` and `_images.part`.
         resume: Whether a killed run of the same model, images and settings is continued from its `.part`.
         overwrite: Whether a checkpoint that exists may be replaced.
         progress: Where progress is shown, as `dfq.quantize` takes it.
@@ -84,23 +70,26 @@ def increment(
         ```
     """
     loading, chosen = split_options(options, IncrementSettings)
-    file = Path(out)
-    check_file(file, overwrite=overwrite)
+    file, progress = Path(out), chosen_progress(progress)
+    check_out(file, resume=resume, overwrite=overwrite)
     teacher = load_teacher(model, **loading)
     if teacher.arch is None:
         raise DfqError("a network without a name", "an architecture that the checkpoint can name", "pass arch=")
     teacher.check_classifier("new classes", "they become further logits", "pass a classifier")
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
+    if resume and file.exists() and not part.exists():
+        return take_over(file, teacher, conditions_of(teacher, new_images, chosen), progress)
     make_folder(file.parent)
     with writing_file_alone(file):
-        remove_leftovers([file, part, file.with_suffix(".json")])
+        scratch = [images_file(part), part]
+        remove_leftovers([*scratch, file.with_suffix(".json")])
         if not resume:
-            part.unlink(missing_ok=True)
-        result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
+            _remove(scratch)
+        result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
         save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
-        part.unlink(missing_ok=True)
         write_json(file.with_suffix(".json"), result.report)
+        _remove(scratch)
     return result
 
 
@@ -133,7 +122,8 @@ def increment_model(
     grown = grow(teacher, new_classes, settings.seed)
     images = as_input(teacher, new_images)
     labels = torch.from_numpy(new_images.labels).to(teacher.device) + teacher.num_classes
-    state = LearningState(part, _conditions(teacher, new_images, settings))
+    conditions = conditions_of(teacher, new_images, settings)
+    state = LearningState(part, conditions)
     learned = learn(teacher, grown, Batch(images, labels), settings, stage, state)
     model = grown.model.eval().requires_grad_(False)
     content = IncrementReport(
@@ -143,12 +133,18 @@ def increment_model(
         accuracy_on_new_training_images=_accuracy(model, images, labels),
         steps=learned.steps,
         seconds=time.monotonic() - start,
-        settings=dict(vars(settings)),
+        conditions={name: conditions[name] for name in ("network", "images")},
+        settings=conditions["settings"],
         versions=report.versions(),
         hardware=report.hardware(teacher.device),
         warnings=[*(f"assumed {sentence}" for sentence in teacher.assumed), *learned.notes],
     )
     return Incremented(model, content.to_dict())
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _check_classes(new_images: Labelled, count: int) -> None:
@@ -160,14 +156,6 @@ def _check_classes(new_images: Labelled, count: int) -> None:
             "labels that count the new classes from 0, each with at least one image",
             "labels - labels.min() if yours begin at the number of old classes",
         )
-
-
-def _conditions(teacher: Teacher, new_images: Labelled, settings: IncrementSettings) -> dict:
-    return {
-        "network": digest_of(teacher.model),
-        "images": digest({"images": new_images.images, "labels": new_images.labels}),
-        "settings": dict(vars(settings)),
-    }
 
 
 def count_classes(path: str | Path) -> int:

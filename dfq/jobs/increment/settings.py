@@ -53,13 +53,11 @@ class IncrementDefaults:
         synthesis_share: Share of a budget in which images of the old classes are made, in [0, 1].
         clip_norm: Largest L2 norm of the gradient.
         shift: Images are shifted by up to height ÷ this, in pixels.
-        save_every_seconds: Seconds between two savings of the state that a killed increment goes on from.
     """
 
     synthesis_share: float = 0.4
     clip_norm: float = 1.0
     shift: int = 10
-    save_every_seconds: float = 20.0
 
 
 INCREMENT_DEFAULTS = IncrementDefaults()

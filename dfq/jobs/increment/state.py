@@ -1,56 +1,65 @@
 """`LearningState`: the state from which a killed increment goes on."""
 
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dfq.errors import DfqError
-from dfq.jobs.increment.settings import INCREMENT_DEFAULTS
-from dfq.system.atomic_files import replacing
 from dfq.system.reading import reading
-from dfq.system.torch_file import check_torch_file
+from dfq.system.state_file import StateFile, part_of
+
+WAY_OUT = "leave out --resume to start afresh"
 
 
 class LearningState:
-    """A file beside the checkpoint that is to be written, which exists only until the checkpoint does.
+    """Two files beside the checkpoint that is to be written, which exist only until the checkpoint does.
+
+    One is written before anything is made, so that the other one, that of images which are being made, is never taken
+    for that of a run under other conditions.
 
     Args:
-        path: Path of the file; None: nothing is kept.
+        path: Path of the first file; None: nothing is kept.
         conditions: What a run that goes on must have in common with the killed one, as plain values.
+
+    Attributes:
+        images: Path of the second file (`Stage.checkpoint`); None: nothing is kept.
     """
 
     def __init__(self, path: Path | None = None, conditions: dict | None = None):
-        self.path, self.conditions, self.saved = path, conditions or {}, time.monotonic()
+        self.file, self.conditions = StateFile(path), conditions or {}
+        self.images = path and images_file(path)
 
-    def read(self, device: torch.device) -> dict:
-        """Returns what the killed run had saved; an empty dictionary where there is nothing.
+    def read(self, device: torch.device) -> dict[str, Any]:
+        """Returns the parts that the killed run had saved; an empty dictionary where there is nothing.
 
         Raises:
             DfqError: The file is damaged, or it belongs to a run under other conditions.
         """
-        if self.path is None or not self.path.exists():
+        state = self.file.load(device, way_out=WAY_OUT)
+        if state is None or self.file.path is None:
             return {}
-        with reading(self.path, way_out="leave out --resume to start afresh"):
-            check_torch_file(self.path)
-            state = torch.load(self.path, weights_only=True, map_location=device)
-            before = state["conditions"]
+        with reading(self.file.path, way_out=WAY_OUT):
+            before = state.pop("conditions")
             changed = [name for name in self.conditions if before.get(name) != self.conditions[name]]
         if changed:
             raise DfqError(
-                f"'{self.path}' belongs to a run with other {', '.join(changed)}",
+                f"'{self.file.path}' belongs to a run with other {', '.join(changed)}",
                 "the same network, images and settings to go on with",
                 "repeat the first command's options with --resume, or leave it out to start afresh",
             )
         return state
 
-    def is_due(self) -> bool:
-        """Returns whether it is time to save again."""
-        return self.path is not None and time.monotonic() - self.saved >= INCREMENT_DEFAULTS.save_every_seconds
-
-    def save(self, **parts) -> None:
+    def save(self, parts: dict[str, Any]) -> None:
         """Replaces the file by these parts, which are tensors, numbers, and dictionaries of them."""
-        if self.path is not None:
-            with replacing(self.path) as temporary:
-                torch.save({"conditions": self.conditions, **parts}, temporary)
-            self.saved = time.monotonic()
+        self.file.save({"conditions": self.conditions, **parts})
+
+    def save_if_due(self, parts: Callable[[], dict[str, Any]]) -> None:
+        """Saves what `parts` returns, unless that was done a short while ago."""
+        self.file.save_if_due(lambda: {"conditions": self.conditions, **parts()})
+
+
+def images_file(path: Path) -> Path:
+    """Returns the path of the file of images that are being made, beside that of the rest."""
+    return part_of(path, "images")

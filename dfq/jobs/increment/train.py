@@ -1,6 +1,6 @@
 """The training of an increment, on new images and on replayed images of old classes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import torch
@@ -74,25 +74,31 @@ def learn(
     images, labels = new.images, new.labels
     assert labels is not None
     earlier = state.read(teacher.device)
-    old = _old_images(teacher, settings, earlier, stage)
+    if not earlier:
+        state.save({})
+    old = _old_images(teacher, settings, earlier, replace(stage, checkpoint=state.images))
     limit, generator = stage.budget.part(1.0), torch.Generator().manual_seed(stage.seed)
     augment = _augment(teacher, settings)
     optimizer = _optimizer(grown, settings)
     first_rates = [group["lr"] for group in optimizer.param_groups]
     steps = _take_over(earlier, grown, optimizer, generator, old)
 
-    def save() -> None:
-        first = {} if old.first is None else {"images": old.first.images, "labels": old.first.labels}
-        source = {} if old.source is None else old.source.state_dict()
-        state.save(
-            steps=steps, first=first, source=source, model=grown.model.state_dict(), optimizer=optimizer.state_dict(),
-            generator=generator.get_state(), notes=old.notes,
-        )  # fmt: skip
+    def parts() -> dict:
+        return {
+            "steps": steps,
+            "first": {} if old.first is None else {"images": old.first.images, "labels": old.first.labels},
+            "source": {} if old.source is None else old.source.state_dict(),
+            "model": grown.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "generator": generator.get_state(),
+            "notes": old.notes,
+        }
 
-    save()
+    state.save(parts())
     with stage.progress.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
         task.advance(steps)
         while (done := limit.done(steps, settings.steps)) < 1:
+            state.save_if_due(parts)
             torch.manual_seed(stage.seed + steps)  # Triplets are drawn from torch's own generator.
             set_learning_rates(optimizer, first_rates, done)
             index = torch.randint(len(images), (settings.batch_size,), generator=generator)
@@ -105,8 +111,6 @@ def learn(
             step_if_finite(optimizer, loss, grown.model.parameters(), max_norm=INCREMENT_DEFAULTS.clip_norm)
             steps += 1
             task.advance(1, loss=loss.item())
-            if state.is_due():
-                save()
         task.advance(settings.steps - steps)
     made = 0 if old.source is None else len(old.source.images_at_the_end())
     return Learned(steps, made, old.notes)

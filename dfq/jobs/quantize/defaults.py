@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dfq.images.input_spec import InputSpec, is_large
-from dfq.system.budget import Budget
 
 
 def _steps() -> Mapping[int, int]:
@@ -33,8 +32,6 @@ class QuantizeDefaults:
         training_shift: Images are shifted by up to height ÷ this, in pixels, while the student learns.
         steps: Number of training steps, by the fewest bits of the student.
         calibrated: Largest number of images that the first ranges are fitted to.
-        reserve_seconds: Seconds of a budget that are kept for export and validation.
-        reserve_share: Share of the time left after synthesis that learning has in any case, in [0, 1].
         choosing_share: Share of the time left after synthesis in which mixed widths are chosen, in [0, 1].
         too_short: Seconds of a budget below which `auto` takes `instant`, because there is no time for images that are
             worth learning from.
@@ -57,8 +54,6 @@ class QuantizeDefaults:
     training_shift: int = 10
     steps: Mapping[int, int] = field(default_factory=_steps)
     calibrated: int = 256
-    reserve_seconds: float = 15.0
-    reserve_share: float = 0.3
     choosing_share: float = 0.2
     too_short: float = 30.0
     few_large: int = 128
@@ -67,10 +62,6 @@ class QuantizeDefaults:
     def held_out_of(self, images: int) -> int:
         """Returns how many of so many synthetic images are held out; at least 1."""
         return min(max(images // self.held_out_share, 1), self.held_out_most)
-
-    def learning_part(self, budget: Budget) -> Budget:
-        """Returns the part of a budget in which the student learns; the rest is for export and validation."""
-        return budget.keeping(self.reserve_seconds, self.reserve_share)
 
     def synthesis_batch_of(self, input_spec: InputSpec, *, on_gpu: bool) -> int:
         """Returns how many images of that size are synthesized together."""

@@ -18,6 +18,7 @@ def take_over(teacher: Teacher, run: RunFolder, options: RunOptions) -> Result:
         DfqError: A file of the folder is damaged.
     """
     content = read_json(run.report)
+    run.remove_scratch()  # It may have been killed just before.
     options.progress.note("this run had finished, so it is taken over as it is")
     with reading(run.report):
         is_unmeasured = content["accuracy"]["teacher"] is None

@@ -99,7 +99,7 @@ def _tune(
         seed=settings.seed,
         progress=progress,
     )
-    limit = QUANTIZE_DEFAULTS.learning_part(context.budget)
+    limit = context.budget.part(1.0)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
     steps = StepContext(student.eval(), teacher, first, context.stage(limit, run.reconstruction), trains)

@@ -64,6 +64,7 @@ class FinishedRun:
         agreement: What was measured of both files (`dfq.export.Agreement.to_dict`).
         float_file: The result of `dfq.export.compare_float_file`.
         seconds: Seconds of each stage, and of all as `total`.
+        reserved: Seconds of the budget that were kept for the end of the run.
     """
 
     teacher: Teacher
@@ -81,6 +82,7 @@ class FinishedRun:
     agreement: dict
     float_file: dict
     seconds: dict
+    reserved: float
 
 
 def make_report(run: FinishedRun) -> QuantizationReport:
@@ -98,6 +100,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         evidence={**evidence.to_dict(), **predict(evidence, deviation).to_dict()},
         knowledge=run.images.knowledge,
         seconds=run.seconds,
+        budget=report.budget(run.settings.budget, run.reserved),
         settings={**run.settings.to_dict(), **settings},
         diversity=run.diversity.to_dict(),
         training=tuned.history.to_dict() if tuned.history else None,

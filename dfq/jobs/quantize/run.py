@@ -15,6 +15,7 @@ from dfq.images.labelled_data import LabelledData
 from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
+from dfq.jobs.finishing import check_feasible, seconds_to_finish
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
@@ -127,7 +128,7 @@ def quantize_model(
 
 def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions) -> Result:
     progress, clock = options.progress, Clock()
-    budget = Budget(settings.budget)
+    whole = Budget(settings.budget)
     settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
     check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
@@ -142,10 +143,14 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
         progress.note(sentence.text)
     spec = teacher.input_spec
     source = read_source(teacher.arch, run)
+    to_finish = _seconds_to_finish(teacher, settings, options)
+    if not (options.is_late or (options.resume and run.is_finished)):
+        check_feasible(whole, to_finish)
     run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
         return take_over(teacher, run, options)
     keep_source(source, run)
+    budget = whole.keeping(to_finish)
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
         images = find_images(context, options.batch)
@@ -204,15 +209,24 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
             agreement=agreement,
             float_file=float_file,
             seconds=clock.to_dict(),
+            reserved=to_finish,
         )
     ).to_dict()
     content = {"decision": decide(content, Path(run.path.name)).to_dict(), **content}
     if tuned.history:
         plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
     write_report_page(content, run)
+    write_json(run.report, content)  # It says that the run is finished.
     run.remove_scratch()
-    write_json(run.report, content)  # It comes last, because it says that the run is finished.
     return Result(student, teacher, run.path, content, tuned.history)
+
+
+def _seconds_to_finish(teacher: Teacher, settings: Settings, options: RunOptions) -> float:
+    """Returns the seconds that are kept for the end of the run; 0 where there is no budget to keep them of."""
+    if settings.budget is None:
+        return 0.0
+    images = len(options.batch) if options.batch else settings.image_count(teacher.input_spec)
+    return seconds_to_finish(teacher, QUANTIZE_DEFAULTS.held_out_of(images), options.given)
 
 
 def _last_choice(said: str | None, settings: Settings, tuned: Tuned) -> str | None:

@@ -11,6 +11,7 @@ from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.start_file import Start, load_start, save_start
 from dfq.system.reading import reading
+from dfq.system.state_file import AFRESH
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> R
     """
     teacher, settings = context.teacher, context.settings
     part = context.budget.part(settings.synthesis_share(teacher.input_spec))
-    synthesizer = settings.make_synthesizer(teacher, context.stage(part))
+    synthesizer = settings.make_synthesizer(teacher, context.stage(part, context.folder.synthesis))
     batch, notes = (given, []) if given else _made(context, synthesizer)
     share = settings.chosen_method.first_share
     planned = min(settings.image_count(teacher.input_spec), ceil(len(batch) / share))
@@ -59,10 +60,9 @@ def find_images(context: JobContext[Settings, Folder], given: Batch | None) -> R
 
 def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tuple[Batch, list[str]]:
     teacher, settings, run = context.teacher, context.settings, context.folder
-    if run.start.exists():
-        start = load_start(run.start, teacher.input_spec, teacher.device)
+    if (start := load_start(run.start, teacher.input_spec, teacher.device)) is not None:
         if isinstance(synthesizer, Resumable):
-            with reading(run.start, way_out="start afresh with --overwrite"):
+            with reading(run.start, way_out=AFRESH):
                 synthesizer.load_state_dict(start.synthesizer)
         note = "the images were taken over from the run that was resumed"
         context.progress.note(note)

@@ -12,17 +12,28 @@ from dfq.post_training.reconstruction.block_data import BlockData, take
 from dfq.post_training.reconstruction.blocks import Block
 from dfq.post_training.reconstruction.qdrop import DroppedQuantize, mixed
 from dfq.post_training.reconstruction.settings import FitSettings
+from dfq.post_training.reconstruction.unfinished_block import UnfinishedBlock
 from dfq.quantizers.fake_quantize import FakeQuantize
-from dfq.system.budget import Budget
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.progress import Task
+from dfq.system.stage import Stage
+from dfq.system.state_file import StateFile
 from dfq.training.optimizer_steps import cosine, step_if_finite
 
 
 def fit_block(
-    block: Block, data: BlockData, settings: FitSettings, budget: Budget, task: Task, generator: torch.Generator
+    block: Block, data: BlockData, settings: FitSettings, stage: Stage, task: Task, generator: torch.Generator
 ) -> int:
-    """Learns roundings, weight scales and activation scales of `block`, in place; returns the number of iterations."""
+    """Learns roundings, weight scales and activation scales of `block`, in place; returns the number of iterations.
+
+    Args:
+        block: The block.
+        data: What it is fitted on.
+        settings: How it is fitted.
+        stage: Time of the block, and the file in which its unfinished work is kept.
+        task: Where progress is shown.
+        generator: Source of the random numbers. Its state tells whether that file belongs to this block.
+    """
     seed = int(torch.randint(2**31, (), generator=generator))
     batch_size = images_per_iteration(block, settings)
     with _learning(block, settings) as (roundings, quantizers), torch.random.fork_rng(devices=[]):
@@ -34,8 +45,11 @@ def fit_block(
         first_rates = [group["lr"] for group in optimizer.param_groups]
         learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         weight = settings.rounding_weight * _cost_of_rounding(block, data, roundings, settings, generator)
-        step = 0
-        while (done := budget.done(step, settings.iterations)) < 1:
+        unfinished = UnfinishedBlock(StateFile(stage.checkpoint), (block.name, seed), optimizer, generator)
+        step = unfinished.resume()
+        task.advance(step)
+        while (done := stage.budget.done(step, settings.iterations)) < 1:
+            unfinished.save_if_due(step)
             haste = settings.haste(step / done if step else settings.iterations)
             for group, rate in zip(optimizer.param_groups, first_rates, strict=True):
                 group["lr"] = rate * (cosine(done) if group["cosine"] else haste)

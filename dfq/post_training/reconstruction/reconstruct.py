@@ -1,7 +1,7 @@
 """`reconstruct`: fits a calibrated student block by block, from the stem to the head."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor, fx
@@ -14,11 +14,10 @@ from dfq.post_training.reconstruction.fit_block import fit_block, images_per_ite
 from dfq.post_training.reconstruction.least_squares import fit_least_squares
 from dfq.post_training.reconstruction.settings import FitSettings, ReconstructionSettings
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
-from dfq.system.atomic_files import replacing
-from dfq.system.budget import Budget
+from dfq.system.progress import Task
 from dfq.system.reading import reading
 from dfq.system.stage import Stage
-from dfq.system.torch_file import check_torch_file
+from dfq.system.state_file import AFRESH, StateFile, part_of
 from dfq.teacher import Teacher
 
 
@@ -79,7 +78,8 @@ def reconstruct(
         teacher: Its teacher.
         images: Synthetic images, normalised, (N, C, H, W), N ≥ 2.
         settings: How a block is fitted.
-        stage: Time, report and seed of the reconstruction. Its checkpoint is rewritten after each block.
+        stage: Time, report and seed of the reconstruction. Its checkpoint is rewritten after each block, and a
+            second file beside it, `part_of(checkpoint, "block")`, while a block is fitted.
         whole: How the blocks are cut, judged and stored.
     """
     stage = stage or Stage()
@@ -102,7 +102,7 @@ def reconstruct(
                 run.pass_by(block)
                 task.advance(settings.iterations)
                 continue
-            record = run.fit(block, stage.budget.part(_share(blocks[index:], settings, whole.value_cost)), task)
+            record = run.fit(block, stage.part(_share(blocks[index:], settings, whole.value_cost)), task)
             history.blocks.append(record)
             task.advance(0, before=record.before, after=record.after)
             run.save(history)
@@ -141,11 +141,11 @@ class _Run:
         stage: Stage,
         whole: ReconstructionSettings,
     ):
-        self.student, self.settings, self.path, self.seed = student, settings, stage.checkpoint, stage.seed
+        self.student, self.settings, self.file, self.seed = student, settings, StateFile(stage.checkpoint), stage.seed
         self.generator, self.activations = torch.Generator().manual_seed(stage.seed), activations
         self.fitted = activations.images - max(activations.images // whole.held_out, 1)
 
-    def fit(self, block: Block, budget: Budget, task) -> BlockRecord:
+    def fit(self, block: Block, stage: Stage, task: Task) -> BlockRecord:
         """Fits the next block and goes on behind it."""
         start = time.monotonic()
         stored = self.activations.around(block)
@@ -155,7 +155,8 @@ class _Run:
         if self.settings.least_squares:
             compensation = self.settings.least_squares_fit
             fit_least_squares(block, data.quantized, data.exact, seed=self.seed, settings=compensation)
-        iterations = fit_block(block, data, self.settings, budget, task, self.generator)
+        within = replace(stage, checkpoint=self.file.path and part_of(self.file.path, "block"))
+        iterations = fit_block(block, data, self.settings, within, task, self.generator)
         after = self.activations.error(block, held_out)
         if not (kept := after < before):
             block.student.load_state_dict(before_state)
@@ -168,21 +169,20 @@ class _Run:
 
     def save(self, history: ReconstructionHistory) -> None:
         """Writes what a killed run goes on from."""
-        if self.path is None:
-            return
-        state = {"student": self.student.state_dict(), "history": history.to_dict()}
-        state["generator"] = self.generator.get_state()
-        with replacing(self.path) as temporary:
-            torch.save(state, temporary)
+        self.file.save(
+            {
+                "student": self.student.state_dict(),
+                "history": history.to_dict(),
+                "generator": self.generator.get_state(),
+            }
+        )
 
     def resume(self) -> ReconstructionHistory:
         """Takes over what an earlier, killed run has done, if there was one, and returns its history."""
-        if self.path is None or not self.path.exists():
+        state = self.file.load(next(self.student.parameters()).device)
+        if state is None or self.file.path is None:
             return ReconstructionHistory()
-        device = next(self.student.parameters()).device
-        with reading(self.path, way_out="start afresh with --overwrite"):
-            check_torch_file(self.path)
-            state = torch.load(self.path, weights_only=True, map_location=device)
+        with reading(self.file.path, way_out=AFRESH):
             self.student.load_state_dict(state["student"])
             self.generator.set_state(state["generator"].cpu())
             return ReconstructionHistory([BlockRecord(**block) for block in state["history"]["blocks"]])

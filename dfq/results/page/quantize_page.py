@@ -20,6 +20,7 @@ from dfq.results.page.training import training_section
 from dfq.results.page.write import write_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json
+from dfq.results.time_limit import overrun
 from dfq.results.verdict import verdict
 from dfq.system.reading import reading
 
@@ -37,7 +38,7 @@ def write_report_page(report: Mapping, run: RunFolder) -> None:
         subtitle=subtitle(shown, f"scheme {scheme['name']}"),
         figures=figures(shown),
         sections=_sections(shown, run),
-        verdict=verdict(shown.get("coverage"), shown.get("float_file")),
+        verdict=[*overrun(shown), *verdict(shown.get("coverage"), shown.get("float_file"))],
         decision=decide(shown, Path(run.path.name)),
     )
     write_page(page, shown, run.page)

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from support.command_line import fail, succeed
+from support.kills import AlwaysDue
 from support.small_nets import SPEC, Residual, lived_in, small_teacher, trainable
 from support.synthesis_cases import quick
 from torch import nn
@@ -113,10 +114,8 @@ class TestRun:
     def test_a_killed_run_goes_on_to_the_same_student(
         self, distilled, teacher_file, architectures, tmp_path, monkeypatch
     ):
-        row = METHODS[FEW["method"]]
-        distillation = replace(row.distillation, training={**row.distillation.training, "save_every_seconds": 0.0})
-        row = replace(row, distillation=distillation)
-        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW, "method": row}
+        monkeypatch.setattr("dfq.training.training_state.StateFile", AlwaysDue)
+        arguments = {"student": architectures["digits"], "out": tmp_path / "run", **FEW}
         calls, whole = [], KnowledgeDistillation.__call__
 
         class Killed(Exception):

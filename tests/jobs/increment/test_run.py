@@ -1,30 +1,25 @@
 """`dfq increment`: several sessions in a row, a killed run, the command, the Python function."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from support.command_line import fail, succeed
-from support.incremental_cases import FEW, part
+from support.incremental_cases import FEW, OLD, part
+from support.kills import AlwaysDue, Killed, Watch, lives
 from support.small_nets import SPEC, Residual, small_teacher
 
 import dfq
 from dfq.checkpoint import load_checkpoint
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
-from dfq.jobs.increment import (
-    IncrementSettings,
-    forgetting,
-    increment_model,
-    increment_sessions,
-)
+from dfq.jobs.increment import STRATEGIES, IncrementSettings, forgetting, increment_model, increment_sessions
 from dfq.jobs.increment.report import IncrementReport
-from dfq.jobs.increment.settings import IncrementDefaults
-from dfq.jobs.increment.strategies import (
-    total,
-)
+from dfq.jobs.increment.strategies import total
+from dfq.models.registry import DIGITS_INPUT
+from dfq.teacher import Teacher
 
 
 class TestSessions:
@@ -87,12 +82,9 @@ class TestSessions:
 
 class TestGoingOn:
     def test_a_killed_run_goes_on_to_the_same_network(self, old_file, new_file, tmp_path, monkeypatch):
-        monkeypatch.setattr("dfq.jobs.increment.state.INCREMENT_DEFAULTS", IncrementDefaults(save_every_seconds=0.0))
+        monkeypatch.setattr("dfq.jobs.increment.state.StateFile", AlwaysDue)
         expected = dfq.increment(old_file, data=new_file, out=tmp_path / "whole.pt", **FEW).model.state_dict()
         calls: list[int] = []
-
-        class Killed(Exception):
-            pass
 
         def dies(terms, step):
             calls.append(1)
@@ -114,6 +106,41 @@ class TestGoingOn:
         assert result.report["steps"] == 12 and result.report["images"]["synthetic"] == 16
         assert all(torch.equal(tensor, expected[name]) for name, tensor in result.model.state_dict().items())
         assert {path.name for path in tmp_path.iterdir()} == {"whole.pt", "whole.json", "all.pt", "all.json"}
+        with monkeypatch.context() as patch:
+            patch.setattr("dfq.jobs.increment.run.increment_model", None)  # a finished run does nothing again
+            again = dfq.increment(old_file, data=new_file, out=out, **FEW, resume=True)
+            with pytest.raises(DfqError, match="exists, and comes from a run with other settings"):
+                dfq.increment(old_file, data=new_file, out=out, **FEW | {"steps": 9}, resume=True)
+        assert again.report == json.loads(json.dumps(result.report))
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in again.model.state_dict().items())
+
+    def test_a_run_that_was_killed_before_its_report_goes_on(self, old_file, new_file, tmp_path, monkeypatch):
+        def dies(path, content):
+            raise Killed
+
+        out = tmp_path / "all.pt"
+        with monkeypatch.context() as patch:
+            patch.setattr("dfq.jobs.increment.run.write_json", dies)
+            with pytest.raises(Killed):
+                dfq.increment(old_file, data=new_file, out=out, **FEW)
+        assert {path.name for path in tmp_path.iterdir()} - {"all_images.part"} == {"all.pt", "all.part"}
+        dfq.increment(old_file, data=new_file, out=out, **FEW, resume=True)
+        assert {path.name for path in tmp_path.iterdir()} == {"all.pt", "all.json"}
+
+    def test_images_that_were_being_made_are_gone_on_with(
+        self, old_file, new_file, tmp_path, monkeypatch, saves_always
+    ):
+        row = STRATEGIES["rgal"]
+        monkeypatch.setitem(STRATEGIES, "rgal", replace(row, images=replace(row.images, iterations=6)))
+        settings = IncrementSettings(**{**FEW, "strategy": "rgal", "steps": 2})
+        teacher, new = Teacher(load_checkpoint(old_file).model, DIGITS_INPUT), part("training", OLD, 9)
+        whole = increment_model(teacher, new, settings, progress=(watch := Watch())).model.state_dict()
+        dying = Watch(watch.middles_and_ends())
+        again, kills = lives(
+            lambda: increment_model(teacher, new, settings, part=tmp_path / "all.part", progress=dying)
+        )
+        assert kills >= 4 and dying.steps.total() <= watch.steps.total() + kills
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in again.model.state_dict().items())
 
     def test_a_damaged_part_is_told(self, old_file, new_file, tmp_path):
         (tmp_path / "all.part").write_bytes(b"half a file")

@@ -114,7 +114,7 @@ def fitted_layer(size: float, iterations: int = 200) -> tuple[float, torch.Tenso
     nearest = (block.student(inputs) - data.targets).square().mean().item()
     fit, generator = FitSettings(iterations=iterations, batch_size=32), torch.Generator().manual_seed(1)
     with Silent().task("", 200) as task:
-        fit_block(block, data, fit, Hurried(), task, generator)
+        fit_block(block, data, fit, Stage(budget=Hurried()), task, generator)
     fitted = student.get_submodule(block.layers[0])
     error = (block.student(inputs) - data.targets).square().mean().item()
     return error / nearest, fitted.weight_quantizer.integers(fitted.weight)

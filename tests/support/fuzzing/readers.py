@@ -23,6 +23,7 @@ from dfq.results.page.quantize_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.start_file import load_start
 from dfq.system.reading import reading
+from dfq.system.state_file import StateFile
 from dfq.system.torch_file import check_torch_file
 from dfq.training.trainer import History
 from dfq.training.training_state import TrainingState
@@ -114,6 +115,7 @@ def training_state() -> dict[str, Any]:
         "source": {},
         "history": asdict(state.history),
         "best": (1.0, 3, state.best_state),
+        "since_record": ({"loss": 1.0}, 3, 0),
         "seconds": 3.5,
     }
 
@@ -132,7 +134,7 @@ def block_state() -> dict[str, Any]:
 def resume_reconstruction(path: Path) -> None:
     _checked(path)
     run = _Run.__new__(_Run)
-    run.path, run.student, run.generator = path, _network(), torch.Generator()  # type: ignore[assignment]
+    run.file, run.student, run.generator = StateFile(path), _network(), torch.Generator()  # type: ignore[assignment]
     run.resume()
 
 
