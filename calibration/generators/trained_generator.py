@@ -132,7 +132,7 @@ class RunningGenerator:
 def warm_up(step: Callable[[], dict[str, float]], steps: int, stage: Stage) -> list[str]:
     """Takes `steps` steps of a generator alone, or as many as the budget allows; returns notes for the report."""
     budget, taken = stage.budget.part(1.0), 0
-    with stage.progress.task("Warming up the generator", steps) as task:
+    with stage.task("Warming up generator", steps) as task:
         while budget.done(taken, steps) < 1:
             task.advance(1, **step())
             taken += 1

@@ -63,7 +63,7 @@ class Inversion:
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(stage.seed)
-        self.budget, self.progress = stage.budget, stage.progress
+        self.stage, self.budget = stage, stage.budget
         self.student: fx.GraphModule | None = None
         self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.knowledge = self._knowledge()
@@ -92,7 +92,7 @@ class Inversion:
         kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
         batches: list[tuple[Tensor, Tensor | None]] = []
         start = self.budget.elapsed()
-        with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
+        with self.stage.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
                 per_step = (self.budget.elapsed() - start) / max(sum(made.iterations for made in kinds[:index]), 1)
                 if index and self.budget.remaining() < kind.min_time * per_step * kind.iterations:

@@ -98,7 +98,7 @@ class Trainer:
             self._evaluate(*judged, {}, 0.0)
         sums: dict[str, float] = {}
         bad_steps, since = 0, 0
-        with self.stage.progress.task("Training the student", self.settings.steps) as task:
+        with self.stage.task("Training the student", self.settings.steps) as task:
             task.advance(self.history.steps)
             while (done := self.stage.budget.done(self.history.steps, self.settings.steps)) < 1:
                 set_learning_rates(self.optimizer, [self.settings.learning_rate], done)

@@ -31,7 +31,7 @@ def in_torch(network: nn.Module, *, softmax: bool = False) -> Network:
 def run_all(networks: Mapping[str, Network], batches: Sequence[Tensor], progress: Progress) -> Found:
     """Returns what each network gives; a slow engine computes only the first rows."""
     found: dict[str, list] = {name: [] for name in networks}
-    with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
+    with progress.task("Comparing the files", total=len(batches)) as task:
         for batch in batches:
             for name, run in networks.items():
                 row = ENGINES.get(name)

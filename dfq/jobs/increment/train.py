@@ -90,7 +90,7 @@ def learn(
         )  # fmt: skip
 
     save()
-    with stage.progress.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
+    with stage.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
         task.advance(steps)
         while (done := limit.done(steps, settings.steps)) < 1:
             torch.manual_seed(stage.seed + steps)  # Triplets are drawn from torch's own generator.
