@@ -9,7 +9,9 @@ from rich.table import Table
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
+from dfq.cli.command import command
 from dfq.cli.option_types import PATH, Listed, Named
+from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
 from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
@@ -34,13 +36,13 @@ from dfq.jobs.compare.table import (
 )
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
-from dfq.system.terminal_progress import TerminalProgress
 
 OF_ONE_RUN = {
     "budget": "Time limit for each run; a plain number counts seconds. None: no limit.",
     "images": "Number of synthetic images of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
     "steps": "Number of training steps of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
 }
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)  # The latter is --config.
 MAX_COLUMNS = 3  # So many columns fit side by side into 80 characters.
 OWN_OPTIONS = {  # Options that the other job does not have.
     "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
@@ -48,7 +50,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 }
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @click.option("--methods", type=Listed(Named("method", (AUTO, *METHODS), "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip
@@ -65,9 +67,8 @@ OWN_OPTIONS = {  # Options that the other job does not have.
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option
 @options.model_options
-@click.pass_context
 def compare(
-    context: click.Context,
+    output: Output,
     model: Path,
     methods: tuple[str, ...],
     job: str,
@@ -93,13 +94,15 @@ def compare(
       dfq compare resnet56.pt --job distill --student dfq/resnet20 --methods rgal,gdfq --steps 5000
     """
     model_options = options.take_model_options(values)
+    context = click.get_current_context()
     plan = _plan(context, job, methods, seeds, values)
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
-    progress = TerminalProgress()
+    progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     comparison = compare_methods(teacher, folder.path, plan, labelled=labelled, progress=progress)
     _show(comparison.content, folder, model.name)
+    output.write({"folder": str(folder.path), **comparison.content})
     if comparison.failed:
         context.exit(1)
 
@@ -107,7 +110,7 @@ def compare(
 def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> ComparisonPlan:
     """Returns the plan; raises `DfqError` for options of the other job, and for what a plan refuses."""
     others = [name for other, names in OWN_OPTIONS.items() if other != job for name in names]
-    given = [n for n in others if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    given = [n for n in others if context.get_parameter_source(n) in GIVEN]
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise DfqError(

@@ -130,7 +130,7 @@ model_options = _stack(
     [
         arch_option,
         click.option("--input-size", type=Parsed("CxHxW", parse_size), metavar="CxHxW",
-                     help="Image size, for example 3x32x32.  [default: the checkpoint's, else the published one]"),
+                     help="Image size.  [default: the checkpoint's, else the published one]"),
         click.option("--mean", type=Parsed("numbers", parse_numbers), metavar="M,M,M",
                      help="Mean per channel for pixels in 0…1; one number stands for all.  [default: as --input-size]"),
         click.option("--std", type=Parsed("numbers", parse_numbers), metavar="S,S,S",

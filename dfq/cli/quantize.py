@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from dfq.cli import options, run_summary
+from dfq.cli.command import command
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.images.pictures import take_pictures
 from dfq.jobs.context import RunOptions
@@ -13,10 +15,9 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import MIXED, Settings
 from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
-from dfq.system.terminal_progress import TerminalProgress
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @settings_options(Settings)
 @click.option(
@@ -29,7 +30,7 @@ from dfq.system.terminal_progress import TerminalProgress
 @options.pictures_option
 @options.model_options
 def quantize(
-    model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
+    output: Output, model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
     pictures: Path | None, **values
 ) -> None:  # fmt: skip
     """Quantize MODEL, a checkpoint or an ONNX file, without data, and prove the result in ONNX Runtime.
@@ -55,7 +56,7 @@ def quantize(
     width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
-    progress = TerminalProgress()
+    progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     result = quantize_model(
         teacher,
@@ -71,5 +72,6 @@ def quantize(
         ),
     )
     run_summary.show_run(result.report, folder, name=model.name)
+    output.write(run_summary.as_json(result.report, folder))
     if result.report.get("decision", {}).get("is_mismatch"):
         click.get_current_context().exit(run_summary.MISMATCH)

@@ -48,6 +48,11 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     _show_files(RunFolder(folder))
 
 
+def as_json(report: dict, folder: Path) -> dict:
+    """Returns what `--json` writes of a run: its folder, and the content of its `report.json`."""
+    return {"folder": str(folder), **report}
+
+
 def show_decision(decision: Decision) -> None:
     """Shows what to do with the file, what it is good for, and the next command."""
     console.headline(decision.sentence, STYLES[decision.word])
