@@ -6,6 +6,7 @@ import click
 
 from dfq.cli import options, run_summary
 from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
 from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
@@ -32,6 +33,8 @@ from dfq.system.output_paths import check_folder
 )
 @options.resume_options
 @options.data_option
+@options.log_option
+@config_option
 @options.model_options
 def distill(
     output: Output,
@@ -41,6 +44,7 @@ def distill(
     resume: bool,
     overwrite: bool,
     data: Path | None,
+    trackers: tuple[str, ...],
     **values,
 ) -> None:
     """Train a network of another architecture to answer like TEACHER, a checkpoint, without data.
@@ -61,6 +65,7 @@ def distill(
     settings = take_settings(DistillSettings, values)
     folder = out or Path(f"{model.stem}-{Path(student).name.replace('.py:', '-')}")
     check_folder(folder, overwrite=overwrite, resume=resume)
+    callbacks = options.callbacks_of(trackers, folder / "tensorboard")
     progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     result = distill_model(
@@ -68,7 +73,7 @@ def distill(
         student,
         folder,
         settings,
-        RunOptions(labelled=labelled, resume=resume, overwrite=overwrite, progress=progress),
+        RunOptions(labelled=labelled, resume=resume, overwrite=overwrite, progress=progress, callbacks=callbacks),
     )
     run_summary.show_distilled(result.report, folder, name=model.name)
     content = {**run_summary.as_json(result.report, folder), "quantized": None}

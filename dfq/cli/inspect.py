@@ -6,6 +6,7 @@ import click
 
 from dfq.cli import console, options
 from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.layer_table import layer_table
 from dfq.cli.option_types import PATH
 from dfq.cli.output import Output
@@ -22,6 +23,7 @@ from dfq.jobs.quantize.settings import Settings
 )
 @settings_options(Settings, *SCHEME_OPTIONS)
 @options.strict_option
+@config_option
 @options.model_options
 def inspect(output: Output, model: Path, strict: bool, **values) -> None:
     """Show MODEL's layers, and how many bits each would get. Nothing is changed or written.

@@ -6,6 +6,7 @@ import click
 
 from dfq.cli import options, run_summary
 from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
 from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
@@ -28,10 +29,12 @@ from dfq.system.output_paths import check_folder
 @options.strict_option
 @options.data_option
 @options.pictures_option
+@options.log_option
+@config_option
 @options.model_options
 def quantize(
     output: Output, model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
-    pictures: Path | None, **values
+    pictures: Path | None, trackers: tuple[str, ...], **values
 ) -> None:  # fmt: skip
     """Quantize MODEL, a checkpoint or an ONNX file, without data, and prove the result in ONNX Runtime.
 
@@ -56,6 +59,7 @@ def quantize(
     width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
+    callbacks = options.callbacks_of(trackers, folder / "tensorboard")
     progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     result = quantize_model(
@@ -69,6 +73,7 @@ def quantize(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            callbacks=callbacks,
         ),
     )
     run_summary.show_run(result.report, folder, name=model.name)

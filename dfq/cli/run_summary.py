@@ -182,6 +182,7 @@ def _show_files(run: RunFolder) -> None:
     kinds = (
         (run.onnx, "the network, for ONNX Runtime"),
         (run.page, "the report, to look at"),
+        (run.card, "the model card"),
         (run.report, "every figure, setting and version"),
         (run.samples, "what the synthetic images look like"),
         (run.diversity, "how varied they are in the teacher's eyes"),

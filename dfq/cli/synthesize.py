@@ -7,6 +7,7 @@ import click
 from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS
 from dfq.cli import console, options
 from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
 from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
@@ -33,6 +34,7 @@ WHAT = {
     help="Folder to write.  [default: MODEL's name and -images]",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")
+@config_option
 @options.model_options
 def synthesize(output: Output, model: Path, out: Path | None, overwrite: bool, **values) -> None:
     """Make synthetic images from MODEL, a checkpoint, and nothing else: calibration data for any toolkit.

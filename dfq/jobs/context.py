@@ -1,5 +1,6 @@
 """`RunOptions` and `JobContext`: how a job runs, and what all its stages work with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -11,6 +12,7 @@ from dfq.images.labelled import Labelled
 from dfq.jobs.settings import JobSettings
 from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage import Stage
 from dfq.system.stage_clock import Clock
@@ -35,6 +37,7 @@ class RunOptions:
         resume: Whether a killed run of the same settings is continued.
         overwrite: Whether the results of an earlier run may be replaced.
         progress: Where the job reports what it does.
+        callbacks: Who is told of the job's start, its losses, its notes and its end.
     """
 
     labelled: Labelled | None = None
@@ -44,6 +47,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     progress: Progress = field(default_factory=Silent)
+    callbacks: Sequence[Callback] = ()
 
 
 @dataclass(frozen=True)

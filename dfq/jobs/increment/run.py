@@ -1,6 +1,7 @@
 """The job of `dfq increment`: it makes a checkpoint of all classes from one of the old classes and new images."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from dfq.results import report
 from dfq.results.stored_files import write_json
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback, following
 from dfq.system.content_hash import digest, digest_of
 from dfq.system.output_paths import check_file, make_folder
 from dfq.system.progress import Progress, Silent
@@ -50,7 +52,7 @@ class Incremented:
     report: dict
 
 
-def increment(
+def increment(  # noqa: PLR0913 (keywords of the public face)
     model: str | Path | Teacher,
     *,
     data: str | Path,
@@ -58,6 +60,7 @@ def increment(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[IncrementKeywords],
 ) -> Incremented:
     """Teaches a checkpoint new classes from images of these alone, as the command `dfq increment` does.
@@ -71,6 +74,8 @@ def increment(
         resume: Whether a killed run of the same model, images and settings is continued from its `.part`.
         overwrite: Whether a checkpoint that exists may be replaced.
         progress: Where progress is shown, as `dfq.quantize` takes it.
+        callbacks: Who is told of start, losses, notes and end, such as `dfq.TensorBoard("logs/")`
+            (`dfq.system.callbacks.Callback`).
         options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
@@ -93,14 +98,16 @@ def increment(
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
     make_folder(file.parent)
-    with writing_file_alone(file):
+    told = {"arch": teacher.arch, **vars(chosen)}
+    with writing_file_alone(file), following(chosen_progress(progress), callbacks, told) as followed:
         remove_leftovers([file, part, file.with_suffix(".json")])
         if not resume:
             part.unlink(missing_ok=True)
-        result = increment_model(teacher, new_images, chosen, part=part, progress=chosen_progress(progress))
+        result = increment_model(teacher, new_images, chosen, part=part, progress=followed)
         save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
         part.unlink(missing_ok=True)
         write_json(file.with_suffix(".json"), result.report)
+        followed.report = result.report
     return result
 
 
