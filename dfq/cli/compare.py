@@ -10,6 +10,7 @@ from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
 from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH, Listed, Named
 from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
@@ -18,11 +19,13 @@ from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_met
 from dfq.jobs.compare.table import (
     MEASURES,
     VARIETY_COLUMNS,
+    capitalized,
     caveat,
     choices,
     difference,
     explained,
     failed_cells,
+    hint,
     labels_of,
     missing,
     prediction,
@@ -66,6 +69,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 @click.option("--out", type=PATH, metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option
+@config_option
 @options.model_options
 def compare(
     output: Output,
@@ -129,7 +133,7 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     for start in range(0, len(content["columns"]), MAX_COLUMNS):
         console.stdout.print(_table(content, content["columns"][start : start + MAX_COLUMNS]))
     reading = explained(content)
-    text = f"{reading[0].upper()}{reading[1:]} {caveat(content)}".strip()
+    text = " ".join(part for part in (capitalized(reading), caveat(content), hint(content)) if part)
     console.stdout.print(text, style="dim", markup=False)
     console.stdout.print()
     console.stdout.print(variety_title(content), style="bold", markup=False)
@@ -138,8 +142,13 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     console.facts("Failed", [f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)])
     files = (
         (folder.content, "every figure, setting and version"),
-        (folder.table, "the tables, for a paper"),
+        (folder.page, "to look at in a browser, also while it runs"),
+        (folder.table, "the tables"),
+        (folder.latex, "the tables, for a paper"),
+        (folder.csv, "a line for each run"),
         (folder.chart, f"by {words.column} and by time"),
+        (folder.svg, "the same, for a page"),
+        (folder.pdf, "the same, for a paper"),
         (folder.diversity, "how varied each method's images are"),
     )
     console.fact("Files", f"in {folder.path}/")
