@@ -19,6 +19,7 @@ from dfq.results.report_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import write_json
 from dfq.system.progress import Progress
+from dfq.system.run_lock import writing_alone
 
 
 @command
@@ -79,9 +80,10 @@ def validate(
 
 def _measure_performance(folder: RunFolder, path: Path, progress: Progress) -> dict:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
-    found = measure_performance(files, progress=progress)
-    write_json(folder.performance, found)
-    rewrite_report_page(folder)
+    with writing_alone(folder.path):
+        found = measure_performance(files, progress=progress)
+        write_json(folder.performance, found)
+        rewrite_report_page(folder)
     for section in performance_sections(found):
         console.stdout.print(console.table(section.name, section.head, section.rows))
     return found
