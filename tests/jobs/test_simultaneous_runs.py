@@ -92,8 +92,8 @@ def test_two_processes(model_file, tmp_path):
         while not (folder / "config.json").exists():
             assert first.poll() is None
             time.sleep(0.1)
-        second = subprocess.run([sys.executable, "-m", "dfq", *command, "--bits", "8"], capture_output=True, text=True)
-        assert second.returncode == 1 and f"in use by process {first.pid}" in second.stderr
+        message = fail(*command, "--bits", "8", exit_code=1)  # this process is the second one
+        assert f"in use by process {first.pid}" in message
         assert "in use by process" in fail("validate", folder, exit_code=1)
     finally:
         first.kill()
