@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dfq.jobs.synthesize import Synthesized, synthesize
     from dfq.jobs.validate import validate_run as validate
     from dfq.results.load_run import load_run as load
+    from dfq.system.callbacks import Callback
+    from dfq.system.mlflow_tracking import MLflow
+    from dfq.system.tensorboard import TensorBoard
     from dfq.teacher import Teacher
     from dfq.teacher.load import load_teacher
 
@@ -36,14 +39,17 @@ except PackageNotFoundError:  # This is a copy of the folder that was never inst
     __version__ = "unknown"
 
 __all__ = [
+    "Callback",
     "Comparison",
     "DfqError",
     "Distilled",
     "Incremented",
     "Inspection",
+    "MLflow",
     "Result",
     "Synthesized",
     "Teacher",
+    "TensorBoard",
     "__version__",
     "compare",
     "distill",
@@ -58,12 +64,15 @@ __all__ = [
     "validate",
 ]
 _PLACES = {
+    "Callback": ("dfq.system.callbacks", "Callback"),
     "Comparison": ("dfq.jobs.compare", "Comparison"),
     "Distilled": ("dfq.jobs.distill", "Distilled"),
     "Incremented": ("dfq.jobs.increment", "Incremented"),
     "Inspection": ("dfq.jobs.inspect", "Inspection"),
+    "MLflow": ("dfq.system.mlflow_tracking", "MLflow"),
     "Result": ("dfq.jobs.quantize.result", "Result"),
     "Synthesized": ("dfq.jobs.synthesize", "Synthesized"),
+    "TensorBoard": ("dfq.system.tensorboard", "TensorBoard"),
     "Teacher": ("dfq.teacher", "Teacher"),
     "compare": ("dfq.jobs.compare", "compare"),
     "distill": ("dfq.jobs.distill", "distill"),

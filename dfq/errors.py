@@ -34,3 +34,7 @@ class DfqError(Exception):
         parts += [f"needed: {self.needed}"] if needed else []
         parts += [f"way out: {self.way_out}"] if way_out else []
         super().__init__("\n".join(parts))
+
+    def to_dict(self) -> dict[str, str | int]:
+        """Returns the parts as an object for programs (`--json`)."""
+        return {"found": self.found, "needed": self.needed, "way_out": self.way_out, "exit_code": self.exit_code}

@@ -158,7 +158,7 @@ def warm_up(synthesizer: WarmedUp, step: Callable[[], dict[str, float]], steps: 
     if state is not None and tuple(state["start"]) == start:
         synthesizer.load_state_dict(state["synthesizer"])
         taken = state["taken"]
-    with stage.progress.task("Warming up the generator", steps) as task:
+    with stage.task("Warming up generator", steps) as task:
         task.advance(taken)
         while budget.done(taken, steps) < 1:
             task.advance(1, **step())

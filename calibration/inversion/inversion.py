@@ -61,7 +61,7 @@ class Inversion:
         self.teacher, self.batch_size = teacher, batch_size
         self.augment = augment or Augment()
         self.generator = torch.Generator().manual_seed(stage.seed)
-        self.budget, self.progress, self.file = stage.budget, stage.progress, StateFile(stage.checkpoint)
+        self.stage, self.budget, self.file = stage, stage.budget, StateFile(stage.checkpoint)
         self.student: fx.GraphModule | None = None
         self.earlier, self.batches_made = AccumulatedMoments(), 0
         self.knowledge = self._knowledge()
@@ -93,7 +93,7 @@ class Inversion:
         unfinished = UnfinishedSample(self.file, self.teacher, self.state_dict(), count)
         state = unfinished.resume()
         batches, first, start = unfinished.batches, len(unfinished.batches), self.budget.elapsed()
-        with self.progress.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
+        with self.stage.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
             task.advance(sum(kind.iterations for kind in kinds[:first]))
             for index, (size, kind) in list(enumerate(zip(sizes, kinds, strict=True)))[first:]:
                 steps_made = sum(made.iterations for made in kinds[first:index])
@@ -124,7 +124,7 @@ class Inversion:
         """Says how long the other batches will take where that is long."""
         left = min(seconds, self.budget.remaining())
         if left >= LONG_SECONDS:
-            self.progress.note(f"{count:,} synthetic images will take about {duration_text(left)} more")
+            self.stage.progress.note(f"{count:,} synthetic images will take about {duration_text(left)} more")
 
     def _optimize(self, batch: BatchInProgress, unfinished: UnfinishedSample, task: Task) -> None:
         """Takes the steps of a batch that are left, until it has settled or the budget ends."""

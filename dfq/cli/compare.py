@@ -9,18 +9,23 @@ from rich.table import Table
 from dfq.calibration import METHODS
 from dfq.calibration.methods import AUTO
 from dfq.cli import console, options
+from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH, Listed, Named
+from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
 from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
 from dfq.jobs.compare.table import (
     MEASURES,
     VARIETY_COLUMNS,
+    capitalized,
     caveat,
     choices,
     difference,
     explained,
     failed_cells,
+    hint,
     labels_of,
     missing,
     prediction,
@@ -34,13 +39,13 @@ from dfq.jobs.compare.table import (
 )
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
-from dfq.system.terminal_progress import TerminalProgress
 
 OF_ONE_RUN = {
     "budget": "Time limit for each run; a plain number counts seconds. None: no limit.",
     "images": "Number of synthetic images of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
     "steps": "Number of training steps of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
 }
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)  # The latter is --config.
 MAX_COLUMNS = 3  # So many columns fit side by side into 80 characters.
 OWN_OPTIONS = {  # Options that the other job does not have.
     "quantize": ("bits", "target", "weight_bits", "activation_bits", "scheme", "layer_bits", "ranges"),
@@ -48,7 +53,7 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 }
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @click.option("--methods", type=Listed(Named("method", (AUTO, *METHODS), "see `dfq methods`")), required=True,
               metavar="NAME,NAME", help="Methods to compare: see `dfq methods`.")  # fmt: skip
@@ -64,10 +69,10 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 @click.option("--out", type=PATH, metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
 @options.data_option
+@config_option
 @options.model_options
-@click.pass_context
 def compare(
-    context: click.Context,
+    output: Output,
     model: Path,
     methods: tuple[str, ...],
     job: str,
@@ -93,13 +98,15 @@ def compare(
       dfq compare resnet56.pt --job distill --student dfq/resnet20 --methods rgal,gdfq --steps 5000
     """
     model_options = options.take_model_options(values)
+    context = click.get_current_context()
     plan = _plan(context, job, methods, seeds, values)
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
-    progress = TerminalProgress()
+    progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     comparison = compare_methods(teacher, folder.path, plan, labelled=labelled, progress=progress)
     _show(comparison.content, folder, model.name)
+    output.write({"folder": str(folder.path), **comparison.content})
     if comparison.failed:
         context.exit(1)
 
@@ -107,7 +114,7 @@ def compare(
 def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int, values: dict) -> ComparisonPlan:
     """Returns the plan; raises `DfqError` for options of the other job, and for what a plan refuses."""
     others = [name for other, names in OWN_OPTIONS.items() if other != job for name in names]
-    given = [n for n in others if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    given = [n for n in others if context.get_parameter_source(n) in GIVEN]
     if given:
         option = f"--{given[0].replace('_', '-')}"
         raise DfqError(
@@ -126,7 +133,7 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     for start in range(0, len(content["columns"]), MAX_COLUMNS):
         console.stdout.print(_table(content, content["columns"][start : start + MAX_COLUMNS]))
     reading = explained(content)
-    text = f"{reading[0].upper()}{reading[1:]} {caveat(content)}".strip()
+    text = " ".join(part for part in (capitalized(reading), caveat(content), hint(content)) if part)
     console.stdout.print(text, style="dim", markup=False)
     console.stdout.print()
     console.stdout.print(variety_title(content), style="bold", markup=False)
@@ -135,8 +142,13 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     console.facts("Failed", [f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)])
     files = (
         (folder.content, "every figure, setting and version"),
-        (folder.table, "the tables, for a paper"),
+        (folder.page, "to look at in a browser, also while it runs"),
+        (folder.table, "the tables"),
+        (folder.latex, "the tables, for a paper"),
+        (folder.csv, "a line for each run"),
         (folder.chart, f"by {words.column} and by time"),
+        (folder.svg, "the same, for a page"),
+        (folder.pdf, "the same, for a paper"),
         (folder.diversity, "how varied each method's images are"),
     )
     console.fact("Files", f"in {folder.path}/")

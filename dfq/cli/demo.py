@@ -1,29 +1,31 @@
 """`dfq demo` does the whole job on a small network, in a minute."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from dfq.cli import console, options
+from dfq.cli.command import command
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options
 from dfq.jobs.demo import DemoRow, run_demo
 from dfq.jobs.settings import JobSettings
 from dfq.results.number_format import NOTHING, milliseconds, percent, points, ratio, seconds, size
 from dfq.system.output_paths import check_folder
-from dfq.system.terminal_progress import TerminalProgress
 
 EXPLAINED = "agreement: same class in ONNX Runtime as in the student. latency: batch 1."
 
 
-@click.command()
+@command
 @click.option("--out", type=PATH, metavar="DIR", default=Path("dfq-demo"), show_default=True,
               help="Folder to write.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the demo that --out holds.  [default: off]")
 @settings_options(JobSettings, "seed")
 @click.option("--threads", type=int, default=1, metavar="N", show_default=True,
               help="CPU threads. Images of 8×8 pixels gain nothing from more.")  # fmt: skip
-def demo(out: Path, overwrite: bool, seed: int, threads: int) -> None:
+def demo(output: Output, out: Path, overwrite: bool, seed: int, threads: int) -> None:
     """Train a small network on handwritten digits, forget the digits, quantize it to 8 and to 4 bits, and report.
 
     It needs no file and no connection. The digits that ship with scikit-learn train the teacher. Quantization sees
@@ -36,7 +38,8 @@ def demo(out: Path, overwrite: bool, seed: int, threads: int) -> None:
     """
     options.set_threads(threads)
     check_folder(out, overwrite=overwrite)
-    result = run_demo(out, seed=seed, overwrite=overwrite, progress=TerminalProgress())
+    result = run_demo(out, seed=seed, overwrite=overwrite, progress=output.progress)
+    output.write({"folder": str(out), **asdict(result)})
     teacher = result.rows[0]
     title = f"Held-out digits ({result.images} images, opened only now)"
     columns = ("", "accuracy", "ONNX file", "latency", "agreement", "made in")

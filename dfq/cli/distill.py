@@ -5,15 +5,17 @@ from pathlib import Path
 import click
 
 from dfq.cli import options, run_summary
+from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings, distill_model
 from dfq.system.output_paths import check_folder
-from dfq.system.terminal_progress import TerminalProgress
 
 
-@click.command()
+@command
 @click.argument("model", metavar="TEACHER", type=PATH)
 @click.option(
     "--student",
@@ -31,9 +33,19 @@ from dfq.system.terminal_progress import TerminalProgress
 )
 @options.resume_options
 @options.data_option
+@options.log_option
+@config_option
 @options.model_options
 def distill(
-    model: Path, student: str, out: Path | None, resume: bool, overwrite: bool, data: Path | None, **values
+    output: Output,
+    model: Path,
+    student: str,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    data: Path | None,
+    trackers: tuple[str, ...],
+    **values,
 ) -> None:
     """Train a network of another architecture to answer like TEACHER, a checkpoint, without data.
 
@@ -53,15 +65,19 @@ def distill(
     settings = take_settings(DistillSettings, values)
     folder = out or Path(f"{model.stem}-{Path(student).name.replace('.py:', '-')}")
     check_folder(folder, overwrite=overwrite, resume=resume)
-    progress = TerminalProgress()
+    callbacks = options.callbacks_of(trackers, folder / "tensorboard")
+    progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     result = distill_model(
         teacher,
         student,
         folder,
         settings,
-        RunOptions(labelled=labelled, resume=resume, overwrite=overwrite, progress=progress),
+        RunOptions(labelled=labelled, resume=resume, overwrite=overwrite, progress=progress, callbacks=callbacks),
     )
     run_summary.show_distilled(result.report, folder, name=model.name)
-    if result.quantized is not None:
-        run_summary.show_run(result.quantized.report, result.quantized.folder, name=f"{folder.name}/student.pt")
+    content = {**run_summary.as_json(result.report, folder), "quantized": None}
+    if (quantized := result.quantized) is not None:
+        run_summary.show_run(quantized.report, quantized.folder, name=f"{folder.name}/student.pt")
+        content["quantized"] = run_summary.as_json(quantized.report, quantized.folder)
+    output.write(content)

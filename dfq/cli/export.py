@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
+from dfq.cli.command import command
 from dfq.cli.option_types import PATH, Named
+from dfq.cli.output import Output
 from dfq.jobs.export import export_run
 from dfq.quantizers.targets import TARGETS
 from dfq.results.number_format import size
-from dfq.system.terminal_progress import TerminalProgress
 
 
-@click.command()
+@command
 @click.argument("run", type=PATH)
 @click.option("--out", type=PATH, metavar="FILE", required=True, help="ONNX file to write.")
 @click.option(
@@ -24,7 +25,9 @@ from dfq.system.terminal_progress import TerminalProgress
     help=f"Runtime that the file is for: {', '.join(TARGETS)}.  [default: the run's own]",
 )  # fmt: skip
 @options.arch_option
-def export(run: Path, out: Path, batch_size: int | None, overwrite: bool, target: str | None, arch: str | None) -> None:
+def export(
+    output: Output, run: Path, out: Path, batch_size: int | None, overwrite: bool, target: str | None, arch: str | None
+) -> None:
     """Write the student of RUN, a folder of `dfq quantize`, as an ONNX file.
 
     \b
@@ -34,7 +37,9 @@ def export(run: Path, out: Path, batch_size: int | None, overwrite: bool, target
       dfq export run/ --out model.onnx --target openvino
       dfq export run/ --out model.onnx --arch net.py:make_net    the run's network is a file of yours
     """
-    with TerminalProgress().task("Exporting ONNX", 1) as task:
+    with output.progress.task("Exporting ONNX", 1) as task:
         export_run(run, out=out, batch_size=batch_size, target=target, arch=arch, overwrite=overwrite)
         task.advance()
-    console.fact("File", f"{out}, {size(out.stat().st_size)}")
+    size_bytes = out.stat().st_size
+    output.write({"file": str(out), "size_bytes": size_bytes})
+    console.fact("File", f"{out}, {size(size_bytes)}")

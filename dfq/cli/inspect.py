@@ -5,23 +5,27 @@ from pathlib import Path
 import click
 
 from dfq.cli import console, options
+from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.layer_table import layer_table
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options
 from dfq.jobs.inspect import inspect as inspect_network
 from dfq.jobs.inspect import scheme_of
 from dfq.jobs.quantize.settings import Settings
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @click.option(
     "--bits", type=int, default=8, show_default=True, metavar="N", help="Bits of weights and activations, 2 to 8."
 )
 @settings_options(Settings, *SCHEME_OPTIONS)
 @options.strict_option
+@config_option
 @options.model_options
-def inspect(model: Path, strict: bool, **values) -> None:
+def inspect(output: Output, model: Path, strict: bool, **values) -> None:
     """Show MODEL's layers, and how many bits each would get. Nothing is changed or written.
 
     \b
@@ -34,6 +38,7 @@ def inspect(model: Path, strict: bool, **values) -> None:
     values["layer_bits"] = dict(values["layer_bits"])
     scheme_of(values)  # Wrong options are told before anything is loaded.
     found = inspect_network(model_options.load(model), strict=strict, **values)
+    output.write(found.to_dict())
     console.verdict(found.verdict)
     console.stdout.print(layer_table(f"{model.name}: {found.title}", found.student, found.coverage))
     console.stdout.print(

@@ -1,5 +1,6 @@
 """The group `dfq`, and what happens to an error that nobody caught."""
 
+import json
 import os
 import sys
 import traceback
@@ -13,8 +14,10 @@ from click.shell_completion import CompletionItem
 from dfq.errors import DfqError, printable
 from dfq.system.freed_memory import keep_freed_memory
 
+WANTS_JSON = "dfq.json"  # the key of the context under which the group keeps whether --json was given
 INTERRUPTED = 130  # The exit code that shells expect after Ctrl-C.
 NO_MEMORY = "can't allocate memory"  # torch's message for the CPU
+REPORT_IT = "please report it, with what `dfq env` prints and the traceback that DFQ_DEBUG=1 shows"
 OUT_OF_MEMORY = DfqError(
     "the memory of this machine has run out",
     "more memory, or less work at a time",
@@ -47,6 +50,10 @@ class ReportingGroup(click.Group):
     bad input, 3 for a file that does not do what its student does, and 130 for Ctrl-C.
     """
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WANTS_JSON] = "--json" in args  # An error may come before the command has read its options.
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -69,6 +76,7 @@ class ReportingGroup(click.Group):
             return super().invoke(ctx)
         except DfqError as error:
             console.show_error(error)
+            _tell(ctx, error)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             console.stderr.print(
@@ -78,14 +86,17 @@ class ReportingGroup(click.Group):
             )
             ctx.exit(INTERRUPTED)
         except click.UsageError as error:
-            raise click.UsageError(printable(error.format_message()), error.ctx) from error
+            message = printable(error.format_message())
+            _tell(ctx, DfqError(message, exit_code=error.exit_code))
+            raise click.UsageError(message, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # A user should never see a traceback.
             if _is_out_of_memory(error):
                 console.show_error(OUT_OF_MEMORY)
+                _tell(ctx, OUT_OF_MEMORY)
                 ctx.exit(OUT_OF_MEMORY.exit_code)
-            _show_bug(error)
+            _tell(ctx, _show_bug(error))
             ctx.exit(1)
 
 
@@ -94,16 +105,22 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or NO_MEMORY in str(error)
 
 
-def _show_bug(error: Exception) -> None:
+def _tell(ctx: click.Context, error: DfqError) -> None:
+    """Writes an error as one JSON object to standard output, if the user asked for `--json`."""
+    if ctx.meta[WANTS_JSON]:
+        click.echo(json.dumps({"error": error.to_dict()}, indent=2))
+
+
+def _show_bug(error: Exception) -> DfqError:
+    """Shows an error that nobody foresaw, and returns it as one that has parts."""
     from dfq.cli import console
 
     if os.environ.get("DFQ_DEBUG") == "1":
         traceback.print_exception(error)
     first_line = printable((str(error).splitlines() or [""])[0])
     console.stderr.print(f"Unexpected {type(error).__name__}: {first_line}", style="red", markup=False)
-    console.stderr.print(
-        "This is a bug in dfq: please report it, with what `dfq env` prints and the traceback that DFQ_DEBUG=1 shows."
-    )
+    console.stderr.print(f"This is a bug in dfq: {REPORT_IT}.")
+    return DfqError(f"unexpected {type(error).__name__}: {first_line}", "no bug in dfq", REPORT_IT, exit_code=1)
 
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

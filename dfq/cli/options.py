@@ -19,11 +19,15 @@ from dfq.cli.option_types import (
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.jobs.labels import take_labels
+from dfq.system.callbacks import Callback
+from dfq.system.mlflow_tracking import MLflow
 from dfq.system.progress import Progress
+from dfq.system.tensorboard import TensorBoard
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher
 
 FEW_THREADS = 8  # so many threads are allowed on any machine
+TRACKERS = ("tensorboard", "mlflow")
 ARCH_HELP = "Architecture: torchvision/NAME, timm/NAME, dfq/NAME, hf-hub:OWNER/NAME or path/to/net.py:factory"
 
 
@@ -120,6 +124,11 @@ resume_options = _stack(
         click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.  [default: off]"),
     ]
 )
+log_option = click.option(
+    "--log", "trackers", type=click.Choice(TRACKERS), multiple=True,
+    help="Keep losses and results for a tracker, too; repeatable. TensorBoard's files go into or beside --out, "
+    "MLflow's to where MLFLOW_TRACKING_URI says.  [default: none]",
+)  # fmt: skip
 strict_option = click.option(
     "--strict", is_flag=True,
     help="Fail before any work where less than 90 % of the multiply–accumulates would be on integers, or a layer with "
@@ -130,7 +139,7 @@ model_options = _stack(
     [
         arch_option,
         click.option("--input-size", type=Parsed("CxHxW", parse_size), metavar="CxHxW",
-                     help="Image size, for example 3x32x32.  [default: the checkpoint's, else the published one]"),
+                     help="Image size.  [default: the checkpoint's, else the published one]"),
         click.option("--mean", type=Parsed("numbers", parse_numbers), metavar="M,M,M",
                      help="Mean per channel for pixels in 0…1; one number stands for all.  [default: as --input-size]"),
         click.option("--std", type=Parsed("numbers", parse_numbers), metavar="S,S,S",
@@ -157,6 +166,20 @@ model_options = _stack(
 def take_model_options(values: dict[str, Any]) -> ModelOptions:
     """Moves the values of `model_options` out of a command's keywords."""
     return ModelOptions(**{field.name: values.pop(field.name) for field in fields(ModelOptions)})
+
+
+def callbacks_of(trackers: tuple[str, ...], folder: Path) -> list[Callback]:
+    """Returns the callbacks of `--log`.
+
+    Args:
+        trackers: Some of `TRACKERS`.
+        folder: The folder of TensorBoard's files.
+
+    Raises:
+        DfqError: A package is not installed.
+    """
+    made: dict[str, Callable[[], Callback]] = {"tensorboard": lambda: TensorBoard(folder), "mlflow": MLflow}
+    return [made[name]() for name in trackers]
 
 
 def check_resume(resume: bool, overwrite: bool) -> None:

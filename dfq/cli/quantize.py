@@ -5,7 +5,10 @@ from pathlib import Path
 import click
 
 from dfq.cli import options, run_summary
+from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.images.pictures import take_pictures
 from dfq.jobs.context import RunOptions
@@ -13,10 +16,9 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import MIXED, Settings
 from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
-from dfq.system.terminal_progress import TerminalProgress
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @settings_options(Settings)
 @click.option(
@@ -27,10 +29,12 @@ from dfq.system.terminal_progress import TerminalProgress
 @options.strict_option
 @options.data_option
 @options.pictures_option
+@options.log_option
+@config_option
 @options.model_options
 def quantize(
-    model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
-    pictures: Path | None, **values
+    output: Output, model: Path, out: Path | None, strict: bool, resume: bool, overwrite: bool, data: Path | None,
+    pictures: Path | None, trackers: tuple[str, ...], **values
 ) -> None:  # fmt: skip
     """Quantize MODEL, a checkpoint or an ONNX file, without data, and prove the result in ONNX Runtime.
 
@@ -55,7 +59,8 @@ def quantize(
     width = MIXED if settings.is_mixed else label(settings.make_scheme().to_dict())
     folder = out or Path(f"{model.stem}-{width}".lower())
     check_folder(folder, overwrite=overwrite, resume=resume)
-    progress = TerminalProgress()
+    callbacks = options.callbacks_of(trackers, folder / "tensorboard")
+    progress = output.progress
     teacher, labelled = model_options.load_for_run(model, data, progress)
     result = quantize_model(
         teacher,
@@ -68,8 +73,10 @@ def quantize(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            callbacks=callbacks,
         ),
     )
     run_summary.show_run(result.report, folder, name=model.name)
+    output.write(run_summary.as_json(result.report, folder))
     if result.report.get("decision", {}).get("is_mismatch"):
         click.get_current_context().exit(run_summary.MISMATCH)

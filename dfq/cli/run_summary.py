@@ -50,6 +50,11 @@ def show_run(report: dict, folder: Path, name: str) -> None:
     _show_files(RunFolder(folder))
 
 
+def as_json(report: dict, folder: Path) -> dict:
+    """Returns what `--json` writes of a run: its folder, and the content of its `report.json`."""
+    return {"folder": str(folder), **report}
+
+
 def show_decision(decision: Decision) -> None:
     """Shows what to do with the file, what it is good for, and the next command."""
     console.headline(decision.sentence, STYLES[decision.word])
@@ -179,6 +184,7 @@ def _show_files(run: RunFolder) -> None:
     kinds = (
         (run.onnx, "the network, for ONNX Runtime"),
         (run.page, "the report, to look at"),
+        (run.card, "the model card"),
         (run.report, "every figure, setting and version"),
         (run.samples, "what the synthetic images look like"),
         (run.diversity, "how varied they are in the teacher's eyes"),

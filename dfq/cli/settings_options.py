@@ -43,10 +43,10 @@ class Typed:
 
 STRATEGY_ROWS = "; ".join(f"{row.name}: {row.summary}" for row in STRATEGIES.values())
 TYPED: dict[tuple[type, str], Typed] = {
-    (JobSettings, "budget"): Typed(Parsed("time", parse_duration), "TIME", "For example 90s, 5m or 1.5h."),
+    (JobSettings, "budget"): Typed(Parsed("time", parse_duration), "TIME", "The units are s, m and h."),
     (Settings, "bits"): Typed(Parsed("N or mixed", parse_bits), "N"),
-    (Settings, "target_size"): Typed(Parsed("size", parse_bytes), "SIZE", "For example 1.2MB or 900kB (decimal)."),
-    (Settings, "target_bops"): Typed(Parsed("number", parse_operations), "N", "For example 1.2G, 350M or 2.5e9."),
+    (Settings, "target_size"): Typed(Parsed("size", parse_bytes), "SIZE", "The units are B, kB, MB and GB (decimal)."),
+    (Settings, "target_bops"): Typed(Parsed("number", parse_operations), "N", "k, M, G and T are factors (decimal)."),
     (Settings, "scheme"): Typed(Named("scheme", SCHEMES, "see --help"), "NAME"),
     (Settings, "target"): Typed(Named("target", TARGETS, "see --help"), "NAME"),
     (Settings, "layer_bits"): Typed(Parsed("name=bits", parse_layer_bits), "NAME=BITS", "Repeatable.", multiple=True),

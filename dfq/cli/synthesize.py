@@ -6,12 +6,14 @@ import click
 
 from dfq.calibration.stored_images import CLASSES, NPZ, SAFETENSORS
 from dfq.cli import console, options
+from dfq.cli.command import command
+from dfq.cli.config_file import config_option
 from dfq.cli.option_types import PATH
+from dfq.cli.output import Output
 from dfq.cli.settings_options import settings_options, take_settings
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.synthesize import synthesize as make_images
 from dfq.system.output_paths import check_folder
-from dfq.system.terminal_progress import TerminalProgress
 
 WHAT = {
     SAFETENSORS: "pixels, labels if there are any, and normalisation, for dfq's adapters",
@@ -21,7 +23,7 @@ WHAT = {
 }
 
 
-@click.command()
+@command
 @click.argument("model", type=PATH)
 @settings_options(
     Settings, "method", "images", "flip", "budget", "seed",
@@ -32,8 +34,9 @@ WHAT = {
     help="Folder to write.  [default: MODEL's name and -images]",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")
+@config_option
 @options.model_options
-def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None:
+def synthesize(output: Output, model: Path, out: Path | None, overwrite: bool, **values) -> None:
     """Make synthetic images from MODEL, a checkpoint, and nothing else: calibration data for any toolkit.
 
     The command writes images.safetensors ('images': uint8 N×C×H×W; 'labels': int64 N), images.npz (uint8 N×H×W×C),
@@ -51,7 +54,16 @@ def synthesize(model: Path, out: Path | None, overwrite: bool, **values) -> None
     check_folder(folder, overwrite=overwrite)
     take_settings(Settings, dict(values))  # Wrong options are told before anything is loaded.
     teacher = model_options.load(model)
-    made = make_images(teacher, out=folder, overwrite=overwrite, progress=TerminalProgress(), **values)
+    made = make_images(teacher, out=folder, overwrite=overwrite, progress=output.progress, **values)
+    output.write(
+        {
+            "folder": str(folder),
+            "images": len(made.images),
+            "size": list(teacher.input_spec.size),
+            "files": [str(path) for path in made.files],
+            "notes": made.notes,
+        }
+    )
     console.facts("Notes", made.notes)
     console.fact("Images", f"{len(made.images)} of {'x'.join(map(str, teacher.input_spec.size))}")
     console.facts("Files", [f"{path}  {WHAT[path.name]}" for path in made.files])

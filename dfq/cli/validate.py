@@ -6,8 +6,10 @@ import click
 import torch
 
 from dfq.cli import console, options, run_summary
+from dfq.cli.command import command
 from dfq.cli.engine_table import show_engines
 from dfq.cli.option_types import PATH, Named
+from dfq.cli.output import Output
 from dfq.export import ENGINES, ValidationSettings
 from dfq.export.validation.performance import measure_performance
 from dfq.jobs.validate import validate_run
@@ -17,13 +19,12 @@ from dfq.results.page.quantize_page import rewrite_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.atomic_files import remove_leftovers
-from dfq.system.output_paths import check_file
+from dfq.system.progress import Progress
 from dfq.system.reading import reading
-from dfq.system.run_lock import writing_alone, writing_file_alone
-from dfq.system.terminal_progress import TerminalProgress
+from dfq.system.run_lock import writing_alone
 
 
-@click.command()
+@command
 @click.argument("run", type=PATH)
 @options.data_option
 @options.pictures_option
@@ -33,20 +34,15 @@ from dfq.system.terminal_progress import TerminalProgress
     help=f"Engine to run the file in, besides ONNX Runtime; repeatable: {', '.join(ENGINES)}.  [default: all]",
 )  # fmt: skip
 @click.option(
-    "--json", "json_file", type=PATH, metavar="FILE",
-    help="Write every figure to this file, too.  [default: none]",
-)  # fmt: skip
-@click.option(
     "--performance", "performance", is_flag=True,
     help="Measure speed at batch 1 and 32 on 1 and 2 threads, memory, and time per operator of both files, each in its "
     "own process; write them to RUN/performance.json and RUN/report.html.  [default: off]",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace --json if it exists.  [default: off]")
 @options.arch_option
 @options.threads_option
 def validate(
-    run: Path, data: Path | None, pictures: Path | None, onnx: Path | None, engines: tuple[str, ...],
-    json_file: Path | None, performance: bool, overwrite: bool, arch: str | None, threads: int | None,
+    output: Output, run: Path, data: Path | None, pictures: Path | None, onnx: Path | None, engines: tuple[str, ...],
+    performance: bool, arch: str | None, threads: int | None,
 ) -> None:  # fmt: skip
     """Compare the ONNX file of RUN, a folder of `dfq quantize`, with its student and its teacher.
 
@@ -59,18 +55,16 @@ def validate(
     Examples:
       dfq validate run/
       dfq validate run/ --data test.npz --threads 2
-      dfq validate run/ --engine openvino --json opinions.json
+      dfq validate run/ --engine openvino --json > opinions.json
       dfq validate run/ --onnx camera.onnx
       dfq validate run/ --performance            speed, memory, time per operator
     """
     options.set_threads(threads)
-    if json_file is not None:
-        check_file(json_file, overwrite=overwrite)
     folder = RunFolder(run)
     path = onnx or folder.onnx
     settings = ValidationSettings(engines=engines or tuple(ENGINES), threads=torch.get_num_threads())
     found = validate_run(
-        run, data=data, pictures=pictures, onnx=path, settings=settings, arch=arch, progress=TerminalProgress()
+        run, data=data, pictures=pictures, onnx=path, settings=settings, arch=arch, progress=output.progress
     ).to_dict()
     wrong, decision = mismatch(found), _decision(folder, found)
     if decision is not None:
@@ -85,11 +79,8 @@ def validate(
     )
     run_summary.show_nodes(found["nodes"])
     show_engines(found["engines"])
-    if json_file is not None:
-        with writing_file_alone(json_file):
-            write_json(json_file, found)
-    if performance:
-        _measure_performance(folder, path)
+    measured = _measure_performance(folder, path, output.progress) if performance else None
+    output.write({"folder": str(run), "file": str(path), **found, "performance": measured})
     if wrong:
         click.get_current_context().exit(run_summary.MISMATCH)
 
@@ -109,13 +100,14 @@ def _decision(folder: RunFolder, found: dict) -> Decision | None:
         return decide({**report, **found}, folder.path)
 
 
-def _measure_performance(folder: RunFolder, path: Path) -> None:
+def _measure_performance(folder: RunFolder, path: Path, progress: Progress) -> dict:
     files = {FLOAT: folder.float_onnx, QUANTIZED: path}
-    found = measure_performance(files, progress=TerminalProgress())
     with writing_alone(folder.path):
+        found = measure_performance(files, progress=progress)
         remove_leftovers([folder.performance, folder.page])
         write_json(folder.performance, found)
         rewrite_report_page(folder)
     for section in performance_sections(found):
         assert section.table is not None
         console.stdout.print(console.table(section.name, section.table.head, section.table.rows))
+    return found

@@ -1,5 +1,6 @@
 """`RunOptions` and `JobContext`: how a job runs, and what all its stages work with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -11,6 +12,7 @@ from dfq.images.labelled import Labelled
 from dfq.jobs.settings import JobSettings
 from dfq.results.run_folder import RunFolder
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback
 from dfq.system.progress import Progress, Silent
 from dfq.system.stage import Stage
 from dfq.system.stage_clock import Clock
@@ -37,6 +39,7 @@ class RunOptions:
         progress: Where the job reports what it does.
         is_late: Whether the job is the last part of another one, which cannot stop here: a budget that is too short is
             exceeded then, and not refused.
+        callbacks: Who is told of the job's start, its losses, its notes and its end.
     """
 
     labelled: Labelled | None = None
@@ -47,6 +50,7 @@ class RunOptions:
     overwrite: bool = False
     progress: Progress = field(default_factory=Silent)
     is_late: bool = False
+    callbacks: Sequence[Callback] = ()
 
     @property
     def given(self) -> int:

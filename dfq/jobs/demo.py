@@ -22,8 +22,9 @@ from dfq.jobs.quantize.run import quantize
 from dfq.models.registry import DIGITS_INPUT, build
 from dfq.results.load_run import load_run
 from dfq.results.run_folder import RunFolder
-from dfq.system.output_paths import check_folder, make_folder
+from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress, Silent
+from dfq.system.run_lock import writing_alone
 from dfq.teacher.load import load_teacher
 
 ARCH = "dfq/digits_cnn"
@@ -111,10 +112,13 @@ def run_demo(
         DfqError: The folder holds files already and `overwrite` is False, or it cannot be written to.
     """
     folder, progress = Path(folder), progress or Silent()
-    checkpoint = folder / "teacher.pt"
     check_folder(folder, overwrite=overwrite)
-    make_folder(folder)
-    start = time.monotonic()
+    with writing_alone(folder):
+        return _run(folder, seed, overwrite, progress)
+
+
+def _run(folder: Path, seed: int, overwrite: bool, progress: Progress) -> DemoResult:
+    checkpoint, start = folder / "teacher.pt", time.monotonic()
     save_teacher(checkpoint, seed, progress)  # It returns nothing, so the digits and the network are gone.
     seconds = {"teacher": time.monotonic() - start}
     for name, bits in WIDTHS.items():

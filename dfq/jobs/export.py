@@ -7,7 +7,7 @@ from dfq.results.load_run import load_run
 from dfq.results.run_config import read_run_config
 from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.system.output_paths import check_file, make_folder
-from dfq.system.run_lock import writing_file_alone
+from dfq.system.run_lock import check_not_written, writing_file_alone
 
 
 def export_run(
@@ -40,6 +40,7 @@ def export_run(
     """
     file = Path(out)
     check_file(file, overwrite=overwrite)
+    check_not_written(Path(run))
     student, config = load_run(run, arch=arch), read_run_config(RunFolder(run).config, FORMAT)
     make_folder(file.parent)
     with writing_file_alone(file):

@@ -11,6 +11,7 @@ from torch import fx, nn
 from dfq.jobs.keywords import InspectKeywords
 from dfq.quantizers.scheme import Scheme, make_scheme
 from dfq.results.number_format import label, ratio, size
+from dfq.results.report import layers
 from dfq.results.verdict import Sentence, check_strict, verdict
 from dfq.student.convert import activation_quantizers, make_student
 from dfq.student.coverage import measure_coverage
@@ -56,20 +57,34 @@ class Inspection:
 
     def facts(self) -> list[tuple[str, str]]:
         """Returns further facts about the network, each with its name."""
-        spec, layers = self.teacher.input_spec, self.coverage["layers"]
+        spec, rows = self.teacher.input_spec, self.coverage["layers"]
         before, after = self.sizes["float_onnx"], self.sizes["onnx"]
         tensors = Counter(quantizer.spec.bits for quantizer in activation_quantizers(self.student).values())
-        in_float = sum(layer["reason"] is not None for layer in layers)
+        in_float = sum(layer["reason"] is not None for layer in rows)
         norms = len(normalization_layers(self.teacher.model))
-        counted = f"{len(layers) - in_float} on integers, {in_float} in floating point"
+        counted = f"{len(rows) - in_float} on integers, {in_float} in floating point"
         return [
-            ("Layers", f"{len(layers)} with weights: {counted}"),
+            ("Layers", f"{len(rows)} with weights: {counted}"),
             ("Input", f"{'x'.join(map(str, spec.size))}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"),
             self._gives(),
             ("BatchNorm", f"{norms} layers with statistics, folded before quantization"),
             ("Tensors", ", ".join(f"{count} at {bits} bits" for bits, count in sorted(tensors.items())) or "none"),
             ("Size", f"about {size(before)} → {size(after)}{ratio(after, before)}"),
         ]
+
+    def to_dict(self) -> dict:
+        """Returns what `dfq inspect --json` writes; sizes are estimates, in bytes."""
+        return {
+            "arch": self.teacher.arch,
+            "input_spec": self.teacher.input_spec.to_dict(),
+            "outputs": [output.to_dict() for output in self.teacher.outputs],
+            "scheme": self.scheme.to_dict(),
+            "verdict": [sentence.text for sentence in self.verdict],
+            "coverage": self.coverage,
+            "layers": layers(self.student),
+            "size_bytes": self.sizes,
+            "assumed": list(self.teacher.assumed),
+        }
 
     def _gives(self) -> tuple[str, str]:
         if self.teacher.is_classifier:

@@ -22,6 +22,7 @@ from dfq.results.stored_files import read_json
 from dfq.system.content_hash import digest_of_tensors
 from dfq.system.progress import Progress
 from dfq.system.reading import check_is_file
+from dfq.system.run_lock import check_not_written
 from dfq.system.terminal_progress import chosen_progress
 
 SMALLEST = 1e-30  # probabilities below it are taken for it, so that their logarithm is finite
@@ -86,6 +87,7 @@ def validate_run(  # noqa: PLR0913 (keywords of the public face)
         RunFolder(run),
         settings or ValidationSettings(engines=tuple(ENGINES), threads=torch.get_num_threads()),
     )
+    check_not_written(folder.path)
     config = read_run_config(folder.config, FORMAT)
     spec, is_classifier, interface = config.input_spec, config.is_classifier, config.interface
     if data is not None and not is_classifier:

@@ -93,7 +93,7 @@ def width_sensitivity(
     tensors, weights = tensor_places(network, plan, candidates.tensors), weight_places(network, plan)
     stage, batches = stage or Stage(), images.split(settings.batch_size_of(teacher.input_spec))
     tried = [*candidates.weights.values(), *candidates.tensors.values()]
-    with stage.progress.task("Probing layers", len(tried) + sum(map(len, tried)) * len(batches)) as task:
+    with stage.task("Probing layers", len(tried) + sum(map(len, tried)) * len(batches)) as task:
         grids: dict[Place, dict[int, FakeQuantize]] = {}
         for layer, widths in candidates.weights.items():
             rows = network.get_submodule(layer).weight.flatten(1).float()  # type: ignore[operator, union-attr]

@@ -109,4 +109,4 @@ def network_name(arch: str | None) -> str:
     """Returns what a title calls a network: its architecture, or the name of the file that holds it."""
     if arch is None:
         return "A network"
-    return Path(arch).name if arch.endswith((".pt2", ".onnx")) else arch
+    return Path(arch).name if arch.endswith((".pt2", ".onnx")) or ".py:" in arch else arch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -165,10 +166,19 @@ def logarithmic(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes the figure as one PNG.
+    """Writes the figure as one file: PNG, SVG or PDF, by the ending of its name.
+
+    Vector files hold neither a date nor a random name, so that the same figure is the same file, and PDF files hold
+    TrueType fonts, as publishers want them.
 
     Raises:
         DfqError: The file cannot be written.
     """
+    kind = Path(path).suffix.removeprefix(".")
     with replacing(Path(path)) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+        if kind == "png":
+            FigureCanvasAgg(figure).print_png(temporary)
+            return
+        with rc_context({"svg.hashsalt": "dfq", "pdf.fonttype": 42}):
+            date = {"svg": "Date", "pdf": "CreationDate"}[kind]
+            figure.savefig(temporary, format=kind, metadata={date: None})

@@ -24,6 +24,7 @@ from dfq.system.torch_file import check_torch_file
 # In format 1, quantizers stood at other places, so that some tensors would fit and mean another student. In format 2,
 # they had other names. In format 3, networks with a class token had other widths, and attention had no quantizers.
 FORMAT = 4
+CARD_MARK = "<!-- dfq wrote this card, and the next run in this folder replaces it. -->"
 # Values of `config.json` that older runs of this format lack, and what they stand for there.
 ADDED: dict[str, dict] = {
     "scheme": {"target": DEFAULT_TARGET, "activation_overrides": {}},
@@ -53,6 +54,16 @@ class RunFolder:
         self.performance = self.path / "performance.json"
         self.source = self.path / "source.onnx"
 
+    @property
+    def card(self) -> Path:
+        """The model card. It has the name of a file that a user may have written (`card_is_ours`)."""
+        return self.path / "README.md"
+
+    @property
+    def card_is_ours(self) -> bool:
+        """Whether a run wrote the card that is there."""
+        return self.card.is_file() and CARD_MARK in self.card.read_text(encoding="utf-8", errors="replace")
+
     def artifacts(self) -> list[Path]:
         return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
 
@@ -74,6 +85,8 @@ class RunFolder:
         else:
             for artifact in self.artifacts():
                 artifact.unlink(missing_ok=True)
+            if self.card_is_ours:
+                self.card.unlink()
             write_json(self.config, config)
 
     @property

@@ -24,8 +24,14 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where a job reports what it does."""
 
-    def task(self, description: str, total: int):
-        """Returns a context manager that yields a `Task` of `total` steps."""
+    def task(self, description: str, total: int, seconds: float | None = None):
+        """Returns a context manager that yields a `Task` of `total` steps.
+
+        Args:
+            description: What is done, in at most `ProgressSettings.description_width` characters.
+            total: Number of steps.
+            seconds: Time after which the stage ends, also with steps left; None: there is no limit.
+        """
 
     def note(self, message: str) -> None:
         """Shows one line on something that was assumed, chosen or skipped."""
@@ -43,7 +49,7 @@ class Silent:
     """A `Progress` that shows nothing."""
 
     @contextmanager
-    def task(self, description: str, total: int) -> Iterator[Task]:
+    def task(self, description: str, total: int, seconds: float | None = None) -> Iterator[Task]:
         yield _SilentTask()
 
     def note(self, message: str) -> None:

@@ -11,6 +11,7 @@ from dfq.errors import DfqError
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
 
+FILE_LOCK = ".lock"  # what ends the name of the lock of a file
 TRIES = 10  # to lock a file that another process removes at the same moment
 
 
@@ -19,20 +20,19 @@ def writing_alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which is made where it is missing, and removed again if nothing was written to it.
 
     Raises:
-        DfqError: Another process holds the lock, or the folder cannot be written to.
+        DfqError: Another process holds the lock, writes a file in the folder (`writing_file_alone`), or the folder
+            cannot be written to.
     """
     check_writable(folder)
     was_there, holder = folder.is_dir(), folder / HOLDER
     make_folder(folder)
     lock = _locked(folder / LOCK)
     if lock is None:
-        raise DfqError(
-            f"'{folder}' is in use by {_name(holder)}",
-            "a folder that no other run writes to",
-            "wait until that run has ended, or choose another folder with --out",
-            exit_code=1,
-        )
+        raise _in_use(folder)
     try:
+        for file in folder.glob(f".*{FILE_LOCK}"):
+            if _is_held(file):
+                raise _being_written(folder / file.name.removeprefix(".").removesuffix(FILE_LOCK))
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
         yield
     finally:
@@ -48,21 +48,54 @@ def writing_file_alone(file: Path) -> Iterator[None]:
     """Holds the lock of a file that is to be written, a hidden file beside it, and removes what killed writes left.
 
     Raises:
-        DfqError: Another process holds the lock.
+        DfqError: Another process holds the lock, or that of the file's folder (`writing_alone`).
     """
-    lock = _locked(file.with_name(f".{file.name}.lock"))
+    lock = _locked(file.with_name(f".{file.name}{FILE_LOCK}"))
     if lock is None:
-        raise DfqError(
-            f"'{file}' is being written by another process",
-            "a file that no other run writes",
-            "wait until that run has ended, or choose another file with --out",
-            exit_code=1,
-        )
+        raise _being_written(file)
     try:
+        check_not_written(file.parent)
         remove_leftovers([file])
         yield
     finally:
         _unlock(lock)
+
+
+def check_not_written(folder: Path) -> None:
+    """Raises `DfqError` where another process writes to a folder that is to be read."""
+    if _is_held(folder / LOCK):
+        raise _in_use(folder)
+
+
+def _in_use(folder: Path) -> DfqError:
+    return DfqError(
+        f"'{folder}' is in use by {_name(folder / HOLDER)}",
+        "a folder that no other run writes to",
+        "wait until that run has ended, or choose another folder with --out",
+        exit_code=1,
+    )
+
+
+def _being_written(file: Path) -> DfqError:
+    return DfqError(
+        f"'{file}' is being written by another process",
+        "a file that no other run writes",
+        "wait until that run has ended, or choose another file with --out",
+        exit_code=1,
+    )
+
+
+def _is_held(path: Path) -> bool:
+    """Returns whether another process holds a lock; one that nobody may write to is held by nobody."""
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        is_free = _takes(lock)
+    except OSError:
+        return False
+    lock.release()
+    return not is_free
 
 
 def _locked(path: Path) -> FileLock | None:

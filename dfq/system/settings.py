@@ -10,10 +10,14 @@ class ProgressSettings:
     Attributes:
         quiet_seconds: Shortest time in seconds between two lines about the same stage where there is no terminal.
         max_figures: Largest number of figures, such as losses, beside a bar or in a line.
+        description_width, bar_width: Numbers of characters of the text before a bar, and of the bar. Both keep them on
+            a terminal of 80 columns, where the figures are cut.
     """
 
     quiet_seconds: float = 20.0
     max_figures: int = 2
+    description_width: int = 22
+    bar_width: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)

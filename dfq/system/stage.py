@@ -1,10 +1,12 @@
 """`Stage`: what one stage of a job works within."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from dfq.system.budget import Budget
-from dfq.system.progress import Progress, Silent
+from dfq.system.progress import Progress, Silent, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +29,8 @@ class Stage:
     def part(self, fraction: float) -> "Stage":
         """Returns the same stage with that fraction of the remaining time, on a clock that starts now."""
         return replace(self, budget=self.budget.part(fraction))
+
+    def task(self, description: str, total: int) -> AbstractContextManager[Task]:
+        """Opens a task of the stage's progress, which knows how much time the stage has left."""
+        left = self.budget.remaining()
+        return self.progress.task(description, total, left if isfinite(left) else None)

@@ -35,11 +35,18 @@ def figures_text(figures: dict[str, float], max_figures: int) -> str:
 
 
 class _Times(ProgressColumn):
-    """The elapsed time and, while a stage runs, the remaining time."""
+    """The elapsed time and, while a stage runs, the remaining time, which never exceeds what its budget leaves."""
 
     def render(self, task: Bar) -> Text:
         elapsed = clock(task.finished_time if task.finished else task.elapsed)
-        return Text(elapsed if task.finished else f"{elapsed} · {clock(task.time_remaining)} left", style="cyan")
+        return Text(elapsed if task.finished else f"{elapsed} · {clock(remaining(task))} left", style="cyan")
+
+
+def remaining(task: Bar) -> float | None:
+    """Returns the seconds until a stage ends, by its speed or by its limit, whichever is sooner; None: unknown."""
+    seconds, by_speed = task.fields["seconds"], task.time_remaining
+    by_limit = None if seconds is None else max(seconds - (task.elapsed or 0.0), 0.0)
+    return min((each for each in (by_speed, by_limit) if each is not None), default=None)
 
 
 class TerminalProgress:
@@ -50,14 +57,14 @@ class TerminalProgress:
         self._bars: Bars | None = None
 
     @contextmanager
-    def task(self, description: str, total: int) -> Iterator["_BarTask | _PlainTask"]:
+    def task(self, description: str, total: int, seconds: float | None = None) -> Iterator["_BarTask | _PlainTask"]:
         if not self.console.is_terminal:
             task = _PlainTask(self.console, description, total, self.settings)
             yield task
             task.finish()
             return
         bars = self._start()
-        bar = bars.add_task(description, total=max(total, 1), figures="")
+        bar = bars.add_task(description, total=max(total, 1), figures="", seconds=seconds)
         try:
             yield _BarTask(bars, bar, self.settings.max_figures)
         finally:
@@ -71,13 +78,7 @@ class TerminalProgress:
     def _start(self) -> Bars:
         """Opens one live display for nested stages, and a new one for each stage that follows another one."""
         if self._bars is None:
-            self._bars = Bars(
-                TextColumn("{task.description:<20}"), BarColumn(bar_width=10),
-                TextColumn("{task.percentage:>3.0f} %"), _Times(Column(no_wrap=True)),
-                TextColumn("{task.fields[figures]}", style="dim", markup=False,
-                           table_column=Column(no_wrap=True, overflow="ellipsis")),
-                console=self.console,
-            )  # fmt: skip
+            self._bars = Bars(*_columns(self.settings), console=self.console, expand=True)
             self._bars.start()
         self._open += 1
         return self._bars
@@ -87,6 +88,19 @@ class TerminalProgress:
         if self._open == 0 and self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+def _columns(settings: ProgressSettings) -> list[ProgressColumn]:
+    """Returns the columns of a bar; the figures have the room that the others leave."""
+    description = Column(width=settings.description_width, no_wrap=True, overflow="ellipsis")
+    return [
+        TextColumn("{task.description}", table_column=description),
+        BarColumn(bar_width=settings.bar_width, table_column=Column(width=settings.bar_width)),
+        TextColumn("{task.percentage:>3.0f} %", table_column=Column(width=5, no_wrap=True)),
+        _Times(Column(no_wrap=True)),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False,
+                   table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+    ]  # fmt: skip
 
 
 class _BarTask:

@@ -97,7 +97,7 @@ class Trainer:
         if not self.history.records:
             self._evaluate(*judged, 0.0)
         state = self.state
-        with self.stage.progress.task("Training the student", self.settings.steps) as task:
+        with self.stage.task("Training the student", self.settings.steps) as task:
             task.advance(self.history.steps)
             while (done := self.stage.budget.done(self.history.steps, self.settings.steps)) < 1:
                 state.save_if_due()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from click import Command, Context, Option
 
 from dfq.cli import main
+from dfq.cli.help_sections import example_of
 from dfq.cli.main import COMMANDS
 from page_makers import markdown as md
 
@@ -15,6 +16,11 @@ INTRODUCTION = """# Commands
 `dfq COMMAND --help` prints what stands here. Every error says what was found, what is needed and what the way out is,
 and ends with an [exit code](exit-codes.md). Completion of commands and options is set up as told in
 [completion](../how-to/completion.md).
+
+Every command takes `--json`: then standard output gets one JSON object and nothing else. For a run it is the content of
+its `report.json` (of `compare.json` for `dfq compare`) with the folder in front. An error is an object, too, with the
+key `error`, which holds `found`, `needed`, `way_out` and `exit_code`. Progress and the error in words stay on standard
+error. `--quiet` leaves out progress, notes and the result in words.
 """
 DEFAULT = re.compile(r"\s*\[default: (.*)\]$", re.DOTALL)
 
@@ -44,7 +50,7 @@ def _section(name: str, group: Context) -> Iterator[str]:
     yield from (_block("bash", _commented(example)) for example in examples)
     options = [option for option in command.params if isinstance(option, Option) and not option.hidden]
     if options:
-        yield md.table(("option", "meaning", "default"), [_row(option, context) for option in options])
+        yield md.table(("option", "meaning", "default", "example"), [_row(option, context) for option in options])
 
 
 def _block(kind: str, text: str) -> str:
@@ -68,7 +74,7 @@ def _commented(example: str) -> str:
     return re.sub(r"^(dfq .*?\S) {2,}(?=\S)", r"\1  # ", example, flags=re.MULTILINE)
 
 
-def _row(option: Option, context: Context) -> tuple[str, str, str]:
+def _row(option: Option, context: Context) -> tuple[str, ...]:
     text = option.help or ""
     said = DEFAULT.search(text)
     metavar = "" if option.is_flag or option.count else f" {option.make_metavar(context)}"
@@ -76,7 +82,8 @@ def _row(option: Option, context: Context) -> tuple[str, str, str]:
     names += "".join(f" / {md.code(name)}" for name in option.secondary_opts)
     more = " May be repeated." if option.multiple and "repeatable" not in text else ""
     default = md.prose(said.group(1)) if said else _default(option)
-    return names, md.prose(DEFAULT.sub("", text)) + more, default
+    example = example_of(option)
+    return names, md.prose(DEFAULT.sub("", text)) + more, default, md.code(example) if example else ""
 
 
 def _default(option: Option) -> str:

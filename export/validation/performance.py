@@ -38,7 +38,7 @@ def measure_performance(
         DfqError: A file is missing, or ONNX Runtime does not run it.
     """
     found: dict[str, dict] = {}
-    with (progress or Silent()).task("Measuring speed and memory", len(files) * len(settings.batches)) as task:
+    with (progress or Silent()).task("Measuring performance", len(files) * len(settings.batches)) as task:
         for label, path in files.items():
             row: dict = {"runs": [], "peak_memory_bytes": {}, "operators_ms": {}}
             for batch in _batches_of(Path(path), settings.batches):

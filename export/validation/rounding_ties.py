@@ -53,7 +53,7 @@ def in_double_precision(
     device = next(precise.parameters()).device
     chosen = torch.cat(list(batches))[: settings.images].split(settings.batch_size)
     own: list = []
-    with progress.task("Comparing the student with itself in float64", total=len(chosen)) as task:
+    with progress.task("Comparing with float64", total=len(chosen)) as task:
         for images in chosen:
             own.append(for_each(lambda each: each.numpy(force=True), precise(images.to(device, torch.float64))))
             task.advance()

@@ -44,7 +44,7 @@ def run_all(
     """
     limits = {**{name: row.most_images for name, row in ENGINES.items()}, **(limits or {})}
     found: dict[str, list] = {name: [] for name in networks}
-    with progress.task("Comparing with ONNX Runtime", total=len(batches)) as task:
+    with progress.task("Comparing the files", total=len(batches)) as task:
         for batch in batches:
             for name, run in networks.items():
                 most = limits.get(name)

@@ -99,7 +99,7 @@ def test_early_stop_ends_a_batch_that_no_longer_improves():
     calls = []
 
     class Counting:
-        def task(self, description, total):
+        def task(self, description, total, seconds=None):
             from contextlib import nullcontext
 
             return nullcontext(self)

@@ -8,12 +8,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click import Context, Option
 from click.shell_completion import ShellComplete
 from safetensors.torch import load_file
 from support.command_line import SMALL, find_command, succeed
 
 import dfq
 from dfq.cli import main
+from dfq.cli.help_sections import example_of, section_of
 from dfq.cli.main import COMMANDS as LISTED
 
 COMMANDS = tuple(LISTED)
@@ -120,6 +122,17 @@ class TestHelp:
             if parameter.param_type_name == "option" and not parameter.required:
                 shown = getattr(parameter, "show_default", False) or "[default:" in (parameter.help or "")
                 assert shown, f"--help does not tell the default of {parameter.opts}"
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_option_stands_in_a_section_with_an_example_that_it_takes(self, command):
+        found = find_command(command)
+        text = " ".join(succeed(command, "--help").split())
+        for option in (each for each in found.get_params(Context(found)) if isinstance(each, Option)):
+            assert f"{section_of(option)}:" in text
+            assert option.is_flag or example_of(option), f"{option.opts} has no example"
+            if example := example_of(option):
+                assert f"[example: {example}]" in text
+                option.type(example.partition(" ")[2], option, Context(found))
 
     def test_the_group_lists_every_command(self):
         text = succeed("--help")

@@ -140,14 +140,10 @@ def test_slow_engines_see_the_first_images_only():
     assert found.images == {"synthetic": 2} and found.agreement["synthetic"] == 1.0
 
 
-def test_command(run_folder, labelled_file, tmp_path):
-    out = tmp_path / "opinions.json"
-    text = succeed("validate", run_folder, "--data", labelled_file, "--threads", "1", "--json", out)
-    assert all(name in text for name in ENGINES)
-    rows = json.loads(out.read_text())["engines"]
+def test_command(run_folder, labelled_file):
+    rows = json.loads(succeed("validate", run_folder, "--data", labelled_file, "--threads", "1", "--json"))["engines"]
     assert [row["engine"] for row in rows] == list(ENGINES)
     assert all(row["accuracy"] is not None and row["images"]["labelled"] for row in rows if row["skipped"] is None)
-    assert "exists" in fail("validate", run_folder, "--json", out)
     assert "did you mean openvino" in fail("validate", run_folder, "--engine", "openvin")
 
 

@@ -52,7 +52,7 @@ def test_a_run_leaves_what_the_contract_names(finished):
     names = {path.name for path in finished.folder.iterdir()}
     assert names == {
         "model.onnx", "float.onnx", "student.safetensors", "config.json", "report.json", "report.html", "samples.png",
-        "learning_curve.png", "images.safetensors", "diversity.png",
+        "learning_curve.png", "images.safetensors", "diversity.png", "README.md",
     }  # fmt: skip
     report = json.loads((finished.folder / "report.json").read_text())
     assert {"accuracy", "agreement", "size_bytes", "latency_ms", "nodes", "seconds", "settings", "seed", "versions",

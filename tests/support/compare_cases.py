@@ -29,9 +29,9 @@ class Calls(list):
         return quantize_model(teacher, out, *arguments, **options)
 
 
-def fabricated(data: bool, widths=(8, 4, 3)) -> dict:
+def fabricated(data: bool, widths=(8, 4, 3), seeds=2) -> dict:
     """The content of a comparison that nobody ran."""
-    made = plan(bits=widths, seeds=2)
+    made = plan(bits=widths, seeds=seeds)
     rows = {
         cell.name: {
             **waiting_row(cell), "state": "finished", "seconds": 10.0 * cell.settings.bits, "agreement": 0.5,

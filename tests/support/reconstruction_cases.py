@@ -45,7 +45,7 @@ class KillsAtBlock(Silent):
     def __init__(self, number: int):
         self.number = number
 
-    def task(self, description, total):
+    def task(self, description, total, seconds=None):
         number = self.number
 
         class Counting:

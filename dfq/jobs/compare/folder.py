@@ -1,13 +1,14 @@
-"""The folder of a comparison: `compare.json`, `.md` and `.png`, `diversity.png`, and a run folder for each cell."""
+"""The folder of a comparison: tables, charts, a page that shows it while it runs, and a run folder for each cell."""
 
 from pathlib import Path
 
 from dfq.errors import DfqError
 from dfq.evaluation.diversity import Diversity
 from dfq.images.labelled import Labelled
+from dfq.jobs.compare.documents import comma_separated, latex, markdown
+from dfq.jobs.compare.live_page import write_live_page
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.plots import comparison_chart
-from dfq.jobs.compare.table import markdown
 from dfq.quantizers.targets import DEFAULT_TARGET
 from dfq.results.diversity_plot import diversity_plot
 from dfq.results.run_folder import RunFolder
@@ -25,16 +26,24 @@ class ComparisonFolder:
     Attributes:
         path: The folder.
         content: `compare.json`, every figure, setting and version.
-        table: `compare.md`, the tables.
-        chart: `compare.png`, the figures by column and by time.
+        table, latex, csv: `compare.md` and `compare.tex`, the tables, and `compare.csv`, a line for each run.
+        chart, svg, pdf: `compare.png`, `.svg` and `.pdf`, the figures by column and by time.
+        page: `compare.html`, which shows the comparison while it runs.
         diversity: `diversity.png`, how varied the images of each method are, for the first seed and the first column of
             the axis.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.content, self.table, self.chart = (self.path / f"compare.{kind}" for kind in ("json", "md", "png"))
+        self.content, self.page = self.path / "compare.json", self.path / "compare.html"
+        self.table, self.latex, self.csv = (self.path / f"compare.{kind}" for kind in ("md", "tex", "csv"))
+        self.chart, self.svg, self.pdf = (self.path / f"compare.{kind}" for kind in ("png", "svg", "pdf"))
         self.diversity = self.path / "diversity.png"
+
+    @property
+    def files(self) -> list[Path]:
+        """All files of the folder itself."""
+        return [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
 
     def run(self, cell: Cell) -> RunFolder:
         """Returns the run folder of a cell."""
@@ -72,14 +81,25 @@ class ComparisonFolder:
                 "repeat the first command to go on with it, or choose another folder with --out",
             )
 
-    def write(self, content: dict) -> None:
-        """Replaces the files; each is whole at any time. Without a finished cell there is no `diversity.png`."""
+    def write(self, content: dict, running: str | None = None) -> None:
+        """Replaces the files; each is whole at any time. Without a finished cell there is no `diversity.png`.
+
+        Args:
+            content: The content of `compare.json`.
+            running: What runs now (`show`).
+        """
         write_json(self.content, content)
-        with replacing(self.table) as temporary:
-            temporary.write_text(markdown(content), encoding="utf-8")
-        comparison_chart(content, self.chart)
+        for path, text in ((self.table, markdown), (self.latex, latex), (self.csv, comma_separated)):
+            with replacing(path) as temporary:
+                temporary.write_text(text(content), encoding="utf-8")
+        comparison_chart(content, self.chart, self.svg, self.pdf)
+        self.show(content, running)
         if measured := self._diversities(content):
             diversity_plot(measured, self.diversity)
+
+    def show(self, content: dict, running: str | None = None) -> None:
+        """Replaces the page; `running` says what runs now, None: the comparison has ended."""
+        write_live_page(content, self.page, chart=self.svg.name, running=running)
 
     def _diversities(self, content: dict) -> dict[str, Diversity]:
         """Returns for each method how varied its images are, in the first column of the axis, with the first seed."""

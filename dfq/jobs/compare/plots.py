@@ -1,5 +1,6 @@
 """The chart of a comparison: the measured figure by variant, and by the time that it took."""
 
+from math import isnan, nan
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -22,32 +23,39 @@ LABELS = {
 }
 
 
-def comparison_chart(content: dict, path: str | Path) -> None:
-    """Draws two panels from the content of `compare.json` and writes them as one PNG file.
+def comparison_chart(content: dict, *paths: str | Path) -> None:
+    """Draws the figures by column and by time from the content of `compare.json`; writes PNG, SVG or PDF files.
 
-    Error bars are standard deviations over the seeds.
+    Where there is one column, the figures by time are drawn alone. Error bars are standard deviations over the seeds;
+    where there is one seed, there are none.
 
     Raises:
-        DfqError: The file cannot be written.
+        DfqError: A file cannot be written.
     """
-    figure = Figure(figsize=(9, 4), dpi=DPI, facecolor="white", layout="constrained")
-    by_column, by_seconds = figure.subplots(1, 2, sharey=True)
+    panels = 2 if len(content["axis"]) > 1 else 1
+    figure = Figure(figsize=(9 if panels == 2 else 5.5, 4), dpi=DPI, facecolor="white", layout="constrained")
+    drawn = list(figure.subplots(1, panels, sharey=True, squeeze=False).flat)
+    by_seconds = drawn[-1]
     for index, method in enumerate(content["methods"]):
         rows = [row for row in content["summary"] if row["method"] == method and row["finished"]]
         style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
+        style["label"] = method
         shift = DODGE * (index - (len(content["methods"]) - 1) / 2)
-        _against_column(by_column, rows, content["axis"], content["measure"], shift, {**style, "label": method})
-        _against_seconds(by_seconds, rows, content["measure"], style)
-    _dress_columns(by_column, content)
+        if panels == 2:
+            _against_column(drawn[0], rows, content["axis"], content["measure"], shift, style)
+        _against_seconds(by_seconds, rows, content["measure"], style, named=panels == 2)
+    if panels == 2:
+        _dress_columns(drawn[0], content)
     _dress_seconds(by_seconds, content)
     teacher = content["teacher"]["accuracy"] if content["measure"] == "accuracy" else None
     if teacher is not None:
-        for axes in (by_column, by_seconds):
+        for axes in drawn:
             axes.axhline(100 * teacher, color=INK, linewidth=1, linestyle="--", zorder=1, label="teacher")
-    handles, names = by_column.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8,
-                  labelcolor=INK)  # fmt: skip
-    save(figure, path)
+    handles, names = by_seconds.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5 if panels == 2 else 3),
+                  frameon=False, fontsize=8, labelcolor=INK)  # fmt: skip
+    for path in paths:
+        save(figure, path)
 
 
 def _against_column(axes: Axes, rows: list[dict], order: list[str], measure: str, shift: float, style: dict) -> None:
@@ -57,22 +65,27 @@ def _against_column(axes: Axes, rows: list[dict], order: list[str], measure: str
     axes.errorbar(positions, means, yerr=deviations, linewidth=1.4, markersize=5, capsize=3, elinewidth=1, **style)
 
 
-def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict) -> None:
+def _against_seconds(axes: Axes, rows: list[dict], measure: str, style: dict, *, named: bool) -> None:
+    """Draws a point for each row; with `named`, the name of its column stands beside it."""
     means, deviations = _figures(rows, measure)
-    times = [row["seconds"]["mean"] for row in rows]
-    spreads = [row["seconds"]["std"] or 0.0 for row in rows]
+    times, spreads = _figures(rows, "seconds")
     axes.errorbar(times, means, xerr=spreads, yerr=deviations, linestyle="", markersize=5, capsize=3, elinewidth=1,
                   **style)  # fmt: skip
     for row, time, value in zip(rows, times, means, strict=True):
-        axes.annotate(
-            row["column"], (time, value), (6, 5), textcoords="offset points", fontsize=7, color=style["color"]
-        )
+        if named:
+            axes.annotate(
+                row["column"], (time, value), (6, 5), textcoords="offset points", fontsize=7, color=style["color"]
+            )
 
 
-def _figures(rows: list[dict], measure: str) -> tuple[list[float], list[float]]:
-    """Returns the means and the standard deviations, in percent or dB; a deviation is 0 where there is one seed."""
+def _figures(rows: list[dict], measure: str) -> tuple[list[float], list[float] | None]:
+    """Returns the means and the standard deviations, in percent, dB or seconds.
+
+    A deviation is not a number where there is one seed, so that no bar is drawn; there are none if that holds for all.
+    """
     factor = 100 if measure in SHARES else 1
-    return [factor * row[measure]["mean"] for row in rows], [factor * (row[measure]["std"] or 0.0) for row in rows]
+    spreads = [nan if row[measure]["std"] is None else factor * row[measure]["std"] for row in rows]
+    return [factor * row[measure]["mean"] for row in rows], None if all(map(isnan, spreads)) else spreads
 
 
 def _dress_columns(axes: Axes, content: dict) -> None:
@@ -90,5 +103,7 @@ def _dress_seconds(axes: Axes, content: dict) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.15)
-    dress(axes, "by time", "seconds per run", "")
+    is_alone = len(content["axis"]) == 1
+    title = f"by time, {content['axis'][0]}" if is_alone else "by time"
+    dress(axes, title, "seconds per run", LABELS[content["measure"]] if is_alone else "")
     axes.tick_params(labelleft=True)

@@ -117,7 +117,7 @@ def compare_methods(
     folder = ComparisonFolder(out)
     folder.check()
     with writing_alone(folder.path):
-        remove_leftovers([folder.content, folder.table, folder.chart, folder.diversity])
+        remove_leftovers(folder.files)
         return _compare(teacher, folder, plan, labelled, progress or Silent())
 
 
@@ -130,16 +130,19 @@ def _compare(
     for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # One cell of each variant.
         plan.job.check(teacher, cell.settings, cell.variant)
     rows = {cell.name: _row_so_far(folder, cell) for cell in plan.cells}
-    folder.write(make_content(header, plan, rows))
+    folder.write(make_content(header, plan, rows), running="the first one")
 
+    progress.note(f"{folder.page} shows this comparison in a browser, while it runs")
     with progress.task("Comparing", len(plan.cells)) as task:
         for cell in plan.cells:
             if rows[cell.name]["state"] != "finished":
                 task.name(cell.title)
+                folder.show(make_content(header, plan, rows), running=cell.title)
                 rows[cell.name] = _run(teacher, folder, cell, labelled, progress)
-                folder.write(make_content(header, plan, rows))
+                folder.write(make_content(header, plan, rows), running=cell.title)
             task.advance()
 
+    folder.show(make_content(header, plan, rows), running="the measurement on common images")
     common_images = _measure_common(teacher, folder, plan, rows, progress)
     content = make_content(header, plan, rows, common_images)
     folder.write(content)

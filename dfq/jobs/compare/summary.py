@@ -65,8 +65,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
 
 def failed_row(cell: Cell, error: DfqError) -> dict:
     """Returns the row of a cell that ended in an error."""
-    parts = {"found": error.found, "needed": error.needed, "way_out": error.way_out}
-    return {**waiting_row(cell), "state": "failed", "error": parts}
+    return {**waiting_row(cell), "state": "failed", "error": error.to_dict()}
 
 
 def make_content(

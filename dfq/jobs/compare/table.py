@@ -1,4 +1,4 @@
-"""The texts of a comparison: what was measured, the figures of a cell, and the tables for a paper."""
+"""The texts of a comparison: what was measured, and the figures of a cell."""
 
 from dfq.jobs.compare.compared_jobs import ComparisonLabels, find_job
 
@@ -15,6 +15,10 @@ MEASURES = {
     "common_snr_db": "signal-to-noise ratio to the teacher on held-out synthetic images, in dB",
     "snr_db": "signal-to-noise ratio to the teacher on each cell's own held-out synthetic images, in dB",
 }
+DEPLOY_HINT = (
+    "The scheme deploy quantizes all that an integer runtime needs, which is more than papers quantize: to compare "
+    "with their figures, use --scheme paper-qat or paper-ptq."
+)
 SHARES = ("accuracy", "common_agreement", "agreement")  # These are shown in percent.
 CAVEATS = {
     "accuracy": "",
@@ -37,6 +41,12 @@ def labels_of(content: dict) -> ComparisonLabels:
 def caveat(content: dict) -> str:
     """Returns a warning on what the figures do not say; empty for accuracies."""
     return CAVEATS[content["measure"]].format(images=content["common_images"])
+
+
+def hint(content: dict) -> str:
+    """Returns a sentence on why figures are not those of papers; empty where the scheme is that of papers."""
+    is_deployed = content["conditions"]["settings"].get("scheme") == "deploy"
+    return DEPLOY_HINT if is_deployed else ""
 
 
 def explained(content: dict) -> str:
@@ -132,27 +142,6 @@ def summary_row(content: dict, method: str, column: str) -> dict:
     return next(row for row in content["summary"] if (row["method"], row["column"]) == (method, column))
 
 
-def markdown(content: dict) -> str:
-    """Returns the tables for a paper, with captions that say what was measured and how."""
-    shared = content["conditions"]["settings"]
-    budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
-    captions = [
-        f"{capitalized(MEASURES[content['measure']])}; {explained(content)} {caveat(content)}".strip(),
-        f"Network {content['arch'] or 'from Python'}; {labels_of(content).conditions(shared)}; {budget}.",
-    ]
-    lines = _head(content["columns"])
-    if content["measure"] == "accuracy":
-        lines.append(_line(["teacher", *(teacher_value(content) for _ in content["columns"])]))
-    for method in content["methods"]:
-        rows = [summary_row(content, method, column) for column in content["columns"]]
-        lines.append(_line([method, *(_markdown_cell(row, content) for row in rows)]))
-    variety = [*_head(list(VARIETY_COLUMNS.values())), *(_line(list(row)) for row in variety_rows(content))]
-    lines += ["", f"{variety_title(content)}.", "", *variety]
-    notes = [f"- {choice}" for choice in choices(content)]
-    notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
-    return "\n".join(["\n".join(captions), "", *lines, *([""] if notes else []), *notes]) + "\n"
-
-
 def capitalized(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -170,16 +159,3 @@ def failed_cells(content: dict) -> list[dict]:
 def title_of(row: dict) -> str:
     """Returns the title of a cell's row, such as "zeroq W4A4 seed 0"."""
     return f"{row['method']} {row['column']} seed {row['seed']}"
-
-
-def _markdown_cell(row: dict, content: dict) -> str:
-    figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
-    return ", ".join(part for part in (figures, prediction(row, content), seconds(row), missing(row)) if part)
-
-
-def _head(columns: list[str]) -> list[str]:
-    return [_line(["method", *columns]), _line(["---", *("---:" for _ in columns)])]
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

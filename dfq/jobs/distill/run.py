@@ -1,6 +1,6 @@
 """The job of `dfq distill`: it makes a student of another architecture and a report from a teacher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -27,8 +27,10 @@ from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
+from dfq.results.model_card import write_model_card
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback, following
 from dfq.system.content_hash import digest_of
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
@@ -66,6 +68,7 @@ def distill(  # noqa: PLR0913 (keywords of the public face)
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[DistillKeywords],
 ) -> Distilled:
     """Distils a network into one of another architecture without data, as the command `dfq distill` does.
@@ -78,6 +81,8 @@ def distill(  # noqa: PLR0913 (keywords of the public face)
         resume: Whether a killed run of the same settings is continued.
         overwrite: Whether the run that `out` holds may be replaced.
         progress: Where progress is shown, as `dfq.quantize` takes it.
+        callbacks: Who is told of start, losses, notes and end, such as `dfq.TensorBoard("logs/")`
+            (`dfq.system.callbacks.Callback`).
         options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `DistillSettings`: `method`, `steps`, `images`, `budget`, `seed`, `bits`, …
 
@@ -94,7 +99,7 @@ def distill(  # noqa: PLR0913 (keywords of the public face)
     teacher = load_teacher(model, **loading)
     labelled = take_labels(data, teacher)
     options_of_run = RunOptions(
-        labelled=labelled, resume=resume, overwrite=overwrite, progress=chosen_progress(progress)
+        labelled=labelled, resume=resume, overwrite=overwrite, progress=chosen_progress(progress), callbacks=callbacks
     )
     return distill_model(teacher, student, out, chosen, options_of_run)
 
@@ -128,8 +133,12 @@ def distill_model(
     )
     run = DistillFolder(out)
     check_folder(run.path, overwrite=options.overwrite, resume=options.resume)
-    with writing_alone(run.path):
-        return _distill(teacher, student, run, settings, options, accuracy)
+    told = {"arch": teacher.arch, "student": student, **settings.to_dict()}
+    with writing_alone(run.path), following(options.progress, options.callbacks, told) as followed:
+        quiet = replace(options, progress=followed, callbacks=())  # The quantization that follows is no job of its own.
+        result = _distill(teacher, student, run, settings, quiet, accuracy)
+        followed.report = result.report
+    return result
 
 
 def _distill(
@@ -160,6 +169,7 @@ def _distill(
         measured = _measure(network, context, trained.held_out, options.labelled)
         content = make_report(network, context, trained, measured, to_finish).to_dict()
         write_distilled_page(content, run)
+        write_model_card(content, run)
         write_json(run.report, content)  # It says that the run is finished.
     run.remove_scratch()
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)

@@ -1,6 +1,7 @@
 """The job of `dfq increment`: it makes a checkpoint of all classes from one of the old classes and new images."""
 
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Unpack
@@ -26,6 +27,7 @@ from dfq.results import report
 from dfq.results.stored_files import write_json
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback, following
 from dfq.system.output_paths import make_folder
 from dfq.system.progress import Progress, Silent
 from dfq.system.reading import check_is_file
@@ -36,7 +38,7 @@ from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
 
 
-def increment(
+def increment(  # noqa: PLR0913 (keywords of the public face)
     model: str | Path | Teacher,
     *,
     data: str | Path,
@@ -44,6 +46,7 @@ def increment(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[IncrementKeywords],
 ) -> Incremented:
     """Teaches a checkpoint new classes from images of these alone, as the command `dfq increment` does.
@@ -57,6 +60,8 @@ def increment(
         resume: Whether a killed run of the same model, images and settings is continued from its `.part`.
         overwrite: Whether a checkpoint that exists may be replaced.
         progress: Where progress is shown, as `dfq.quantize` takes it.
+        callbacks: Who is told of start, losses, notes and end, such as `dfq.TensorBoard("logs/")`
+            (`dfq.system.callbacks.Callback`).
         options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `IncrementSettings`: `strategy`, `images`, `steps`, `budget`, `seed`, …
 
@@ -81,15 +86,17 @@ def increment(
     if resume and file.exists() and not part.exists():
         return take_over(file, teacher, conditions_of(teacher, new_images, chosen), progress)
     make_folder(file.parent)
-    with writing_file_alone(file):
+    told = {"arch": teacher.arch, **vars(chosen)}
+    with writing_file_alone(file), following(chosen_progress(progress), callbacks, told) as followed:
         scratch = [images_file(part), part]
         remove_leftovers([*scratch, file.with_suffix(".json")])
         if not resume:
             _remove(scratch)
-        result = increment_model(teacher, new_images, chosen, part=part, progress=progress)
+        result = increment_model(teacher, new_images, chosen, part=part, progress=followed)
         save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
         write_json(file.with_suffix(".json"), result.report)
         _remove(scratch)
+        followed.report = result.report
     return result
 
 

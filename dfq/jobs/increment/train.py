@@ -95,7 +95,7 @@ def learn(
         }
 
     state.save(parts())
-    with stage.progress.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
+    with stage.task("Learning new classes", settings.steps) as task, torch.random.fork_rng(devices=[]):
         task.advance(steps)
         while (done := limit.done(steps, settings.steps)) < 1:
             state.save_if_due(parts)

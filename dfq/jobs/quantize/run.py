@@ -1,5 +1,6 @@
 """The main job: `quantize` makes a proved low-bit ONNX file and a report from a teacher."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -32,6 +33,7 @@ from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
 from dfq.results import plots
 from dfq.results.decision import decide
 from dfq.results.diversity_plot import diversity_plot
+from dfq.results.model_card import write_model_card
 from dfq.results.page.quantize_page import write_report_page
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import write_json
@@ -39,6 +41,7 @@ from dfq.results.verdict import check_strict, verdict
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
 from dfq.system.budget import Budget
+from dfq.system.callbacks import Callback, following
 from dfq.system.compute_dtype import exact_float32
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
@@ -59,6 +62,7 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[QuantizeKeywords],
 ) -> Result:
     """Quantizes a network without data, as the command `dfq quantize` does.
@@ -77,6 +81,8 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
         overwrite: Whether the run that `out` holds may be replaced.
         progress: True shows bars, False shows nothing, and None shows bars on a terminal and in a notebook
             (`dfq.system.terminal_progress.chosen_progress`).
+        callbacks: Who is told of start, losses, notes and end, such as `dfq.TensorBoard("logs/")`
+            (`dfq.system.callbacks.Callback`).
         options: The keys of `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …) and the fields of
             `dfq.jobs.quantize.settings.Settings`: `bits`, `scheme`, `method`, `steps`, `budget`, `seed`, …
 
@@ -98,6 +104,7 @@ def quantize(  # noqa: PLR0913 (keywords of the public face)
         resume=resume,
         overwrite=overwrite,
         progress=chosen_progress(progress),
+        callbacks=callbacks,
     )
     return quantize_model(teacher, out, chosen, options_of_run)
 
@@ -122,8 +129,11 @@ def quantize_model(
     """
     options, run = options or RunOptions(), RunFolder(out)
     check_folder(run.path, overwrite=options.overwrite, resume=options.resume)
-    with writing_alone(run.path):
-        return _quantize(teacher, run, settings, options)
+    told = {"arch": teacher.arch, **settings.to_dict()}
+    with writing_alone(run.path), following(options.progress, options.callbacks, told) as followed:
+        result = _quantize(teacher, run, settings, replace(options, progress=followed))
+        followed.report = result.report
+    return result
 
 
 def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions) -> Result:
@@ -216,6 +226,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     if tuned.history:
         plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
     write_report_page(content, run)
+    write_model_card(content, run)
     write_json(run.report, content)  # It says that the run is finished.
     run.remove_scratch()
     return Result(student, teacher, run.path, content, tuned.history)

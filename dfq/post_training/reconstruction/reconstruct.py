@@ -95,7 +95,7 @@ def reconstruct(
     large = too_large(blocks, whole.doubts)
     for note in large:
         stage.progress.note(note)
-    with stage.progress.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
+    with stage.task("Reconstructing blocks", len(blocks) * settings.iterations) as task:
         for index, block in enumerate(blocks):
             task.name(block.name)
             if index < len(history.blocks):

@@ -1,5 +1,6 @@
 """`dfq compare`: tables and pictures say what was measured, and fit a terminal."""
 
+import csv
 import io
 
 import numpy as np
@@ -11,9 +12,10 @@ from support.compare_cases import Calls, fabricated, plan
 
 from dfq.cli.compare import _table
 from dfq.cli.console import stdout
+from dfq.jobs.compare.documents import comma_separated, latex, markdown
+from dfq.jobs.compare.live_page import write_live_page
 from dfq.jobs.compare.plots import comparison_chart
 from dfq.jobs.compare.summary import make_content, waiting_row
-from dfq.jobs.compare.table import markdown
 from dfq.system.terminal_progress import TerminalProgress
 
 
@@ -39,6 +41,24 @@ class TestTables:
         assert "| method | same-class distance | entropy, nats | class balance |" in text
         assert "| zeroq | – | 0.25 ± 4.2e-05 | – |" in text and "9.0" not in text
 
+    def test_latex(self):
+        text = latex(fabricated(data=True))
+        assert r"zeroq & 80.00 $\pm$ 0.00 (-10.00), 80 s & " in text and text.count(r"\toprule") == 2
+        assert r"images, in \%; mean $\pm$ standard deviation over 2 seeds" in text
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert {line.count(" & ") for line in rows} == {3} and "±" not in text and "use -{}-scheme" in text
+
+    def test_csv_has_a_line_for_each_run(self):
+        rows = list(csv.DictReader(io.StringIO(comma_separated(fabricated(data=True)))))
+        assert len(rows) == 12 and rows[0]["method"] == "zeroq" and rows[0]["column"] == "W8A8"
+        assert float(rows[0]["accuracy"]) == 0.8 and rows[0]["entropy"] == "" and rows[0]["state"] == "finished"
+
+    def test_the_default_scheme_is_said_not_to_be_that_of_papers(self):
+        content = fabricated(data=True)
+        assert "--scheme paper-qat or paper-ptq" in markdown(content)
+        content["conditions"]["settings"]["scheme"] = "paper-qat"
+        assert "paper-ptq" not in markdown(content)
+
     def test_figures_of_separate_images_are_called_not_comparable(self):
         text = markdown({**fabricated(data=False), "measure": "agreement"})
         assert "NOT comparable between methods" in text
@@ -51,6 +71,25 @@ class TestTables:
         assert pixels.shape[1] > pixels.shape[0] > 300
         for half in np.split(pixels[:, : pixels.shape[1] // 2 * 2], 2, axis=1):
             assert len(np.unique(half.reshape(-1, 3), axis=0)) > 20
+
+    def test_vector_files_are_the_same_for_the_same_figures(self, tmp_path):
+        for name in ("a", "b"):
+            comparison_chart(fabricated(data=True), tmp_path / f"{name}.svg", tmp_path / f"{name}.pdf")
+        for kind, begin in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+            first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("a", "b"))
+            assert first.startswith(begin) and first == second
+
+    @pytest.mark.parametrize("widths, panels", [((4,), 1), ((8, 4), 2)])
+    @pytest.mark.parametrize("seeds, bars", [(1, 0), (2, 2)])
+    def test_no_empty_panel_for_one_width_and_no_bar_for_one_seed(self, widths, panels, seeds, bars, monkeypatch):
+        drawn = []
+        monkeypatch.setattr("dfq.jobs.compare.plots.save", lambda figure, _: drawn.append(figure))
+        comparison_chart(fabricated(data=True, widths=widths, seeds=seeds), "compare.png")
+        (figure,) = drawn
+        assert len(figure.axes) == panels and figure.axes[-1].get_ylabel().startswith("top-1") == (panels == 1)
+        for axes in figure.axes:
+            found = [len(container.lines[2]) for container in axes.containers]
+            assert len(found) == 2 and all((count > 0) == (bars > 0) for count in found)
 
     def test_a_chart_of_nothing_yet(self, tmp_path):
         made = plan()
@@ -83,6 +122,25 @@ class TestTables:
         assert markdown(content).count("- W8A8: auto chose instant") == 1
 
 
+class TestLivePage:
+    def test_a_running_comparison_is_loaded_anew(self, tmp_path):
+        content, page = fabricated(data=True), tmp_path / "compare.html"
+        write_live_page(content, page, chart="compare.svg", running="zeroq W4A4 seed 0")
+        text = page.read_text()
+        assert 'http-equiv="refresh"' in text and "12 of 12 runs have finished; now runs zeroq W4A4 seed 0." in text
+        assert "80.00 ± 0.00" in text and 'src="compare.svg"' in text and "--scheme paper-qat" in text
+        write_live_page(content, page, chart="compare.svg", running=None)
+        assert "refresh" not in page.read_text() and "now runs" not in page.read_text()
+
+    def test_a_comparison_that_has_begun(self, tmp_path):
+        made, page = plan(), tmp_path / "compare.html"
+        header = {"arch": "net<b>", "conditions": {"job": "quantize", "data": None, "settings": made.shared()}}
+        content = make_content(header, made, {cell.name: waiting_row(cell) for cell in made.cells})
+        write_live_page(content, page, chart="compare.svg", running="the first one")
+        text = page.read_text()
+        assert "0 of 2 runs have finished" in text and "1 to run" in text and "<img" not in text and "<b>" not in text
+
+
 class TestCommand:
     SMALL = ("--images", "16", "--steps", "2", "--no-flip", "--budget", "1s", "--ranges", "minmax", "--seeds", "1")
 
@@ -99,10 +157,12 @@ class TestCommand:
             "One seed",
             "same-class distance",
         )
-        files = {"compare.json", "compare.md", "compare.png", "diversity.png"}
+        kinds = ("json", "html", "md", "tex", "csv", "png", "svg", "pdf")
+        files = {"diversity.png", *(f"compare.{kind}" for kind in kinds)}
         for part in (*parts, *files):
             assert part in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80
+        assert "compare.html shows this comparison" in result.stderr
         assert "Comparing: zeroq-kd W4A4 seed 0" in result.stderr and "Comparing: done" in result.stderr
         assert {path.name for path in out.iterdir()} == {"cells", *files}
 

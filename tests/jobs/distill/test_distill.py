@@ -77,7 +77,7 @@ class TestRun:
         names = {path.name for path in distilled.folder.iterdir()}
         assert names == {
             "model.onnx", "float.onnx", "student.pt", "config.json", "report.json", "samples.png",
-            "learning_curve.png", "images.safetensors", "diversity.png", "report.html",
+            "learning_curve.png", "images.safetensors", "diversity.png", "README.md", "report.html",
         }  # fmt: skip
         report = json.loads((distilled.folder / "report.json").read_text())
         assert {"accuracy", "agreement", "size_bytes", "latency_ms", "nodes", "seconds", "settings", "seed", "versions",

@@ -151,14 +151,11 @@ def test_a_file_with_several_outputs_is_one_more_opinion_on_what_is_made_of_it(t
     succeed("quantize", path, "--mean", 0.5, "--std", 0.25, "--images", 16, "--method", "instant", "--out", run)
     assert json.loads((run / "config.json").read_text())["source"] == hashlib.sha256(path.read_bytes()).hexdigest()
     path.unlink()
-    opinions = tmp_path / "opinions.json"
-    said = succeed("validate", run, "--engine", "openvino", "--json", opinions)
-    found = json.loads(opinions.read_text())
+    found = json.loads(succeed("validate", run, "--engine", "openvino", "--json"))
     assert [row["name"] for row in found["outputs"]] == list(names[1:])
     (original,) = [row for row in found["engines"] if row["engine"] == "the original file"]
     lowest = min(row["snr_db"]["student_teacher"]["synthetic"] for row in found["outputs"][:3])
     assert original["snr_db"]["synthetic"] == pytest.approx(lowest, abs=0.1), "it gives what the teacher gives"
-    assert "the original file" in said and "dB" in said
 
 
 def test_images_with_channels_last(tmp_path):

@@ -1,0 +1,127 @@
+"""The tables of a comparison as Markdown, LaTeX and CSV."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from dfq.jobs.compare.summary import MEASURED
+from dfq.jobs.compare.table import (
+    MEASURES,
+    VARIETY_COLUMNS,
+    capitalized,
+    caveat,
+    choices,
+    difference,
+    explained,
+    failed_cells,
+    hint,
+    labels_of,
+    missing,
+    prediction,
+    seconds,
+    summary_row,
+    teacher_value,
+    title_of,
+    value,
+    variety_rows,
+    variety_title,
+)
+
+# What LaTeX writes in place of a character; all others stay as they are.
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "×": r"$\times$", "≥": r"$\geq$", "→": r"$\to$", "–": r"\textendash{}", "…": r"\dots{}"},
+}
+CSV_COLUMNS = ("method", "column", "seed", "state", *MEASURED)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text.
+
+    Attributes:
+        caption: Whole sentences on what the table shows, and how it was made.
+        head: Name of each column.
+        rows: The cells of each row.
+    """
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def markdown(content: dict) -> str:
+    """Returns the tables for a text, with captions that say what was measured and how."""
+    results, variety = _results(content), _variety(content)
+    notes = [f"- {choice}" for choice in choices(content)]
+    notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
+    parts = [results.caption, _markdown_table(results), variety.caption, _markdown_table(variety), "\n".join(notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latex(content: dict) -> str:
+    """Returns the tables for a paper, as two `table` environments, which need the package booktabs."""
+    head = "% Tables of dfq compare; they need \\usepackage{booktabs}."
+    return "\n\n".join([head, *(_latex_table(table) for table in (_results(content), _variety(content)))]) + "\n"
+
+
+def comma_separated(content: dict) -> str:
+    """Returns a line for each run, with the figures as `compare.json` has them; what was not measured is empty."""
+    text = StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(content["cells"])
+    return text.getvalue()
+
+
+def _results(content: dict) -> TextTable:
+    shared = content["conditions"]["settings"]
+    budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
+    captions = (
+        f"{capitalized(MEASURES[content['measure']])}; {explained(content)} {caveat(content)}".strip(),
+        f"Network {content['arch'] or 'from Python'}; {labels_of(content).conditions(shared)}; {budget}.",
+        hint(content),
+    )
+    rows = []
+    if content["measure"] == "accuracy":
+        rows.append(["teacher", *(teacher_value(content) for _ in content["columns"])])
+    for method in content["methods"]:
+        found = [summary_row(content, method, column) for column in content["columns"]]
+        rows.append([method, *(_cell(row, content) for row in found)])
+    return TextTable("\n".join(caption for caption in captions if caption), ["method", *content["columns"]], rows)
+
+
+def _variety(content: dict) -> TextTable:
+    return TextTable(f"{variety_title(content)}.", ["method", *VARIETY_COLUMNS.values()], variety_rows(content))
+
+
+def _cell(row: dict, content: dict) -> str:
+    figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
+    return ", ".join(part for part in (figures, prediction(row, content), seconds(row), missing(row)) if part)
+
+
+def _markdown_table(table: TextTable) -> str:
+    lines = [table.head, ["---", *("---:" for _ in table.head[1:])], *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _latex_table(table: TextTable) -> str:
+    lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (table.head, *table.rows)]
+    columns = "l" + "r" * (len(table.head) - 1)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            f"\\caption{{{_escaped(' '.join(table.caption.split()))}}}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            *(r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"),
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in text).replace("--", "-{}-")  # It would be a dash.
