@@ -27,6 +27,13 @@ def ends(low: float, high: float) -> str:
     return "–".join(f"{100 * end:.1f}".removesuffix(".0") for end in (low, high))
 
 
+def with_interval(fraction: float | None, count: int | None, digits: int = 2) -> str:
+    """Returns a share with its 95 % interval, such as "99.20 % (98.4–99.6)"."""
+    if fraction is None or not count:
+        return percent(fraction, digits)
+    return f"{percent(fraction, digits)} ({ends(*interval(fraction, count))})"
+
+
 def signed(fraction: float) -> str:
     """Returns a difference in percentage points with its sign, such as "−0.9"; one that rounds to zero has none."""
     shown = f"{100 * fraction:+.1f}".replace("-", "−")
