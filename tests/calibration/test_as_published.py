@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfq.calibration import METHODS, rgal
-from dfq.calibration.gradient_weights import WeightedTerms
 from dfq.calibration.inversion import zeroq
+from dfq.calibration.inversion.batch_in_progress import BatchInProgress
 from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.parametrizations import FreePixels
 from dfq.graph.features import features_of
@@ -53,9 +53,10 @@ class TestZeroQ:
         teacher = small_teacher()
         synthesizer = Inversion(zeroq.AS_PUBLISHED, teacher, Stage(seed=1))
         config = synthesizer.kinds[0]
-        written = config.parametrization(12, SPEC.size, synthesizer.generator, teacher.device)
+        batch = BatchInProgress(config, 12, teacher, synthesizer.generator)
+        written = batch.parametrization
         with teacher.bn_statistics() as statistics:
-            loss = synthesizer._loss(config, written, None, statistics, 0, WeightedTerms(config.terms))
+            loss = synthesizer._loss(batch, statistics)
         images = SPEC.normalize(written.to_pixels(written.logits()))
         wanted = images.mean((0, 2, 3)).square().sum() + (images.std((0, 2, 3)) - 1).square().sum()
         for layer, read in layer_inputs(teacher.model, images):
@@ -85,10 +86,12 @@ class TestRGAL:
         (config,) = synthesizer.kinds
         assert (config.iterations, config.learning_rate, config.betas) == (400, 1e-3, (0.5, 0.999))
         synthesizer.update(student)
+        batch = BatchInProgress(config, 30, teacher, synthesizer.generator)
         written = FreePixels(30, SPEC.size, synthesizer.generator, teacher.device)  # They differ enough for triplets.
         labels, state = torch.arange(30) % 5, synthesizer.generator.get_state()
+        batch.parametrization, batch.labels = written, labels
         with teacher.bn_statistics() as statistics:
-            loss = synthesizer._loss(config, written, labels, statistics, 0, WeightedTerms(config.terms))
+            loss = synthesizer._loss(batch, statistics)
         images = SPEC.normalize(written.to_pixels(written.logits()))
         wanted = F.cross_entropy(teacher(images), labels)
         for layer, read in layer_inputs(teacher.model, images):

@@ -20,9 +20,10 @@ from dfq.post_training.reconstruction import FitSettings
 from dfq.post_training.steps_after_ranges import Reconstruct
 from dfq.results.run_folder import RunFolder
 from dfq.student.convert import make_student
+from dfq.training.growing_images import GrowingImages
 
 FEW = 6  # steps of each batch of images, block and training
-KEPT = ("Synthesizing images", "Warming up the generator", "Reconstructing blocks", "Training the student")
+KEPT = ("Synthesizing images", "Warming up generator", "Reconstructing blocks", "Training the student")
 
 
 def short(name):
@@ -42,7 +43,8 @@ def short(name):
 
 def run(name, teacher, path, progress):
     """Returns the student's tensors and the images."""
-    settings = Settings(bits=3, scheme="paper-qat", images=48, steps=FEW, method=short(name))
+    grows = issubclass(METHODS[name].source, GrowingImages)  # A pool is to grow once in a step at most.
+    settings = Settings(bits=3, scheme="paper-qat", images=48, steps=5 * FEW if grows else FEW, method=short(name))
     context = JobContext(teacher, settings, RunFolder(path), progress=progress)
     scheme = settings.make_scheme()
     images = find_images(context, None)

@@ -28,7 +28,7 @@ class Watch:
         self.kills, self.steps = set(kills), Counter()
 
     @contextmanager
-    def task(self, description, total):
+    def task(self, description, total, seconds=None):
         yield _Task(self, description)
 
     def note(self, message):

@@ -77,7 +77,8 @@ def test_the_report_is_as_its_schema_says(detected):
     assert report["evidence"]["predicted_drop"] is None and report["evidence"]["error"] < 0.01
     assert report["diversity"]["entropy"] is None and report["diversity"]["same_class_distance"] is not None
     page = (detected.folder / "report.html").read_text()
-    assert "signal-to-noise ratio to the teacher of the output that is furthest off, real pictures" in page
+    assert "signal-to-noise ratio of the file to the network" in page
+    assert "pictures; the worst of" in page
     assert "heads_0" in page and "same class as the teacher" not in page
 
 
