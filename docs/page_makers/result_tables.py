@@ -170,6 +170,12 @@ def without_statistics() -> Iterator[Part]:
         yield Part(profile, [md.from_rich(view(profile, rows))], command, rows, "without_statistics.json")
 
 
+def kills() -> Iterator[Part]:
+    rows = benchmarks.content("kills.json")
+    texts = [md.from_rich(benchmarks.module("kills.run").table(rows))]
+    yield Part("", texts, "python -m benchmarks.kills.run --seeds 3", rows, "kills.json")
+
+
 def teachers() -> Iterator[Part]:
     found = benchmarks.content("teachers.json")
     head = ("network", "accuracy", "ResNet-56", "images", "parameters", "epochs")

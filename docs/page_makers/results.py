@@ -86,9 +86,12 @@ SECTIONS = (
     ),
     Section(
         "What each part of RGAL contributes",
-        "The same number of images and of steps for every arm. Agreement with the teacher: on real images, which are "
-        "opened to report, and on a *jury* of held-out synthetic images that belong to no arm and that decide. These "
-        "rows are older than the rounds, the clean pairs and the ratios of gradients that the command now measures.",
+        "The same number of images and of steps for every arm. Agreement with the teacher: on *real* images, which are "
+        "opened to report, and on a *jury* of held-out synthetic images that belong to no arm and that decide. The "
+        "last columns say whether the terms moved what they were to move: *same* and *other* are mean distances, in "
+        "the student's features, of images of one class and of different classes that were made against it, and "
+        "*active* is the share of triplets that violate the margin at the end. Numbers in the names of arms are ratios "
+        "of a term's gradient to that of the distillation, or of the other losses of the images.",
         result_tables.ablation,
     ),
     Section(
@@ -106,9 +109,16 @@ SECTIONS = (
     Section(
         "Predicted drop",
         "How far off the prediction of `evidence.predicted_drop` is, in points of accuracy: each network is predicted "
-        "by a fit to the students of the other networks.",
+        "by a fit to the students of the other networks. *Covered* is the share of students within the 90 % interval "
+        "(`evidence.drop_interval`), and *width* its mean width, where the predicted drop is below 10 points.",
         result_tables.estimate,
         (("estimate.png", "Predicted and true drop of accuracy"),),
+    ),
+    Section(
+        "Killed runs",
+        "Small jobs that are killed at random times, up to five times each, and gone on with: whether they end in the "
+        "same networks as a job that was left alone, bit for bit, and what they leave behind.",
+        result_tables.kills,
     ),
     Section("The demo", "`dfq demo` over several seeds, on held-out digits.", result_tables.digits),
     Section(
@@ -121,8 +131,8 @@ SECTIONS = (
         "Networks without BatchNorm statistics",
         "Networks as ONNX files with BatchNorm folded, by what their images were made from; *statistics* is the "
         "network that still has its BatchNorm layers, and *real* are real images, which are opened to show the "
-        "ceiling. *Drop* is that of the accuracy of the ONNX file in points, *deviation* that of the images from the "
-        "statistics that the file has lost, and *jury* the signal-to-noise ratio of the student's logits on images "
+        "ceiling. *Drop* is that of the accuracy of the ONNX file in points, *off* how far the images are from the "
+        "statistics that the file has lost, and *dB* the signal-to-noise ratio of the student's logits on images "
         "made from these, which no arm sees. *Core s* are the processor seconds that the images took.",
         result_tables.without_statistics,
     ),
