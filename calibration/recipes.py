@@ -9,11 +9,14 @@ too. The prior does not apply where the normalisation is a mere rescaling of the
 `GENERATED`: the same terms with a small generator for each batch, as in CMI, which makes smoother shapes.
 
 `BOTH`: batches of the two kinds take turns.
+
+`SKETCHES`: a few steps from dead leaves instead of random grids, for the same loss.
 """
 
 from dataclasses import replace
 
 from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.leaf_grids import LeafGrids
 from dfq.calibration.inversion.parametrizations import GeneratedImages, PixelGrids
 from dfq.calibration.inversion_terms import InputPrior, LabelCrossEntropy, Saturation, Smoothness
 
@@ -30,4 +33,5 @@ BOTH = (IMPROVED, GENERATED)
 # images are quick ones, so that there can be more (decision record 0005). Small images are all of one kind.
 QUICK = replace(IMPROVED, iterations_large=50)
 MANY = (QUICK, QUICK, QUICK, IMPROVED)  # Quick ones come first, because a short budget allows these.
-SKETCHES = replace(IMPROVED, iterations=15)  # These are for methods that only look at the student on a few images.
+# For methods that only look at the student on a few images. The smaller rate keeps what the leaves bring.
+SKETCHES = replace(IMPROVED, parametrization=LeafGrids, iterations=15, learning_rate=0.02, learning_rate_large=0.02)

@@ -37,13 +37,18 @@ def predictions(rows: list[dict]) -> np.ndarray:
     """
     found = np.zeros((len(rows), 3))
     for net in {row["net"] for row in rows}:
-        estimate = fit([row for row in rows if row["net"] != net] or rows)
+        estimate = fit([row for row in described(rows) if row["net"] != net] or rows)
         for index, row in enumerate(rows):
             if row["net"] == net:
                 evidence = _evidence(row)
                 ends = (estimate.drop(evidence), *estimate.interval(evidence))
                 found[index] = np.array(ends) * row["teacher_accuracy"]
     return found
+
+
+def described(rows: list[dict]) -> list[dict]:
+    """Returns the rows of networks that BatchNorm statistics describe; for others, no drop is predicted."""
+    return [row for row in rows if row.get("deviation", 0.0) is not None]
 
 
 def _line(rows: list[dict]) -> Estimate:

@@ -20,7 +20,7 @@ from benchmarks.common.folded import folded
 from benchmarks.common.image_sets import image_set
 from benchmarks.common.nets import Data, accuracy_on
 from benchmarks.common.options import data_option, out_option, threads_option
-from benchmarks.estimate.fit import fit
+from benchmarks.estimate.fit import described, fit
 from benchmarks.estimate.plot import picture
 from benchmarks.estimate.table import errors
 from dfq.evaluation.diversity import measure_diversity
@@ -122,7 +122,7 @@ def main(data: Path, nets: str, out: Path, untrained: bool, show: bool, threads:
             console.print(f"{net} {cell}: far agreement {row['evidence']['far_agreement']:.3f}, drop {row['drop']:.3f}")
     rows = read_rows(out)
     console.print(errors(rows))
-    console.print(fit(rows))
+    console.print(fit(described(rows)))
     picture(rows, out.with_suffix(".png"))
 
 

@@ -7,16 +7,13 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from dfq.calibration import recipes
-from dfq.calibration.dead_leaves import dead_leaves
 from dfq.calibration.inner_terms import AttentionPrior, Excitation, HeadSimilarity, PatchEntropy
 from dfq.calibration.inversion import psaq
 from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.parametrizations import FreePixels, LeafPixels
-from dfq.calibration.inversion.pixel_grids import PixelGrids
 from dfq.calibration.inversion.without_statistics import LEAVES, SMOOTH
 from dfq.calibration.inversion_terms import LabelCrossEntropy
 from dfq.images.augment import Augment
@@ -26,7 +23,6 @@ from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 
 STATISTICS = "statistics"  # The network keeps its BatchNorm layers, and images are made from their statistics.
-DARKEST = 0.02  # smallest pixel of a start in front of a sigmoid, where black itself lies at infinity
 REAL = "real"  # Real images, which measure the ceiling.
 
 
@@ -36,20 +32,6 @@ class NoisePixels(LeafPixels):
     def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
         nn.Module.__init__(self)
         self.values = nn.Parameter(FreePixels(count, size, generator, device).values.detach() / 4 + 0.5)
-
-
-class LeafGrids(PixelGrids):
-    """As `PixelGrids`, but the finest grid starts from dead leaves and the coarser ones from 0."""
-
-    def __init__(self, count: int, size: tuple[int, int, int], generator: torch.Generator, device: torch.device):
-        super().__init__(count, size, generator, device)
-        start = dead_leaves(count, size, generator).clamp(DARKEST, 1 - DARKEST).logit().to(device)
-        if self.colours is not None:
-            start = conv2d(start, torch.linalg.inv(self.colours)[:, :, None, None])
-        with torch.no_grad():
-            self.grids[0].copy_(start)
-            for grid in list(self.grids)[1:]:
-                grid.zero_()
 
 
 STARTS = {"noise": NoisePixels, "leaves": LeafPixels}
@@ -64,15 +46,16 @@ TERMS = {
     "ce tv patches": (CE, TV, PatchEntropy(0.3)),
     "ce tv heads": (CE, TV, HeadSimilarity(1.0)),
 }
-MATCHED_LEAVES = replace(recipes.SKETCHES, parametrization=LeafGrids, learning_rate=0.02, learning_rate_large=0.02)
+RANDOM_SKETCHES = replace(recipes.IMPROVED, iterations=recipes.SKETCHES.iterations)
 KINDS = {
     "default": LEAVES,
     "psaq 8": replace(psaq.AS_PUBLISHED, iterations=8),  # These take the time of the default.
     "psaq 100": replace(psaq.AS_PUBLISHED, iterations=100),
     "psaq": psaq.AS_PUBLISHED,
     # Networks that keep their statistics: what the start is worth there.
-    "statistics leaves": MATCHED_LEAVES,
-    "statistics leaves 50": replace(MATCHED_LEAVES, iterations=50),
+    "statistics random": RANDOM_SKETCHES,
+    "statistics leaves": recipes.SKETCHES,
+    "statistics leaves 50": replace(recipes.SKETCHES, iterations=50),
 }
 HALVES = "statistics and leaves"  # Half of the images match the statistics, and half do without them.
 

@@ -36,7 +36,7 @@ class Profile:
     settings: dict = field(default_factory=dict)
 
 
-CALIBRATION = ("default", "leaves", "fractals", "noise", REAL, STATISTICS)
+CALIBRATION = ("default", "leaves", "fractals", "noise", REAL, "statistics random")
 ABLATION = ("noise", "noise ce", "noise ce tv", "leaves", "leaves ce", "leaves ce tv", "leaves ce tv excite")
 ATTENTION = ("leaves ce tv prior", "leaves ce tv patches", "leaves ce tv heads", "psaq 8", "psaq 100")
 FOLDED = ("mobilenet_v1_0.25", "efficientnet_lite0", "mobilenet_v2", "resnet20", "resnet56")
@@ -69,7 +69,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "start": Profile(
         tuple(
-            (net, bits, bits, "instant", 32, (STATISTICS, "statistics leaves"))
+            (net, bits, bits, "instant", 32, ("statistics random", "statistics leaves"))
             for net, widths in STARTS.items()
             for bits in widths
         ),

@@ -76,6 +76,7 @@ class Prediction:
 def predict(
     evidence: AnyEvidence,
     batch_norm_deviation: Sequence[float] | None,
+    held_out: int,
     *,
     settings: DropEstimateSettings = DropEstimateSettings(),
 ) -> Prediction:
@@ -86,10 +87,11 @@ def predict(
         batch_norm_deviation: Deviation of the images at each BatchNorm layer
             (`dfq.evaluation.diversity.Diversity.batch_norm_deviation`); None where such statistics do not describe the
             network (`dfq.teacher.Teacher.has_batch_norm`).
+        held_out: Number of held-out images that the evidence was made of.
     """
     if not isinstance(evidence, Evidence):
         return Prediction(None, None, "the network is no classifier")
-    withheld = why_withheld(evidence, batch_norm_deviation, settings=settings)
+    withheld = why_withheld(evidence, batch_norm_deviation, held_out, settings=settings)
     if withheld:
         return Prediction(None, None, withheld)
     return Prediction(FITTED.drop(evidence), FITTED.interval(evidence), None)
@@ -98,13 +100,15 @@ def predict(
 def why_withheld(
     evidence: Evidence,
     batch_norm_deviation: Sequence[float] | None,
+    held_out: int,
     *,
     settings: DropEstimateSettings = DropEstimateSettings(),
 ) -> str | None:
     """Returns in words why no drop is predicted; None where one is.
 
     The evidence tells nothing where nobody knows how far the images are from the training data, where they are known
-    to be far, or where both networks give one and the same answer to nearly all far images.
+    to be far, where there are few of them, or where both networks give one and the same answer to nearly all far
+    images.
     """
     if not batch_norm_deviation:
         return (
@@ -117,6 +121,8 @@ def why_withheld(
             f"the synthetic images are too far from the BatchNorm statistics (mean deviation {deviation:.2g}, at most "
             f"{settings.max_deviation:g})"
         )
+    if held_out < settings.min_held_out:
+        return f"{held_out} held-out synthetic images are too few (at least {settings.min_held_out}: more --images)"
     if min(evidence.far_share, evidence.far_agreement) > settings.max_alike:
         return "the network gives one and the same answer to nearly all images that look like nothing"
     return None

@@ -55,6 +55,7 @@ class DropEstimateSettings:
         batch_size: Number of images in one pass through a network.
         max_deviation: Largest mean deviation from the BatchNorm statistics at which a drop is predicted. Images beyond
             it, such as sketches and noise, tell nothing.
+        min_held_out: Fewest held-out images with which a drop is predicted, because everything is made of them.
         max_alike: Share of far images with one and the same answer, in [0, 1], beyond which no drop is predicted,
             because agreement is no merit there.
     """
@@ -67,4 +68,5 @@ class DropEstimateSettings:
     temperature: float = 4.0
     batch_size: int = 64
     max_deviation: float = 0.1
+    min_held_out: int = 16
     max_alike: float = 0.99

@@ -30,9 +30,9 @@ def test_the_interval_holds_the_drop_and_grows_with_it():
 
 def test_nothing_is_predicted_from_images_unlike_the_training_data():
     evidence = agreeing(0.9)
-    found = predict(evidence, (0.01, 0.05))
+    found = predict(evidence, (0.01, 0.05), 16)
     assert found.drop == FITTED.drop(evidence) > 0 and found.interval == FITTED.interval(evidence)
     assert found.withheld is None
-    for deviation in ((0.01, 0.5), None):
-        found = predict(evidence, deviation)
+    for deviation, held_out in (((0.01, 0.5), 16), (None, 16), ((0.01, 0.05), 15)):
+        found = predict(evidence, deviation, held_out)
         assert found.drop is None and found.interval is None and found.withheld

@@ -67,10 +67,10 @@ def test_far_images_that_all_have_one_answer_predict_nothing():
     teacher = teacher_of()
     teacher.model.head.bias += 100
     student = opposite(teacher_of())
-    assert predict(measure_evidence(student, teacher, images()), [0.0]).drop > 0.05, "it disagrees"
+    assert predict(measure_evidence(student, teacher, images()), [0.0], 16).drop > 0.05, "it disagrees"
     student.head.bias += 200
     evidence = measure_evidence(student, teacher, images())
-    assert evidence.far_share == evidence.far_agreement == 1 and predict(evidence, [0.0]).drop is None
+    assert evidence.far_share == evidence.far_agreement == 1 and predict(evidence, [0.0], 16).drop is None
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
@@ -114,7 +114,7 @@ def test_the_opposite_answer_is_no_agreement(tmp_path, sigmoid):
     teacher = teacher_of(sigmoid)
     evidence = measure_evidence(opposite(teacher), teacher, images())
     assert evidence.far_agreement < 0.05 and evidence.mixed_agreement < 0.05 and evidence.divergence > 1e-4
-    assert predict(evidence, [0.0]).drop > 0.8
+    assert predict(evidence, [0.0], 16).drop > 0.8
     same = measure_evidence(teacher.model, teacher, images())
     assert same.far_agreement == same.mixed_agreement == 1
     student = calibrate(make_student(teacher, make_scheme()), images()).eval()

@@ -97,7 +97,7 @@ def make_report(run: FinishedRun) -> QuantizationReport:
         arch=run.teacher.arch,
         input_spec=run.teacher.input_spec.to_dict(),
         **run.agreement,
-        evidence={**evidence.to_dict(), **predict(evidence, deviation).to_dict()},
+        evidence={**evidence.to_dict(), **predict(evidence, deviation, len(run.images.held_out)).to_dict()},
         knowledge=run.images.knowledge,
         seconds=run.seconds,
         budget=report.budget(run.settings.budget, run.reserved),
