@@ -74,7 +74,7 @@ def test_the_report_is_as_its_schema_says(detected):
     schema = json.loads((files("dfq.results") / "report.schema.json").read_text())
     report = json.loads((detected.folder / "report.json").read_text())
     assert [error.message for error in Draft202012Validator(schema).iter_errors(report)] == []
-    assert report["evidence"]["predicted_drop"] is None and report["evidence"]["error"] < 0.01
+    assert report["evidence"]["predicted_drop"] is None and report["evidence"]["error"] < 0.03
     assert report["diversity"]["entropy"] is None and report["diversity"]["same_class_distance"] is not None
     page = (detected.folder / "report.html").read_text()
     assert "signal-to-noise ratio of the file to the network" in page
