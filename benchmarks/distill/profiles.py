@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from benchmarks.common.nets import DIGITS
+from benchmarks.distill.relations import ARMS
 from dfq.calibration import METHODS, Method
 from dfq.calibration.generators.rdskd import RDSKD, RDSKDConfig
 
@@ -43,6 +44,26 @@ PROFILES: dict[str, Profile] = {
         3,
         {"images": 1024, "steps": 4000, "flip": False},
         methods=("qimera", "dafl", "cmi-inversion"),
+    ),
+    # RGAL's parts one by one, and accuracy against the number of images.
+    **{
+        f"relations-{images}": Profile(
+            DIGITS,
+            DIGITS_STUDENT,
+            3,
+            {"images": images, "steps": 4000, "start": "random", "flip": False},
+            methods=tuple(ARMS),
+            rows=ARMS,
+        )
+        for images in (512, 2048, 8192)
+    },
+    "relations-cifar": Profile(
+        "resnet56",
+        "dfq/wrn16_1",
+        3,
+        {"images": 512, "steps": 1500, "start": "random"},
+        methods=("base", "disagreement 0.3", "disagreement 0.3, both 0.3"),
+        rows=ARMS,
     ),
     "10m": Profile("resnet56", "dfq/resnet20", 2, {"images": 512, "steps": 1000}, rows={"rdskd": SHORT_RDSKD}),
     "10m-random": Profile(

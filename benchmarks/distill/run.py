@@ -29,12 +29,16 @@ from benchmarks.common.options import (
 )
 from benchmarks.distill.plot import accuracy_over_time
 from benchmarks.distill.profiles import PROFILES, Cell, cells_of
+from benchmarks.distill.relations import relations
 from benchmarks.distill.table import steadiness, table
 from dfq.calibration import METHODS
 from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings, distill_model
+from dfq.jobs.distill.folder import DistillFolder
 from dfq.results.report import hardware, versions
+from dfq.teacher import Teacher
 
+RELATED = 256  # number of training images whose relations are measured; the first ones are the same for every method
 WORK = Path("benchmarks/work")  # run folders of unfinished cells; not under version control
 
 
@@ -54,22 +58,26 @@ class Bench:
         profile = PROFILES[cell.profile]
         teacher = self.data.teacher(profile.teacher)
         labelled = self.data.labelled(profile.teacher, teacher)
-        method = profile.rows.get(cell.method, METHODS[cell.method])
+        method = profile.rows.get(cell.method) or METHODS[cell.method]
         folder, start = WORK / f"distill-{cell.name()}".replace(" ", "-"), time.process_time()
         resumed = folder.exists()
-        report = distill_model(
+        result = distill_model(
             teacher,
             profile.student,
             folder,
             DistillSettings(method=method, seed=cell.seed, **profile.settings),
             accuracy=accuracy_on(labelled, teacher),
             options=RunOptions(labelled=labelled, resume=resumed),
-        ).report
+        )
+        report = result.report
         kept = (
             "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",
         )  # fmt: skip
+        images = DistillFolder(folder).load_images(teacher.input_spec, teacher.device)
+        student = Teacher(result.student, teacher.input_spec, teacher.device)
         curve = [(record["step"], record["accuracy"]) for record in report["training"]["records"]]
         row = {key: report[key] for key in kept} | {
+            "relations": relations(teacher, student, images.pick(torch.arange(min(RELATED, len(images))))),
             "curve": curve, "steadiness": steadiness(curve), "cpu_seconds": time.process_time() - start,
             "resumed": resumed,  # if so, the seconds are those of the last piece alone
             "versions": versions(), "hardware": hardware(teacher.device),
