@@ -81,3 +81,6 @@ def distill(
         run_summary.show_run(quantized.report, quantized.folder, name=f"{folder.name}/student.pt")
         content["quantized"] = run_summary.as_json(quantized.report, quantized.folder)
     output.write(content)
+    reports = [result.report, *([quantized.report] if quantized else [])]
+    if any(report.get("decision", {}).get("is_mismatch") for report in reports):
+        click.get_current_context().exit(run_summary.MISMATCH)

@@ -27,6 +27,7 @@ from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
+from dfq.results.distilled_decision import decide_distilled
 from dfq.results.model_card import write_model_card
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
@@ -168,6 +169,7 @@ def _distill(
         trained = train(network, context, options.batch, accuracy)
         measured = _measure(network, context, trained.held_out, options.labelled)
         content = make_report(network, context, trained, measured, to_finish).to_dict()
+        content = {"decision": decide_distilled(content, Path(run.path.name)).to_dict(), **content}
         write_distilled_page(content, run)
         write_model_card(content, run)
         write_json(run.report, content)  # It says that the run is finished.
