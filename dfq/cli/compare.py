@@ -15,28 +15,7 @@ from dfq.cli.option_types import PATH, Listed, Named
 from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
-from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods
-from dfq.jobs.compare.table import (
-    MEASURES,
-    VARIETY_COLUMNS,
-    capitalized,
-    caveat,
-    choices,
-    difference,
-    explained,
-    failed_cells,
-    hint,
-    labels_of,
-    missing,
-    prediction,
-    seconds,
-    summary_row,
-    teacher_value,
-    title_of,
-    value,
-    variety_rows,
-    variety_title,
-)
+from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods, texts
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 
@@ -126,20 +105,20 @@ def _plan(context: click.Context, job: str, methods: tuple[str, ...], seeds: int
 
 
 def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
-    words = labels_of(content)
+    words = texts.labels_of(content)
     conditions = words.conditions(content["conditions"]["settings"])
     console.stdout.print()
-    console.stdout.print(f"{name}, {conditions}: {MEASURES[content['measure']]}", style="bold", markup=False)
+    console.stdout.print(f"{name}, {conditions}: {texts.MEASURES[content['measure']]}", style="bold", markup=False)
     for start in range(0, len(content["columns"]), MAX_COLUMNS):
         console.stdout.print(_table(content, content["columns"][start : start + MAX_COLUMNS]))
-    reading = explained(content)
-    text = " ".join(part for part in (capitalized(reading), caveat(content), hint(content)) if part)
+    reading = texts.explained(content)
+    text = " ".join(part for part in (texts.capitalized(reading), texts.caveat(content), texts.hint(content)) if part)
     console.stdout.print(text, style="dim", markup=False)
     console.stdout.print()
-    console.stdout.print(variety_title(content), style="bold", markup=False)
-    console.stdout.print(console.table(None, ("method", *VARIETY_COLUMNS.values()), variety_rows(content)))
-    console.facts("Chosen", choices(content))
-    console.facts("Failed", [f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)])
+    console.stdout.print(texts.variety_title(content), style="bold", markup=False)
+    console.stdout.print(console.table(None, ("method", *texts.VARIETY_COLUMNS.values()), texts.variety_rows(content)))
+    console.facts("Chosen", texts.choices(content))
+    console.facts("Failed", [f"{texts.title_of(row)}: {row['error']['found']}" for row in texts.failed_cells(content)])
     files = (
         (folder.content, "every figure, setting and version"),
         (folder.page, "to look at in a browser, also while it runs"),
@@ -159,15 +138,15 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
 def _table(content: dict, columns: list[str]) -> Table:
     rows = []
     if content["measure"] == "accuracy":
-        rows.append(("teacher", *(teacher_value(content) for _ in columns)))
+        rows.append(("teacher", *(texts.teacher_value(content) for _ in columns)))
     for method in content["methods"]:
-        found = [summary_row(content, method, column) for column in columns]
+        found = [texts.summary_row(content, method, column) for column in columns]
         rows.append((method, *(_cell(row, content) for row in found)))
     return console.table(None, ("method", *columns), rows)
 
 
 def _cell(row: dict, content: dict) -> str:
     """Returns up to four lines: the figure, its difference and time, the predicted difference, and what is missing."""
-    below = " ".join(part for part in (difference(row, content), seconds(row)) if part)
-    lines = (value(row, content["measure"]), below, prediction(row, content), missing(row))
+    below = " ".join(part for part in (texts.difference(row, content), texts.seconds(row)) if part)
+    lines = (texts.value(row, content["measure"]), below, texts.prediction(row, content), texts.missing(row))
     return "\n".join(line for line in lines if line)

@@ -9,12 +9,12 @@ from torch import nn
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData
+from dfq.jobs.compare import texts
 from dfq.jobs.compare.common_images import common_figures, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
-from dfq.jobs.compare.table import failed_cells
 from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
@@ -42,7 +42,7 @@ class Comparison:
     @property
     def failed(self) -> list[dict]:
         """The rows of the cells that ended in an error."""
-        return failed_cells(self.content)
+        return texts.failed_cells(self.content)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""The texts of a comparison: what was measured, and the figures of a cell."""
+"""The texts of a comparison, from the content of `compare.json`: what was measured, and the figures of a cell."""
 
 from dfq.jobs.compare.compared_jobs import ComparisonLabels, find_job
 
