@@ -16,13 +16,17 @@ from dfq.cli.output import Output
 from dfq.cli.settings_options import SCHEME_OPTIONS, settings_options, take_settings
 from dfq.errors import DfqError
 from dfq.jobs.compare import JOBS, ComparisonFolder, ComparisonPlan, compare_methods, texts
+from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillSettings
 from dfq.jobs.quantize.settings import Settings
 
 OF_ONE_RUN = {
-    "budget": "Time limit for each run; a plain number counts seconds. None: no limit.",
-    "images": "Number of synthetic images of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
-    "steps": "Number of training steps of each run. None: as `dfq quantize`, or `dfq distill`, has it.",
+    "budget": "Time limit for each run; a plain number counts seconds. Methods that train use it up, unless --steps "
+    "ends them. None: no limit.",
+    "images": "Number of synthetic images of each run. None: as `dfq quantize`, or `dfq distill`, has it, and the same "
+    "for all methods that train.",
+    "steps": "Number of training steps of each run. None: as `dfq quantize`, or `dfq distill`, has it; with --budget, "
+    "as many as the time allows.",
 }
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)  # The latter is --config.
 MAX_COLUMNS = 3  # So many columns fit side by side into 80 characters.
@@ -47,7 +51,10 @@ OWN_OPTIONS = {  # Options that the other job does not have.
 @settings_options(Settings, *SCHEME_OPTIONS, "ranges", "images", "steps", "flip", "budget", **OF_ONE_RUN)
 @click.option("--out", type=PATH, metavar="DIR",
               help="Folder to write, or to go on with.  [default: MODEL's name and -compare]")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on with the runs that were killed, which start afresh otherwise.  [default: off]")  # fmt: skip
 @options.data_option
+@options.log_option
 @config_option
 @options.model_options
 def compare(
@@ -57,15 +64,21 @@ def compare(
     job: str,
     seeds: int,
     out: Path | None,
+    resume: bool,
     data: Path | None,
+    trackers: tuple[str, ...],
     **values,
 ) -> None:
     """Quantize or distill MODEL, a checkpoint, by several methods, with everything else the same, and set the results
     side by side.
 
     There is one run for each method, width (or student) and seed; --budget is the time limit of each. A killed
-    comparison goes on with the same command: finished runs are never repeated. Methods, widths and seeds can be added
-    later in the same way. A run that fails is reported at the end (exit code 1), and the others go on.
+    comparison goes on with the same command: finished runs are never repeated, and a run that was killed starts afresh,
+    or goes on where it stopped with --resume. Methods, widths and seeds can be added later in the same way. A run that
+    fails is reported at the end (exit code 1), and the others go on.
+
+    Without --budget, all methods that train get the same numbers of images and steps; with it, they get the same time.
+    The table says the images, steps and seconds of each.
 
     Without --data, the table shows the agreement with the teacher on synthetic images that all methods share. It says
     little about real images.
@@ -74,6 +87,7 @@ def compare(
     Examples:
       dfq compare model.pt --methods zeroq,zeroq-kd --bits 8,4,3 --data test.npz
       dfq compare model.pt --methods zeroq,zeroq-kd --bits 4 --seeds 5 --budget 5m --out compared/
+      dfq compare model.pt --methods zeroq,zeroq-kd --bits 4 --seeds 5 --out compared/ --resume
       dfq compare resnet56.pt --job distill --student dfq/resnet20 --methods rgal,gdfq --steps 5000
     """
     model_options = options.take_model_options(values)
@@ -82,8 +96,10 @@ def compare(
     folder = ComparisonFolder(out or Path(f"{model.stem}-compare"))
     folder.check()
     progress = output.progress
+    callbacks = options.callbacks_of(trackers, folder.path / "tensorboard")
     teacher, labelled = model_options.load_for_run(model, data, progress)
-    comparison = compare_methods(teacher, folder.path, plan, labelled=labelled, progress=progress)
+    of_all = RunOptions(labelled=labelled, resume=resume, progress=progress, callbacks=callbacks)
+    comparison = compare_methods(teacher, folder.path, plan, of_all)
     _show(comparison.content, folder, model.name)
     output.write({"folder": str(folder.path), **comparison.content})
     if comparison.failed:
@@ -108,6 +124,8 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     words = texts.labels_of(content)
     conditions = words.conditions(content["conditions"]["settings"])
     console.stdout.print()
+    if content["unequal"] is not None:
+        console.headline(content["unequal"], "bold red")
     console.stdout.print(f"{name}, {conditions}: {texts.MEASURES[content['measure']]}", style="bold", markup=False)
     for start in range(0, len(content["columns"]), MAX_COLUMNS):
         console.stdout.print(_table(content, content["columns"][start : start + MAX_COLUMNS]))
@@ -115,6 +133,8 @@ def _show(content: dict, folder: ComparisonFolder, name: str) -> None:
     text = " ".join(part for part in (texts.capitalized(reading), texts.caveat(content), texts.hint(content)) if part)
     console.stdout.print(text, style="dim", markup=False)
     console.stdout.print()
+    console.stdout.print(texts.work_title(content), style="bold", markup=False)
+    console.stdout.print(console.table(None, texts.work_head(content), texts.work_rows(content), left=2))
     console.stdout.print(texts.variety_title(content), style="bold", markup=False)
     console.stdout.print(console.table(None, ("method", *texts.VARIETY_COLUMNS.values()), texts.variety_rows(content)))
     console.facts("Chosen", texts.choices(content))

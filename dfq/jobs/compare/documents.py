@@ -34,17 +34,16 @@ class TextTable:
 
 def markdown(content: dict) -> str:
     """Returns the tables for a text, with captions that say what was measured and how."""
-    results, variety = _results(content), _variety(content)
+    tables = [part for table in _tables(content) for part in (table.caption, _markdown_table(table))]
     notes = [f"- {choice}" for choice in texts.choices(content)]
     notes += [f"- {texts.title_of(row)} failed: {row['error']['found']}" for row in texts.failed_cells(content)]
-    parts = [results.caption, _markdown_table(results), variety.caption, _markdown_table(variety), "\n".join(notes)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in (*tables, "\n".join(notes)) if part) + "\n"
 
 
 def latex(content: dict) -> str:
-    """Returns the tables for a paper, as two `table` environments, which need the package booktabs."""
+    """Returns the tables for a paper, as `table` environments, which need the package booktabs."""
     head = "% Tables of dfq compare; they need \\usepackage{booktabs}."
-    return "\n\n".join([head, *(_latex_table(table) for table in (_results(content), _variety(content)))]) + "\n"
+    return "\n\n".join([head, *map(_latex_table, _tables(content))]) + "\n"
 
 
 def comma_separated(content: dict) -> str:
@@ -56,11 +55,18 @@ def comma_separated(content: dict) -> str:
     return text.getvalue()
 
 
+def _tables(content: dict) -> list[TextTable]:
+    """Returns the results, what each run did for them, and how varied the images are."""
+    work = TextTable(f"{texts.work_title(content)}.", texts.work_head(content), texts.work_rows(content))
+    return [_results(content), work, _variety(content)]
+
+
 def _results(content: dict) -> TextTable:
     shared = content["conditions"]["settings"]
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
     measure = texts.capitalized(texts.MEASURES[content["measure"]])
     captions = (
+        content["unequal"],
         f"{measure}; {texts.explained(content)} {texts.caveat(content)}".strip(),
         f"Network {content['arch'] or 'from Python'}; {texts.labels_of(content).conditions(shared)}; {budget}.",
         texts.hint(content),

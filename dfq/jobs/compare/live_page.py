@@ -34,6 +34,8 @@ def write_live_page(content: dict, path: Path, *, chart: str, running: str | Non
         measure=texts.capitalized(texts.MEASURES[content["measure"]]),
         explained=texts.explained(content),
         hint=texts.hint(content),
+        unequal=content["unequal"],
+        work=(texts.work_title(content), texts.work_head(content), texts.work_rows(content)),
         columns=content["columns"],
         teacher=[texts.teacher_value(content)] * len(content["columns"]) if content["measure"] == "accuracy" else [],
         rows=[
