@@ -80,8 +80,8 @@ class ReportingGroup(click.Group):
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             console.stderr.print(
-                "\nInterrupted. Finished files are kept; `dfq quantize`, `dfq distill` and `dfq increment` go on with "
-                "--resume, `dfq compare` with the same command.",
+                "\nInterrupted. Finished files are kept; `dfq quantize`, `dfq distill`, `dfq increment` and "
+                "`dfq compare` go on with the same command and --resume.",
                 markup=False,
             )
             ctx.exit(INTERRUPTED)

@@ -32,6 +32,30 @@ class Callback:
     def on_end(self, report: Mapping | None) -> None:
         """Is called once, with the content of the job's report; with None if the job failed or was interrupted."""
 
+    def part(self, name: str) -> "Callback":
+        """Returns who is told of a part of the job that has a start, an end and a report of its own.
+
+        The parts of `dfq compare` are its runs. Unless this is overridden, losses and notes of a part come to this
+        callback, with the name of the part in front.
+
+        Args:
+            name: Name of the part, such as "zeroq-w4a4-seed0".
+        """
+        return _Part(self, name)
+
+
+class _Part(Callback):
+    """Passes losses and notes on, and says which part of the job they are of."""
+
+    def __init__(self, whole: Callback, name: str):
+        self._whole, self._name = whole, name
+
+    def on_figures(self, stage, step, figures):
+        self._whole.on_figures(f"{self._name}/{stage}", step, figures)
+
+    def on_note(self, message):
+        self._whole.on_note(f"{self._name}: {message}")
+
 
 class Following:
     """A `Progress` that passes everything on to another one, and to callbacks.

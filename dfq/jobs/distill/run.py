@@ -22,6 +22,7 @@ from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
 from dfq.jobs.distill.train import train
 from dfq.jobs.finishing import check_feasible, seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
 from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
@@ -150,14 +151,15 @@ def _distill(
     options: RunOptions,
     accuracy: Callable[[nn.Module], float] | None,
 ) -> Distilled:
-    progress, whole, spec = options.progress, Budget(settings.budget), teacher.input_spec
+    progress, clock, spec = options.progress, clock_of(run, options), teacher.input_spec
+    whole = Budget(settings.budget, clock.elapsed())
     check_image_memory(settings.image_settings(spec).image_count(spec), spec)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
     read_source(teacher.arch, run)  # Refuses a teacher that lies in the folder.
     to_finish = _seconds_to_finish(teacher, settings, options)
-    if not (options.resume and run.is_finished):
+    if not goes_on(run, options):
         check_feasible(whole, to_finish)
     run.prepare(_config(teacher, student, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
@@ -165,7 +167,8 @@ def _distill(
         run.restore(network)
         content = read_json(run.report)
     else:
-        context = JobContext(teacher, settings, run, whole.keeping(to_finish), progress)
+        told = keeping_clock(progress, run, clock)
+        context = JobContext(teacher, settings, run, whole.keeping(to_finish), told, clock)
         trained = train(network, context, options.batch, accuracy)
         measured = _measure(network, context, trained.held_out, options.labelled)
         content = make_report(network, context, trained, measured, to_finish).to_dict()

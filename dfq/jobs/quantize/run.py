@@ -17,6 +17,7 @@ from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.finishing import check_feasible, seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
@@ -46,7 +47,6 @@ from dfq.system.compute_dtype import exact_float32
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
 from dfq.system.run_lock import writing_alone
-from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -137,8 +137,8 @@ def quantize_model(
 
 
 def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions) -> Result:
-    progress, clock = options.progress, Clock()
-    whole = Budget(settings.budget)
+    progress, clock = options.progress, clock_of(run, options)
+    whole = Budget(settings.budget, clock.elapsed())
     settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
     check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
@@ -154,11 +154,12 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     spec = teacher.input_spec
     source = read_source(teacher.arch, run)
     to_finish = _seconds_to_finish(teacher, settings, options)
-    if not (options.is_late or (options.resume and run.is_finished)):
+    if not (options.is_late or goes_on(run, options)):
         check_feasible(whole, to_finish)
     run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
     if options.resume and run.is_finished:
         return take_over(teacher, run, options)
+    progress = keeping_clock(progress, run, clock)
     keep_source(source, run)
     budget = whole.keeping(to_finish)
     context = JobContext(teacher, settings, run, budget, progress, clock)
