@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from dfq.errors import DfqError
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
+from dfq.system.processes import is_first
 
 FILE_LOCK = ".lock"  # what ends the name of the lock of a file
 TRIES = 10  # to lock a file that another process removes at the same moment
@@ -19,10 +20,15 @@ TRIES = 10  # to lock a file that another process removes at the same moment
 def writing_alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which is made where it is missing, and removed again if nothing was written to it.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, writes a file in the folder (`writing_file_alone`), or the folder
             cannot be written to.
     """
+    if not is_first():
+        yield
+        return
     check_writable(folder)
     was_there, holder = folder.is_dir(), folder / HOLDER
     make_folder(folder)
@@ -47,9 +53,14 @@ def writing_alone(folder: Path) -> Iterator[None]:
 def writing_file_alone(file: Path) -> Iterator[None]:
     """Holds the lock of a file that is to be written, a hidden file beside it, and removes what killed writes left.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, or that of the file's folder (`writing_alone`).
     """
+    if not is_first():
+        yield
+        return
     lock = _locked(file.with_name(f".{file.name}{FILE_LOCK}"))
     if lock is None:
         raise _being_written(file)
