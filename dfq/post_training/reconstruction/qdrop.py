@@ -1,6 +1,6 @@
 """QDrop: while a block is fitted, some activations stay unquantized (Wei et al., ICLR 2022, arXiv 2203.05740)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Dropping:
     """
 
     probability: float
-    rows: slice = slice(0, 1)
+    rows: slice = field(default_factory=lambda: slice(0, 1))
     images: int = 1
 
     def mixed(self, quantized: Tensor, exact: Tensor) -> Tensor:
