@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -44,12 +45,13 @@ def measure(images: int, iterations: int) -> dict[str, float]:
 
     Args:
         images: Number of images, which are made in batches of 64.
-        iterations: Number of iterations for each block.
+        iterations: Number of iterations for each batch of images and each block.
     """
     torch.manual_seed(0)
     teacher = Teacher(build("dfq/resnet20").eval(), SPEC)
     teacher(torch.zeros(64, *SPEC.size))
-    made, seconds = _timed(lambda: Inversion(recipes.IMPROVED, teacher, Stage(), batch_size=64).sample(images).images)
+    kind = replace(recipes.IMPROVED, iterations=iterations)
+    made, seconds = _timed(lambda: Inversion(kind, teacher, Stage(), batch_size=64).sample(images).images)
     found = {"synthesis": seconds}
     for batch_size in BATCHES:
         student = calibrate(make_student(teacher, make_scheme("deploy", bits=4)), made).eval()
@@ -79,7 +81,9 @@ def _work(images: int, iterations: int, file: Path) -> None:
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="Number of times that each arm is measured.")
 @click.option("--images", default=256, show_default=True, help="Number of images.")
-@click.option("--iterations", default=100, show_default=True, help="Number of iterations for each block.")
+@click.option(
+    "--iterations", default=100, show_default=True, help="Iterations for each batch of images and each block."
+)
 @click.option("--arm", type=click.Path(path_type=Path), hidden=True)
 @out_option("many.json", reads=False)
 def main(rounds: int, images: int, iterations: int, arm: Path | None, out: Path) -> None:
