@@ -34,6 +34,7 @@ from dfq.system.output_paths import check_folder
 @options.resume_options
 @options.data_option
 @options.log_option
+@options.devices_option
 @config_option
 @options.model_options
 def distill(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from dfq.system.progress import Progress, Task
+from dfq.system.processes import is_first
+from dfq.system.progress import Progress, Silent, Task
 
 RESULTS = ("accuracy", "agreement", "error_steps", "size_bytes", "latency_ms", "seconds")  # the figures of a report
 
@@ -98,11 +99,15 @@ class _FollowedTask:
 def following(progress: Progress, callbacks: Sequence[Callback], settings: Mapping) -> Iterator[Following]:
     """Tells callbacks that a job starts, what it does, and how it ends.
 
+    Where several processes share a run, the first one reports and tells, and the others are silent.
+
     Args:
         progress: Where the job would report without callbacks.
         callbacks: Who is told.
         settings: The settings of the job.
     """
+    if not is_first():
+        progress, callbacks = Silent(), ()
     followed = Following(progress, callbacks)
     for callback in callbacks:
         callback.on_start(settings)

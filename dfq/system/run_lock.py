@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from dfq.errors import DfqError
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
+from dfq.system.processes import is_first
 
 WRITTEN = "being written by another process"
 FILE_LOCK = ".lock"  # what ends the name of the lock of a file
@@ -21,10 +22,15 @@ PATIENCE, PAUSE = 0.5, 0.01  # seconds for which a lock is asked for, and betwee
 def writing_alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which is made where it is missing, and removed again if nothing was written to it.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, writes a file in the folder (`writing_file_alone`), or the folder
             cannot be written to.
     """
+    if not is_first():
+        yield
+        return
     check_writable(folder)
     was_there, holder = folder.is_dir(), folder / HOLDER
     make_folder(folder)
@@ -49,9 +55,14 @@ def writing_alone(folder: Path) -> Iterator[None]:
 def writing_file_alone(file: Path) -> Iterator[None]:
     """Holds the lock of a file that is to be written, a hidden file beside it, and removes what killed writes left.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, or that of the file's folder (`writing_alone`).
     """
+    if not is_first():
+        yield
+        return
     lock = _locked(file.with_name(f".{file.name}{FILE_LOCK}"))
     if lock is None:
         raise _busy(file, WRITTEN, "file")

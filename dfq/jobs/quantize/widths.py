@@ -12,6 +12,7 @@ from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSetting
 from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 from dfq.results.number_format import operations
 from dfq.results.run_folder import RunFolder
+from dfq.system.exchange import of_first
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 
@@ -35,8 +36,12 @@ def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, 
     """Returns the widths of this run: those that its `config.json` records, or new ones, which are recorded there.
 
     So a run that is resumed never chooses again: its training state belongs to the widths that it started with. One
-    that was killed while it measured goes on from what was measured.
+    that was killed while it measured goes on from what was measured. The first process of a run chooses for all.
     """
+    return ChosenWidths.from_dict(of_first(lambda: _chosen(context, limit, batch).to_dict()))
+
+
+def _chosen(context: JobContext[Settings, RunFolder], limit: WidthLimit, batch: Batch) -> ChosenWidths:
     settings, run = context.settings, context.folder
     recorded = run.decided("mixed_precision")
     if recorded is not None:
