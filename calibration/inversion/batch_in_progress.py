@@ -22,9 +22,10 @@ class BatchInProgress:
         config: The kind.
         size: Number of images.
         teacher: Network that the images are made for.
-        generator: Source of the random start and of the labels.
+        generator: Source of all random numbers of the batch: its start, its labels, and what its steps draw.
 
     Attributes:
+        generator: The same source.
         labels: Labels of the images (N,); None where the teacher is no classifier.
         seed: Seed of the terms that read what the network computes inside.
         losses: The loss of each step that was taken.
@@ -32,7 +33,7 @@ class BatchInProgress:
     """
 
     def __init__(self, config: InversionConfig, size: int, teacher: Teacher, generator: torch.Generator):
-        self.config, self.size, self.teacher = config, size, teacher
+        self.config, self.size, self.teacher, self.generator = config, size, teacher, generator
         self.parametrization = config.parametrization(size, teacher.input_spec.size, generator, teacher.device)
         self.labels: Tensor | None = None
         if teacher.is_classifier:
@@ -68,6 +69,7 @@ class BatchInProgress:
             "parametrization": self.parametrization.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "terms": self.terms.state_dict(),
+            "generator": self.generator.get_state(),
             "labels": self.labels,
             "seed": self.seed,
             "losses": self.losses,
@@ -79,5 +81,6 @@ class BatchInProgress:
         self.parametrization.load_state_dict(state["parametrization"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.terms.load_state_dict(state["terms"])
+        self.generator.set_state(state["generator"].cpu())
         self.labels, self.seed, self._best = state["labels"], state["seed"], state["best"]
         self.losses, self.step = list(state["losses"]), state["step"]

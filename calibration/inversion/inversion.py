@@ -12,6 +12,7 @@ from dfq.calibration.frozen_student import frozen
 from dfq.calibration.inversion.batch_in_progress import BatchInProgress
 from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, swing_convolutions
 from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.plan import Plan
 from dfq.calibration.inversion.unfinished_sample import UnfinishedSample
 from dfq.calibration.inversion.without_statistics import for_network, source_of
 from dfq.calibration.inversion_terms import SynthesisStep
@@ -21,7 +22,10 @@ from dfq.images.augment import Augment
 from dfq.images.batch import Batch
 from dfq.system.budget import duration_text
 from dfq.system.compute_dtype import fast_autocast
+from dfq.system.exchange import gathered, number_of_first
+from dfq.system.processes import processes
 from dfq.system.progress import Task
+from dfq.system.seeds import seed_of_part
 from dfq.system.stage import Stage
 from dfq.system.state_file import StateFile
 from dfq.teacher import Teacher
@@ -43,7 +47,12 @@ class Inversion:
         stage: Time, report, seed and checkpoint. Where the budget ends first, there are fewer images, and a note.
         batch_size: Number of images that are optimised together, whose joint statistics are matched.
         augment: How images are mirrored and shifted in the loop.
+
+    Attributes:
+        shares_work: Each process of a run makes some of the batches, and all of them get all images.
     """
+
+    shares_work = True
 
     def __init__(
         self,
@@ -85,40 +94,52 @@ class Inversion:
 
         Where the time budget ends first, there are fewer images (and a note), because a few finished images serve
         better than many that have hardly left their random start. What a killed run left of the same call is taken
-        over.
+        over. Several processes make as many batches at once, and all of them get all images.
         """
-        together = min(self.batch_size, *(kind.together or self.batch_size for kind in self.kinds))
-        sizes = [min(together, count - i) for i in range(0, count, together)]
-        kinds = [self.kinds[(self.batches_made + i) % len(self.kinds)] for i in range(len(sizes))]
+        plan = Plan.of(count, self.kinds, self.batch_size, self.batches_made)
         unfinished = UnfinishedSample(self.file, self.teacher, self.state_dict(), count)
         state = unfinished.resume()
         batches, first, start = unfinished.batches, len(unfinished.batches), self.budget.elapsed()
-        with self.stage.task("Synthesizing images", sum(kind.iterations for kind in kinds)) as task:
-            task.advance(sum(kind.iterations for kind in kinds[:first]))
-            for index, (size, kind) in list(enumerate(zip(sizes, kinds, strict=True)))[first:]:
-                steps_made = sum(made.iterations for made in kinds[first:index])
-                per_step = (self.budget.elapsed() - start) / max(steps_made, 1)
-                if index == first + 1:
-                    self._tell_duration(count, per_step * sum(kind.iterations for kind in kinds[index:]))
-                if index > first and self.budget.remaining() < kind.min_time * per_step * kind.iterations:
-                    self.notes.append(f"the budget allowed {sum(sizes[:index])} of {count} synthetic images")
-                    task.advance(sum(kind.iterations for kind in kinds[index:]))
+        with self.stage.task("Synthesizing images", plan.steps(slice(None))) as task:
+            task.advance(plan.steps(slice(first)))
+            for index in range(first, len(plan.sizes), plan.at_once):
+                per_step = (self.budget.elapsed() - start) / max(plan.steps(slice(first, index, plan.at_once)), 1)
+                if index == first + plan.at_once:
+                    self._tell_duration(count, per_step * plan.steps(slice(index, None, plan.at_once)))
+                needed = plan.kinds[index].min_time * per_step * plan.kinds[index].iterations
+                if number_of_first(index > first and self.budget.remaining() < needed):
+                    self.notes.append(f"the budget allowed {sum(plan.sizes[:index])} of {count} synthetic images")
+                    task.advance(plan.steps(slice(index, None)))
                     break
-                batch = BatchInProgress(kind, size, self.teacher, self.generator)
-                if state is not None:
-                    batch.load_state_dict(state["batch"])
-                    self.load_state_dict(state["synthesizer"])
-                    state = None
-                self._optimize(batch, unfinished, task)
-                batches.append((batch.images(), batch.labels))
+                made = None
+                if (own := plan.own(index)) is not None:
+                    batch = self._begin(plan, own, state)
+                    self._optimize(batch, unfinished, task)
+                    made = batch.images(), batch.labels
+                state = None
+                batches += [each for each in gathered(made, self.teacher.device) if each is not None]
+                task.advance(plan.steps(slice(index + 1, index + plan.at_once)))
+        return self._joined(batches)
+
+    def _begin(self, plan: Plan, index: int, state: dict | None) -> BatchInProgress:
+        """Returns a batch as it starts, or as the first process of a killed run has left it."""
+        generator = torch.Generator().manual_seed(seed_of_part(self.stage.seed, self.batches_made + index))
+        batch = BatchInProgress(plan.kinds[index], plan.sizes[index], self.teacher, generator)
+        if state is not None and processes().is_first:
+            batch.load_state_dict(state["batch"])
+            self.load_state_dict(state["synthesizer"])
+        return batch
+
+    def _joined(self, batches: list[tuple[Tensor, Tensor | None]]) -> Batch:
+        """Returns the images and labels of all batches of a call; where there are several kinds, in random order."""
         self.batches_made += len(batches)
-        images = torch.cat([made for made, _ in batches])
         drawn = [labels for _, labels in batches if labels is not None]
-        labels = torch.cat(drawn) if drawn else None
-        if len(self.kinds) > 1:  # Any part of the images, such as the held-out one, shall hold all kinds.
-            order = torch.randperm(len(images), generator=self.generator).to(images.device)
-            return Batch(images, labels).pick(order)
-        return Batch(images, labels)
+        batch = Batch(torch.cat([made for made, _ in batches]), torch.cat(drawn) if drawn else None)
+        if len(self.kinds) == 1:
+            return batch
+        # Any part of the images, such as the held-out one, shall hold all kinds.
+        order = torch.randperm(len(batch), generator=self.generator)
+        return batch.pick(order.to(batch.images.device))
 
     def _tell_duration(self, count: int, seconds: float) -> None:
         """Says how long the other batches will take where that is long."""
@@ -129,7 +150,7 @@ class Inversion:
     def _optimize(self, batch: BatchInProgress, unfinished: UnfinishedSample, task: Task) -> None:
         """Takes the steps of a batch that are left, until it has settled or the budget ends."""
         config, budget = batch.config, self.budget.part(1.0)
-        swing = swing_convolutions(self.teacher.model, self.generator, on=config.matching.swing)
+        swing = swing_convolutions(self.teacher.model, batch.generator, on=config.matching.swing)
         task.advance(batch.step)
         with self.teacher.bn_statistics() as statistics, swing, frozen(self.student):
             while batch.step < config.iterations and not config.has_settled(batch.losses):
@@ -142,7 +163,8 @@ class Inversion:
                     break
                 batch.take_step(loss)
                 task.advance(1, loss=loss.item())
-            self.earlier.add(statistics.moments, batch.size)
+            if config.matching.aggregated:
+                self.earlier.add(statistics.moments, batch.size)
         task.advance(config.iterations - batch.step)
 
     def _loss(self, batch: BatchInProgress, statistics: BatchNormStatistics) -> Tensor:
@@ -150,7 +172,7 @@ class Inversion:
         with fast_autocast(self.teacher.device):
             pixel_logits = batch.parametrization.logits().float()
             pixels = batch.parametrization.to_pixels(pixel_logits)
-            varied = self.augment(pixels, self.generator) if config.augmented else pixels
+            varied = self.augment(pixels, batch.generator) if config.augmented else pixels
             images = self.teacher.input_spec.normalize(varied)
             inner = inner_reader_of(self.teacher.model)(images) if config.needs_inner else None
             outputs = self.teacher(images) if inner is None else inner.outputs
@@ -163,7 +185,7 @@ class Inversion:
             logits=outputs,
             student=student,
             standardized=self.teacher.input_spec.is_standardized,
-            generator=self.generator,
+            generator=batch.generator,
             inner=inner,
             seed=batch.seed,
         )

@@ -10,6 +10,8 @@ from dfq.system.reading import reading
 from dfq.system.state_file import AFRESH, StateFile
 from dfq.teacher import Teacher
 
+FORMAT = 2  # In format 1, all batches drew from one source of random numbers.
+
 
 class UnfinishedSample:
     """The batches that are finished, and the file in which they are kept along with the batch in progress.
@@ -26,7 +28,12 @@ class UnfinishedSample:
 
     def __init__(self, file: StateFile, teacher: Teacher, start: dict[str, Any], count: int):
         self.file, self.teacher = file, teacher
-        self.call = {"count": count, "batches_made": start["batches_made"], "generator": start["generator"].tolist()}
+        self.call = {
+            "format": FORMAT,
+            "count": count,
+            "batches_made": start["batches_made"],
+            "generator": start["generator"].tolist(),
+        }
         self.batches: list[tuple[Tensor, Tensor | None]] = []
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:

@@ -5,7 +5,10 @@ from typing import Any
 import click
 
 from dfq.cli.help_sections import SECTIONS, example_of, section_of
+from dfq.cli.many import ARGUMENTS
 from dfq.cli.output import Output
+from dfq.system.launch import run_in_processes, was_started_with_others
+from dfq.system.processes import is_first
 
 JSON_HELP = "Write the result to standard output as one JSON object, and no text.  [default: off]"
 QUIET_HELP = "Show neither progress nor the result in words, only errors.  [default: off]"
@@ -22,7 +25,11 @@ class Command(click.Command):
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
-        ctx.obj = Output(as_json=ctx.params.pop("json"), is_quiet=ctx.params.pop("quiet"))
+        as_json, is_quiet = ctx.params.pop("json"), ctx.params.pop("quiet")
+        devices = ctx.params.pop("devices", None) or 1
+        if devices > 1 and not was_started_with_others():
+            ctx.exit(run_in_processes(devices, ("-m", "dfq", *ctx.meta[ARGUMENTS])))
+        ctx.obj = Output(as_json=as_json and is_first(), is_quiet=is_quiet or not is_first())
         with ctx.obj.words():
             return super().invoke(ctx)
 

@@ -34,6 +34,7 @@ from dfq.system.output_paths import check_folder
 @options.resume_options
 @options.data_option
 @options.log_option
+@options.devices_option
 @config_option
 @options.model_options
 def distill(
@@ -81,3 +82,6 @@ def distill(
         run_summary.show_run(quantized.report, quantized.folder, name=f"{folder.name}/student.pt")
         content["quantized"] = run_summary.as_json(quantized.report, quantized.folder)
     output.write(content)
+    reports = [result.report, *([quantized.report] if quantized else [])]
+    if any(report.get("decision", {}).get("is_mismatch") for report in reports):
+        click.get_current_context().exit(run_summary.MISMATCH)

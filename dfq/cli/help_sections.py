@@ -55,6 +55,7 @@ SECTIONS: dict[str, dict[str, str | None]] = {
     "What is checked": {"strict": None, "engine": "openvino", "performance": None},
     "Machine and messages": {
         "device": "cuda",
+        "devices": "2",
         "threads": "4",
         "log": "tensorboard",
         "json": None,

@@ -31,6 +31,7 @@ from dfq.results.number_format import percent, seconds
 @click.option("--resume", is_flag=True, help="Go on with a killed run of the same options.  [default: off]")
 @click.option("--overwrite", is_flag=True, help="Replace --out if it exists.  [default: off]")
 @options.log_option
+@options.devices_option
 @config_option
 @options.model_options
 def increment(

@@ -11,10 +11,15 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from dfq.cli.many import ARGUMENTS, join_the_run, sharing_the_run, shows_errors
 from dfq.errors import DfqError, printable
 from dfq.system.freed_memory import keep_freed_memory
 
 WANTS_JSON = "dfq.json"  # the key of the context under which the group keeps whether --json was given
+INTERRUPTION = (
+    "\nInterrupted. Finished files are kept; `dfq quantize`, `dfq distill`, `dfq increment` and `dfq compare` go on "
+    "with the same command and --resume."
+)
 INTERRUPTED = 130  # The exit code that shells expect after Ctrl-C.
 NO_MEMORY = "can't allocate memory"  # torch's message for the CPU
 REPORT_IT = "please report it, with what `dfq env` prints and the traceback that DFQ_DEBUG=1 shows"
@@ -51,6 +56,7 @@ class ReportingGroup(click.Group):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
         ctx.meta[WANTS_JSON] = "--json" in args  # An error may come before the command has read its options.
         return super().parse_args(ctx, args)
 
@@ -73,25 +79,28 @@ class ReportingGroup(click.Group):
         from dfq.cli import console  # Only a command that runs writes anything.
 
         try:
-            return super().invoke(ctx)
+            with sharing_the_run():
+                return super().invoke(ctx)
         except DfqError as error:
-            console.show_error(error)
-            _tell(ctx, error)
+            if shows_errors():
+                console.show_error(error)
+                _tell(ctx, error)
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
-            console.stderr.print(
-                "\nInterrupted. Finished files are kept; `dfq quantize`, `dfq distill` and `dfq increment` go on with "
-                "--resume, `dfq compare` with the same command.",
-                markup=False,
-            )
+            if shows_errors():
+                console.stderr.print(INTERRUPTION, markup=False)
             ctx.exit(INTERRUPTED)
         except click.UsageError as error:
+            if not shows_errors():
+                ctx.exit(error.exit_code)
             message = printable(error.format_message())
             _tell(ctx, DfqError(message, exit_code=error.exit_code))
             raise click.UsageError(message, error.ctx) from error
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:  # A user should never see a traceback.
+            if not shows_errors():
+                ctx.exit(1)
             if _is_out_of_memory(error):
                 console.show_error(OUT_OF_MEMORY)
                 _tell(ctx, OUT_OF_MEMORY)
@@ -125,7 +134,8 @@ def _show_bug(error: Exception) -> DfqError:
 
 @click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dfq-toolkit", prog_name="dfq", message="%(prog)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Data-free quantization of image classifiers: from a checkpoint, with no data, to a proved low-bit ONNX file.
 
     \b
@@ -139,3 +149,5 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     keep_freed_memory()
+    if not join_the_run(ctx.invoked_subcommand or ""):
+        ctx.exit()

@@ -19,6 +19,7 @@ from dfq.cli.option_types import (
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.jobs.labels import take_labels
+from dfq.system import processes
 from dfq.system.callbacks import Callback
 from dfq.system.mlflow_tracking import MLflow
 from dfq.system.progress import Progress
@@ -48,7 +49,7 @@ class ModelOptions:
 
     def load(self, model: Path) -> Teacher:
         """Sets the number of threads, and returns the teacher."""
-        device = check_device(self.device)
+        device = check_device(processes.own_device(self.device))
         set_threads(self.threads)
         return load_teacher(
             model, arch=self.arch, input_size=self.input_size, mean=self.mean, std=self.std,
@@ -60,7 +61,7 @@ class ModelOptions:
     def load_for_run(self, model: Path, data: Path | None, progress: Progress) -> tuple[Teacher, Labelled | None]:
         """Loads the network, says what was assumed, and reads the labelled images, if there are any."""
         teacher = self.load(model)
-        labelled = take_labels(data, teacher)
+        labelled = take_labels(data if processes.is_first() else None, teacher)
         for sentence in teacher.assumed:
             progress.note(f"assumed {sentence}")
         return teacher, labelled
@@ -74,7 +75,7 @@ def set_threads(threads: int | None) -> None:
         raise DfqError(f"--threads {threads}", "at least 1", "leave it out to use all cores")
     if threads > (most := max(os.cpu_count() or 1, FEW_THREADS)):
         raise DfqError(f"--threads {threads}", f"at most {most} on this machine", "leave it out to use all cores")
-    torch.set_num_threads(threads)
+    processes.set_threads(threads)
 
 
 def check_device(name: str) -> str:
@@ -105,6 +106,11 @@ def _stack(options: list[Callable]) -> Callable:
 
 
 threads_option = click.option("--threads", type=int, metavar="N", help="CPU threads.  [default: all cores]")
+devices_option = click.option(
+    "--devices", type=click.IntRange(1), metavar="N",
+    help="Number of processes that share the work: with --device cuda one for each GPU, else each with its part of the "
+    "threads. torchrun starts more of them on several machines.  [default: 1]",
+)  # fmt: skip
 arch_option = click.option(
     "--arch", metavar="NAME", type=Architecture(), help=f"{ARCH_HELP}.  [default: what the checkpoint says]"
 )
@@ -169,7 +175,7 @@ def take_model_options(values: dict[str, Any]) -> ModelOptions:
 
 
 def callbacks_of(trackers: tuple[str, ...], folder: Path) -> list[Callback]:
-    """Returns the callbacks of `--log`.
+    """Returns the callbacks of `--log`; none in processes that do not write.
 
     Args:
         trackers: Some of `TRACKERS`.
@@ -179,7 +185,7 @@ def callbacks_of(trackers: tuple[str, ...], folder: Path) -> list[Callback]:
         DfqError: A package is not installed.
     """
     made: dict[str, Callable[[], Callback]] = {"tensorboard": lambda: TensorBoard(folder), "mlflow": MLflow}
-    return [made[name]() for name in trackers]
+    return [made[name]() for name in trackers] if processes.is_first() else []
 
 
 def check_resume(resume: bool, overwrite: bool) -> None:

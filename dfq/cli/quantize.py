@@ -16,6 +16,7 @@ from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import MIXED, Settings
 from dfq.results.number_format import label
 from dfq.system.output_paths import check_folder
+from dfq.system.processes import is_first
 
 
 @command
@@ -30,6 +31,7 @@ from dfq.system.output_paths import check_folder
 @options.data_option
 @options.pictures_option
 @options.log_option
+@options.devices_option
 @config_option
 @options.model_options
 def quantize(
@@ -68,7 +70,7 @@ def quantize(
         settings,
         RunOptions(
             labelled=labelled,
-            pictures=take_pictures(pictures, teacher.input_spec),
+            pictures=take_pictures(pictures if is_first() else None, teacher.input_spec),
             strict=strict,
             resume=resume,
             overwrite=overwrite,

@@ -9,6 +9,7 @@ from rich.table import Table
 from dfq.cli import console
 from dfq.jobs.distill import DistillFolder
 from dfq.results.decision import CHECK, DONT, SHIP, Decision, decide
+from dfq.results.distilled_decision import decide_distilled
 from dfq.results.number_format import (
     at_least,
     kept,
@@ -199,6 +200,7 @@ def _show_files(run: RunFolder) -> None:
 def show_distilled(report: dict, folder: Path, name: str) -> None:
     """Shows the result of `dfq distill`."""
     console.stdout.print()
+    show_decision(decide_distilled(report, folder))
     console.verdict(overrun(report))
     console.stdout.print(agreement_table(report, f"{name} → {report['student']} ({report['settings']['method']})"))
     show_compared(report)

@@ -34,6 +34,7 @@ WHAT = {
     help="Folder to write.  [default: MODEL's name and -images]",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the images that --out holds.  [default: off]")
+@options.devices_option
 @config_option
 @options.model_options
 def synthesize(output: Output, model: Path, out: Path | None, overwrite: bool, **values) -> None:

@@ -1,6 +1,6 @@
 """`Batch`: what flows from the synthesizers to the objectives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class Batch:
         """Returns both batches as one, this one first; it has labels if both have them."""
         both = None if self.labels is None or other.labels is None else torch.cat([self.labels, other.labels])
         return Batch(torch.cat([self.images, other.images]), both)
+
+    def pick_rows(self, rows: slice) -> "Batch":
+        """Returns the images of a slice, for the same step."""
+        return replace(self, images=self.images[rows], labels=None if self.labels is None else self.labels[rows])
 
     def pick(self, index: Tensor) -> "Batch":
         """Returns the images at `index`, int64 (M,)."""

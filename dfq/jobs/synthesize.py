@@ -17,6 +17,7 @@ from dfq.results.plots import contact_sheet
 from dfq.results.run_folder import RunFolder
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
+from dfq.system.exchange import of_first
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
 from dfq.system.run_lock import writing_alone
@@ -24,6 +25,7 @@ from dfq.system.stage import Stage
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_keywords
+from dfq.training.shared_work import sample_together
 
 SYNTHESIZES_BY_DEFAULT = "zeroq-kd"
 
@@ -83,13 +85,17 @@ def synthesize(
     with nullcontext() if out is None else writing_alone(Path(out)):
         batch, notes = make_images(teacher, settings, stage)
         images = StoredImages.from_batch(with_answers(batch, teacher), teacher.input_spec)
-        files: list[Path] = []
-        if out is not None:
-            remove_leftovers([*(Path(out) / name for name in (SAFETENSORS, NPZ)), RunFolder(out).samples])
-            files = write_images(images, Path(out), teacher.num_answers)
-            files.append(RunFolder(out).samples)
-            contact_sheet(batch, teacher.input_spec, files[-1])
+        files = [] if out is None else of_first(lambda: _write(images, batch, Path(out), teacher))
     return Synthesized(images, files, [*(f"assumed {sentence}" for sentence in teacher.assumed), *notes])
+
+
+def _write(images: StoredImages, batch: Batch, folder: Path, teacher: Teacher) -> list[Path]:
+    """Writes the images into the folder; returns the files and folders."""
+    sheet = RunFolder(folder).samples
+    remove_leftovers([*(folder / name for name in (SAFETENSORS, NPZ)), sheet])
+    files = write_images(images, folder, teacher.num_answers)
+    contact_sheet(batch, teacher.input_spec, sheet)
+    return [*files, sheet]
 
 
 def make_images(teacher: Teacher, settings: Settings, stage: Stage | None = None) -> tuple[Batch, list[str]]:
@@ -98,7 +104,7 @@ def make_images(teacher: Teacher, settings: Settings, stage: Stage | None = None
         settings = replace(settings, method=SYNTHESIZES_BY_DEFAULT)
     check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
     synthesizer = settings.make_synthesizer(teacher, stage)
-    batch = synthesizer.sample(settings.image_count(teacher.input_spec))
+    batch = sample_together(synthesizer, settings.image_count(teacher.input_spec), teacher.device)
     if settings.chosen_method.first_share < 1:
         synthesizer.notes.append("the images were made without a student, so the method left out what it does with one")
     return batch, synthesizer.notes

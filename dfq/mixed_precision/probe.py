@@ -1,103 +1,26 @@
 """`Probe` runs a network of which one weight, or one tensor that matrix layers read, is rounded at a time."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from dfq.errors import DfqError
 from dfq.graph.outputs import Outputs
+from dfq.mixed_precision.places import Place
 from dfq.quantizers.fake_quantize import FakeQuantize
-from dfq.quantizers.quantized_layers import quantize_layer
-from dfq.student.placement import QuantizerPlan, TensorPlan
 from dfq.system.progress import Task
+from dfq.system.reading import reading
+from dfq.system.state_file import AFRESH, StateFile
 from dfq.teacher import Teacher
 from dfq.training.output_losses import output_divergence
 from dfq.training.settings import TrainSettings
 
-READ = "read_tensors"  # name of the module that holds the quantizers of what matrix layers read
-Grids = Mapping["Place", Mapping[int, FakeQuantize]]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place where a quantizer stands.
-
-    Attributes:
-        name: Name of the layer, or of the tensor in the graph.
-        start: The first node that what is rounded here changes.
-        holder: The module that holds the quantizer.
-        attribute: The name under which the module holds it.
-    """
-
-    name: str
-    start: fx.Node
-    holder: nn.Module
-    attribute: str
-
-    @property
-    def quantizer(self) -> FakeQuantize:
-        return getattr(self.holder, self.attribute)
-
-    @contextmanager
-    def rounding(self, quantizer: FakeQuantize) -> Iterator[None]:
-        """Rounds here with another quantizer within the context."""
-        before = self.quantizer
-        setattr(self.holder, self.attribute, quantizer)
-        try:
-            yield
-        finally:
-            setattr(self.holder, self.attribute, before)
-
-
-def weight_places(network: fx.GraphModule, plan: QuantizerPlan) -> dict[str, Place]:
-    """Gives every matrix layer of a network a quantizer for its weight, which is off; returns the places by layer.
-
-    Args:
-        network: A copy of a teacher's graph, which is changed.
-        plan: The grids of its quantizers.
-    """
-    calls = {str(node.target): node for node in reversed(network.graph.nodes) if node.op == "call_module"}
-    layers = {name: quantize_layer(network.get_submodule(name), spec) for name, spec in plan.weights.items()}
-    return _off({name: Place(name, calls[name], layer, "weight_quantizer") for name, layer in layers.items()})
-
-
-def tensor_places(network: fx.GraphModule, plan: QuantizerPlan, names: Collection[str]) -> dict[str, Place]:
-    """Gives tensors that matrix layers read a quantizer, which is off; returns the places by the name of the node.
-
-    In a student, other operators may read the grid of matrix layers, too. Here, matrix layers alone do.
-
-    Args:
-        network: A copy of a teacher's graph, which is changed.
-        plan: The grids of its quantizers.
-        names: Names of the nodes that the tensors come from.
-    """
-    holder, order = nn.ModuleDict(), list(network.graph.nodes)
-    network.add_submodule(READ, holder)
-    chosen = {tensor.node.name: tensor for tensor in plan.tensors if tensor.node.name in names}
-    return _off({name: _read_place(network, holder, tensor, order) for name, tensor in chosen.items()})
-
-
-def _read_place(network: fx.GraphModule, holder: nn.ModuleDict, tensor: TensorPlan, order: list[fx.Node]) -> Place:
-    calls, attribute = [], f"of_{tensor.node.name}"  # A node may be named like a method of the holder.
-    holder[attribute] = FakeQuantize(tensor.matrix_spec)
-    for reader in sorted(tensor.matrix_readers, key=order.index):
-        source = reader.args[0]
-        assert isinstance(source, fx.Node)
-        with network.graph.inserting_before(reader):
-            calls.append(network.graph.call_module(f"{READ}.{attribute}", (source,)))
-        reader.replace_input_with(source, calls[-1])
-    return Place(tensor.node.name, calls[0], holder, attribute)
-
-
-def _off(places: dict[str, Place]) -> dict[str, Place]:
-    for place in places.values():
-        place.quantizer.mode = "off"
-    return places
+Grids = Mapping[Place, Mapping[int, FakeQuantize]]
 
 
 class Probe(fx.Interpreter):
@@ -110,41 +33,68 @@ class Probe(fx.Interpreter):
         network: The copy of its graph that the places are in.
         grids: Place → bits → the fitted grid.
         task: What is told of each probe.
+        path: The file that keeps what was measured, from which a killed run goes on; None: nothing is kept.
 
     Attributes:
         sums: Place → bits → divergence of the answers, summed over images, in nats.
+        batches: Number of batches that were compared.
+        images: Number of images in them.
     """
 
-    def __init__(self, teacher: Teacher, network: fx.GraphModule, grids: Grids, task: Task):
+    def __init__(self, teacher: Teacher, network: fx.GraphModule, grids: Grids, task: Task, path: Path | None = None):
         super().__init__(network)
-        self.teacher, self.grids, self.task = teacher, grids, task
+        self.teacher, self.grids, self.task, self.file = teacher, grids, task, StateFile(path)
         self.sums = {place: dict.fromkeys(widths, 0.0) for place, widths in grids.items()}
+        self.batches, self.images = 0, 0
+        self.probed: set[Place] = set()  # those of the batch that is compared now
         self.nodes: list[fx.Node] = list(network.graph.nodes)
         self.starts = {place.start: place for place in grids}
 
     def compare(self, images: Tensor) -> None:
-        """Adds the divergences on `images` (N, C, H, W) to `sums`.
+        """Adds the divergences on `images` (N, C, H, W) to `sums`, without those that `resume` took over.
 
         Raises:
             DfqError: Answers are not finite.
         """
-        self.found: dict[tuple[Place, int], Outputs] = {}
-        expected = self.run(images)
-        for (place, bits), outputs in self.found.items():
-            divergence = output_divergence(self.teacher, outputs, expected, TrainSettings.selection_temperature)
-            if not torch.isfinite(divergence):
-                found = f"answers that are not finite with {place.name} at {bits} bits"
-                raise DfqError(found, "finite logits", exit_code=1)
-            self.sums[place][bits] += max(float(divergence), 0.0) * len(images)  # rounding can make a zero negative
+        self.expected, self.count = fx.Interpreter(self.module).run(images), len(images)
+        self.run(images)
+        self.batches, self.images, self.probed = self.batches + 1, self.images + self.count, set()
+        self.file.save_if_due(self._state)
+
+    def resume(self) -> None:
+        """Takes over what a killed run has measured on the same images, if there is anything.
+
+        Raises:
+            DfqError: The file is damaged.
+        """
+        state = self.file.load(self.teacher.device)
+        if state is None or self.file.path is None:
+            return
+        with reading(self.file.path, way_out=AFRESH):
+            self._take_over(state)
+        finished = sum(map(len, self.sums.values())) * self.batches
+        self.task.advance(finished + sum(len(self.sums[place]) for place in self.probed))
 
     def run_node(self, n: fx.Node) -> Any:
-        if n in self.starts:
-            place = self.starts[n]
-            for bits, quantizer in self.grids[place].items():
-                with place.rounding(quantizer):
-                    self.found[place, bits] = self._rest(n)
-                self.task.advance()
+        place = self.starts.get(n)
+        if place is not None and place not in self.probed:
+            found = {bits: self._divergence(n, place, bits) for bits in self.grids[place]}
+            for bits, divergence in found.items():
+                self.sums[place][bits] += divergence
+            self.probed.add(place)
+            self.file.save_if_due(self._state)
         return super().run_node(n)
+
+    def _divergence(self, start: fx.Node, place: Place, bits: int) -> float:
+        """Returns the divergence of the answers with one grid, summed over the images of the batch, in nats."""
+        with place.rounding(self.grids[place][bits]):
+            outputs = self._rest(start)
+        mean = output_divergence(self.teacher, outputs, self.expected, TrainSettings.selection_temperature)
+        if not torch.isfinite(mean):
+            found = f"answers that are not finite with {place.name} at {bits} bits"
+            raise DfqError(found, "finite logits", exit_code=1)
+        self.task.advance(1, divergence=float(mean))
+        return max(float(mean), 0.0) * self.count  # Rounding can make a zero negative.
 
     def _rest(self, start: fx.Node) -> Outputs:
         """Returns the outputs from copies of the values that are alive now: layers may work in place."""
@@ -157,3 +107,24 @@ class Probe(fx.Interpreter):
                 del self.env[spent]
         self.env = alive
         return output
+
+    def _state(self) -> dict:
+        """Returns what `resume` goes on from; places are numbered in the order of `sums`."""
+        order = list(self.sums)
+        return {
+            "batches": self.batches,
+            "images": self.images,
+            "probed": sorted(order.index(place) for place in self.probed),
+            "sums": [dict(widths) for widths in self.sums.values()],
+        }
+
+    def _take_over(self, state: dict) -> None:
+        """Takes over what `_state` returned; raises `ValueError` where it is that of other places or widths."""
+        if [set(widths) for widths in state["sums"]] != [set(widths) for widths in self.sums.values()]:
+            raise ValueError("it holds the sensitivities of other layers or widths")
+        if not all(isfinite(total) for widths in state["sums"] for total in widths.values()):
+            raise ValueError("it holds sensitivities that are no finite numbers")
+        order = list(self.sums)
+        self.sums = dict(zip(order, map(dict, state["sums"]), strict=True))
+        self.batches, self.images = int(state["batches"]), int(state["images"])
+        self.probed = {order[int(number)] for number in state["probed"]}

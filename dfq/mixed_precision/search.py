@@ -33,7 +33,7 @@ def choose_widths(
         limit: What widths cost, and how much they may cost.
         images: Normalised, (N, C, H, W), in any order; as many of them are used as the settings say.
         settings: How sensitivities are measured, and how many points of the front are kept.
-        stage: Its budget may end the measurement of sensitivities early.
+        stage: Its budget may end the measurement of sensitivities early; its checkpoint keeps what was measured.
 
     Raises:
         DfqError: No choice keeps the limit.

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
-from dfq.mixed_precision.probe import Place, Probe, tensor_places, weight_places
+from dfq.mixed_precision.places import Place, tensor_places, weight_places
+from dfq.mixed_precision.probe import Probe
 from dfq.mixed_precision.settings import SensitivitySettings
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.scheme import QuantSpec, Scheme
@@ -83,7 +84,8 @@ def width_sensitivity(
         candidates: The widths to try.
         images: Normalised, (N, C, H, W).
         settings: How the grids are fitted, and how many images are looked at together.
-        stage: Its budget may end the measurement after any batch.
+        stage: Its budget may end the measurement after any batch. Its checkpoint keeps what was measured, place by
+            place.
 
     Raises:
         DfqError: Weights, tensors or answers are not finite.
@@ -104,19 +106,20 @@ def width_sensitivity(
             specs = {bits: scheme.activation_spec(bits) for bits in candidates.tensors[name]}
             grids[tensors[name]] = _fitted(specs, values, settings.ranges, name)
             task.advance()
-        probe, seen = Probe(teacher, network, grids, task), 0
-        for batch in batches:
+        probe = Probe(teacher, network, grids, task, stage.checkpoint)
+        probe.resume()
+        for batch in batches[probe.batches :]:
             probe.compare(batch)
-            seen += len(batch)
             if stage.budget.done(0, 1) >= 1:
                 break
     means = {
-        place: monotone({bits: total / seen for bits, total in sums.items()}) for place, sums in probe.sums.items()
+        place: monotone({bits: total / probe.images for bits, total in sums.items()})
+        for place, sums in probe.sums.items()
     }
     return Sensitivities(
         weights={layer: means[weights[layer]] for layer in candidates.weights},
         tensors={name: means[tensors[name]] for name in candidates.tensors},
-        images=seen,
+        images=probe.images,
     )
 
 

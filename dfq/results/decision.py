@@ -6,11 +6,11 @@ that a file can get is "Check it", with the number of images that would tell.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil, sqrt
 from pathlib import Path
 
 from dfq.export.validation.settings import RoundingTieSettings
-from dfq.results.number_format import interval, kept, percent, signed
+from dfq.results.accuracy_change import accuracy_change, disagreement, needed_images, said_of
+from dfq.results.number_format import interval, kept, percent
 from dfq.results.output_rows import best_kind, image_count, is_classifier, lowest_snr
 from dfq.results.settings import DecisionSettings
 from dfq.results.verdict import share
@@ -19,7 +19,6 @@ SHIP, CHECK, DONT = "Ship it", "Check it", "Don't"
 Words = tuple[str, str, str]  # for a ratio above 1, one below, and one of 1
 SIZES: Words = ("smaller", "larger", "as large")
 SPEEDS: Words = ("faster", "slower", "as fast")
-Z = 1.96  # standard deviations on either side of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,14 @@ def _measured(report: Mapping, folder: Path, settings: DecisionSettings) -> tupl
     change = accuracy_change(report)
     assert change is not None
     drop, half, count = change
-    said = (
-        f"its accuracy is {signed(-drop)} points beside the network's on {count} labelled images (95 % interval "
-        f"{signed(-drop - half)} to {signed(-drop + half)})"
-    )
+    said = said_of(change, "the network's")
     if drop - half > settings.large_drop:
         return DONT, f": {said}", _better_student(report)
     if drop + half <= settings.small_drop:
         return SHIP, f": {said}", _speed(folder)
     if drop >= settings.small_drop:
         return CHECK, f" whether you can afford that: {said}", _better_student(report)
-    needed = _needed(_apart(report, count), settings.small_drop - drop, settings)
+    needed = needed_images(disagreement(report, count), settings.small_drop - drop, settings)
     return CHECK, f" with ≥ {needed} labelled images: {said}", _validate(folder)
 
 
@@ -118,7 +114,7 @@ def _unmeasured(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
     evidence = report["evidence"]
     expected = evidence["predicted_drop"]
     if expected is None:
-        needed = _needed(settings.usual_disagreement, settings.precision, settings)
+        needed = needed_images(settings.usual_disagreement, settings.precision, settings)
         return (
             CHECK,
             f" with ≥ {needed} labelled images: no accuracy is estimated, because {evidence['withheld']}",
@@ -127,7 +123,7 @@ def _unmeasured(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
     said = f"it is expected to keep {kept(expected, evidence.get('drop_interval'))} of the teacher's accuracy"
     if expected > settings.large_expected_drop:
         return DONT, f": {said}", _better_student(report)
-    needed = _needed(max(2 * expected, settings.least_disagreement), settings.precision, settings)
+    needed = needed_images(max(2 * expected, settings.least_disagreement), settings.precision, settings)
     return CHECK, f" with ≥ {needed} labelled images: {said}, which is an estimate", _validate(folder)
 
 
@@ -144,29 +140,6 @@ def _of_outputs(report: Mapping, folder: Path, settings: DecisionSettings) -> tu
     if kind == "synthetic":
         return CHECK, f" with ≥ {settings.pictures} real pictures: {said}", _pictures(folder)
     return CHECK, f" in your application: {said}", _speed(folder)
-
-
-def accuracy_change(report: Mapping) -> tuple[float, float, int] | None:
-    """Returns the loss of accuracy on labelled images, half of its 95 % interval, and their number.
-
-    Loss and interval are shares of the images. None where the accuracy was not measured.
-    """
-    accuracy, count = report["accuracy"], image_count(report, "labelled") or 1
-    if accuracy["onnx"] is None:
-        return None
-    half = Z * sqrt(_apart(report, count) / count)  # of a difference between two networks on the same images
-    return accuracy["teacher"] - accuracy["onnx"], half, count
-
-
-def _apart(report: Mapping, count: int) -> float:
-    """Returns the share of labelled images on which student and teacher differ; at least one image counts."""
-    return max(1 - (report["agreement"]["student_teacher"].get("labelled") or 0.0), 1 / count)
-
-
-def _needed(apart: float, precision: float, settings: DecisionSettings) -> int:
-    """Returns how many images tell a drop to that precision, if the answers of two networks differ on that share."""
-    wanted = apart * (Z / precision) ** 2
-    return min(max(ceil(wanted / 100) * 100, settings.fewest), settings.most)
 
 
 def _validate(folder: Path) -> str:

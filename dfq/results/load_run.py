@@ -18,6 +18,7 @@ from dfq.results.run_folder import FORMAT, RunFolder
 from dfq.results.stored_files import load_tensors
 from dfq.student.convert import make_student
 from dfq.system.content_hash import digest_of_tensors
+from dfq.system.exchange import of_first
 from dfq.system.reading import reading
 from dfq.teacher import Teacher
 
@@ -65,7 +66,7 @@ def stored_student(teacher: Teacher, run: RunFolder, config: RunConfig) -> fx.Gr
         DfqError: The stored tensors do not fit the network, or their file is damaged.
     """
     student = make_student(teacher, config.scheme)
-    tensors = load_tensors(run.student)
+    tensors = of_first(lambda: load_tensors(run.student), teacher.device)
     _check_numbers(run, tensors)
     run.check_student(digest_of_tensors(tensors), config.student_digest, run.config)
     for name, layer in student.named_modules():  # Bias correction gives a bias to layers that had none.

@@ -11,6 +11,7 @@ from torch import fx
 
 from dfq.student.convert import weight_quantizers
 from dfq.student.set_ranges import input_quantizer
+from dfq.system.processes import run_size
 
 # Maps the name in the report to the name of the distribution.
 PACKAGES = {
@@ -75,11 +76,12 @@ def versions() -> dict[str, str | None]:
 
 
 def hardware(device: torch.device) -> dict[str, str | int | None]:
-    """Returns what describes this machine: processor, cores, threads in use, device and accelerator."""
+    """Returns what describes this machine: processor, cores, threads of a process, processes, device, accelerator."""
     return {
         "processor": _processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": run_size(),
         "device": str(device),
         "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }

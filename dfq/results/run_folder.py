@@ -48,9 +48,10 @@ class RunFolder:
         self.curve = self.path / "learning_curve.png"
         self.training, self.diversity = self.path / "training.ckpt", self.path / "diversity.png"
         self.synthesis, self.start = self.path / "synthesis.ckpt", self.path / "start.ckpt"
-        self.reconstruction = self.path / "reconstruction.ckpt"
+        self.reconstruction, self.widths = self.path / "reconstruction.ckpt", self.path / "widths.ckpt"
         self.block = part_of(self.reconstruction, "block")
         self.mixed_precision = self.path / "mixed_precision.png"
+        self.clock = self.path / "clock.ckpt"
         self.performance = self.path / "performance.json"
         self.source = self.path / "source.onnx"
 
@@ -175,7 +176,7 @@ class RunFolder:
 
     def scratch(self) -> list[Path]:
         """Returns the files from which a killed run goes on."""
-        return [self.synthesis, self.start, self.reconstruction, self.block, self.training]
+        return [self.synthesis, self.start, self.widths, self.reconstruction, self.block, self.training, self.clock]
 
     def remove_scratch(self) -> None:
         for state in self.scratch():

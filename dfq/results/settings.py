@@ -27,6 +27,9 @@ class DecisionSettings:
         large_drop: Loss of accuracy that is too large to ship.
         large_expected_drop: Share of the teacher's accuracy that is expected to be lost, beyond which a file is not
             worth checking.
+        large_student_drop: Loss of accuracy that is too large for a student of another architecture, from which less is
+            expected.
+        least_agreement: Share of held-out synthetic images that such a student must answer as the teacher does.
         precision: Half of the interval of a drop that a check is to tell, as a share of all images.
         least_disagreement: Smallest share of images on which teacher and file are taken to differ.
         usual_disagreement: That share where nothing is known.
@@ -40,6 +43,8 @@ class DecisionSettings:
     small_drop: float = 0.02
     large_drop: float = 0.05
     large_expected_drop: float = 0.1
+    large_student_drop: float = 0.2
+    least_agreement: float = 0.6
     precision: float = 0.01
     least_disagreement: float = 0.01
     usual_disagreement: float = 0.02

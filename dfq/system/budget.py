@@ -38,13 +38,14 @@ class Budget:
 
     Args:
         seconds: The limit; None: there is none.
+        spent: Seconds of it that were spent before the start.
     """
 
-    def __init__(self, seconds: float | None = None):
-        self.seconds, self._start = seconds, time.monotonic()
+    def __init__(self, seconds: float | None = None, spent: float = 0.0):
+        self.seconds, self._start = seconds, time.monotonic() - spent
 
     def elapsed(self) -> float:
-        """Returns the seconds since the start."""
+        """Returns the seconds since the start, and those that were spent before."""
         return time.monotonic() - self._start
 
     def remaining(self) -> float:

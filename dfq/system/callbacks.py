@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from dfq.system.progress import Progress, Task
+from dfq.system.processes import is_first
+from dfq.system.progress import Progress, Silent, Task
 
 RESULTS = ("accuracy", "agreement", "error_steps", "size_bytes", "latency_ms", "seconds")  # the figures of a report
 
@@ -31,6 +32,30 @@ class Callback:
 
     def on_end(self, report: Mapping | None) -> None:
         """Is called once, with the content of the job's report; with None if the job failed or was interrupted."""
+
+    def part(self, name: str) -> "Callback":
+        """Returns who is told of a part of the job that has a start, an end and a report of its own.
+
+        The parts of `dfq compare` are its runs. Unless this is overridden, losses and notes of a part come to this
+        callback, with the name of the part in front.
+
+        Args:
+            name: Name of the part, such as "zeroq-w4a4-seed0".
+        """
+        return _Part(self, name)
+
+
+class _Part(Callback):
+    """Passes losses and notes on, and says which part of the job they are of."""
+
+    def __init__(self, whole: Callback, name: str):
+        self._whole, self._name = whole, name
+
+    def on_figures(self, stage, step, figures):
+        self._whole.on_figures(f"{self._name}/{stage}", step, figures)
+
+    def on_note(self, message):
+        self._whole.on_note(f"{self._name}: {message}")
 
 
 class Following:
@@ -74,11 +99,15 @@ class _FollowedTask:
 def following(progress: Progress, callbacks: Sequence[Callback], settings: Mapping) -> Iterator[Following]:
     """Tells callbacks that a job starts, what it does, and how it ends.
 
+    Where several processes share a run, the first one reports and tells, and the others are silent.
+
     Args:
         progress: Where the job would report without callbacks.
         callbacks: Who is told.
         settings: The settings of the job.
     """
+    if not is_first():
+        progress, callbacks = Silent(), ()
     followed = Following(progress, callbacks)
     for callback in callbacks:
         callback.on_start(settings)

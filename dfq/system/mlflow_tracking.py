@@ -37,11 +37,18 @@ class MLflow(Callback):
         self._mlflow: Any = mlflow
         self._experiment, self._every_seconds = experiment, every_seconds
         self._told: dict[str, float] = {}
+        self._part: str | None = None
+
+    def part(self, name: str) -> "MLflow":
+        """Returns a callback whose run is a child of this one's."""
+        child = MLflow(every_seconds=self._every_seconds)
+        child._part = name
+        return child
 
     def on_start(self, settings: Mapping) -> None:
         if self._experiment is not None:
             self._mlflow.set_experiment(self._experiment)
-        self._mlflow.start_run()
+        self._mlflow.start_run(run_name=self._part, nested=self._part is not None)
         self._mlflow.log_params({name: str(value)[:LONGEST] for name, value in settings.items()})
 
     def on_figures(self, stage: str, step: int, figures: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from dfq.errors import DfqError
+from dfq.system.processes import is_first
 
 # A run's lock, and who holds it; a run that was killed leaves both, and they keep nobody out.
 LOCK, HOLDER = ".lock", ".locked-by"
@@ -38,9 +39,13 @@ def check_name(path: Path) -> None:
 def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -> None:
     """Raises `DfqError` if a command cannot write to `folder`, or would change what is there; writes nothing.
 
+    Where several processes share a run, only the first one writes, and checks.
+
     Args:
         resume: Whether an earlier run is to be continued; None where the command has no such option.
     """
+    if not is_first():
+        return
     check_name(folder)
     if folder.exists() and not folder.is_dir():
         raise DfqError(f"'{folder}' is a file", "a folder for the results", "choose another with --out")
@@ -55,7 +60,12 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool | None = None) -
 
 
 def check_file(file: Path, *, overwrite: bool) -> None:
-    """Raises `DfqError` if `file` cannot be written, or if it exists and must not be replaced."""
+    """Raises `DfqError` if `file` cannot be written, or if it exists and must not be replaced.
+
+    Where several processes share a run, only the first one writes, and checks.
+    """
+    if not is_first():
+        return
     check_name(file)
     if file.is_dir():
         raise DfqError(f"'{file}' is a folder", "the name of a file", "choose another with --out")

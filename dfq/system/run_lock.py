@@ -10,29 +10,37 @@ from filelock import FileLock, Timeout
 from dfq.errors import DfqError
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.output_paths import HOLDER, LOCK, check_writable, contents, make_folder
+from dfq.system.processes import is_first
 
+WRITTEN = "being written by another process"
 FILE_LOCK = ".lock"  # what ends the name of the lock of a file
 TRIES = 10  # to lock a file that another process removes at the same moment
+PATIENCE, PAUSE = 0.5, 0.01  # seconds for which a lock is asked for, and between two such attempts
 
 
 @contextmanager
 def writing_alone(folder: Path) -> Iterator[None]:
     """Holds the lock of a folder, which is made where it is missing, and removed again if nothing was written to it.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, writes a file in the folder (`writing_file_alone`), or the folder
             cannot be written to.
     """
+    if not is_first():
+        yield
+        return
     check_writable(folder)
     was_there, holder = folder.is_dir(), folder / HOLDER
     make_folder(folder)
     lock = _locked(folder / LOCK)
     if lock is None:
-        raise _in_use(folder)
+        raise _busy(folder, f"in use by {_name(folder / HOLDER)}", "folder")
     try:
         for file in folder.glob(f".*{FILE_LOCK}"):
             if _is_held(file):
-                raise _being_written(folder / file.name.removeprefix(".").removesuffix(FILE_LOCK))
+                raise _busy(folder / file.name.removeprefix(".").removesuffix(FILE_LOCK), WRITTEN, "file")
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
         yield
     finally:
@@ -47,12 +55,17 @@ def writing_alone(folder: Path) -> Iterator[None]:
 def writing_file_alone(file: Path) -> Iterator[None]:
     """Holds the lock of a file that is to be written, a hidden file beside it, and removes what killed writes left.
 
+    Where several processes share a run, the first one holds it for all of them.
+
     Raises:
         DfqError: Another process holds the lock, or that of the file's folder (`writing_alone`).
     """
+    if not is_first():
+        yield
+        return
     lock = _locked(file.with_name(f".{file.name}{FILE_LOCK}"))
     if lock is None:
-        raise _being_written(file)
+        raise _busy(file, WRITTEN, "file")
     try:
         check_not_written(file.parent)
         remove_leftovers([file])
@@ -64,23 +77,15 @@ def writing_file_alone(file: Path) -> Iterator[None]:
 def check_not_written(folder: Path) -> None:
     """Raises `DfqError` where another process writes to a folder that is to be read."""
     if _is_held(folder / LOCK):
-        raise _in_use(folder)
+        raise _busy(folder, f"in use by {_name(folder / HOLDER)}", "folder")
 
 
-def _in_use(folder: Path) -> DfqError:
+def _busy(path: Path, state: str, kind: str) -> DfqError:
+    """Returns the refusal of a path of that kind, "folder" or "file", which is in that state."""
     return DfqError(
-        f"'{folder}' is in use by {_name(folder / HOLDER)}",
-        "a folder that no other run writes to",
-        "wait until that run has ended, or choose another folder with --out",
-        exit_code=1,
-    )
-
-
-def _being_written(file: Path) -> DfqError:
-    return DfqError(
-        f"'{file}' is being written by another process",
-        "a file that no other run writes",
-        "wait until that run has ended, or choose another file with --out",
+        f"'{path}' is {state}",
+        f"a {kind} that no other run writes to",
+        f"wait until that run has ended, or choose another {kind} with --out",
         exit_code=1,
     )
 
@@ -89,7 +94,7 @@ def _is_held(path: Path) -> bool:
     """Returns whether another process holds a lock; one that nobody may write to is held by nobody."""
     if not path.exists():
         return False
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path)
     try:
         is_free = _takes(lock)
     except OSError:
@@ -101,21 +106,25 @@ def _is_held(path: Path) -> bool:
 def _locked(path: Path) -> FileLock | None:
     """Returns the lock that was taken; None where another process holds it."""
     for _ in range(TRIES):
-        lock = FileLock(path, timeout=0)
+        lock = FileLock(path)
         if not _takes(lock):
             return None
         # The former holder may have removed the file between its being opened and locked. Then nothing locks `path`.
-        again = FileLock(path, timeout=0)
-        if not _takes(again):
+        again = FileLock(path)
+        if not _takes(again, patience=0.0):
             return lock
         again.release()
         lock.release()
     return None
 
 
-def _takes(lock: FileLock) -> bool:
+def _takes(lock: FileLock, patience: float = PATIENCE) -> bool:
+    """Takes a lock, and returns whether that succeeded within so many seconds.
+
+    Whoever asks whether a lock is held takes it for a moment, which must not look like a run that holds it.
+    """
     try:
-        lock.acquire()
+        lock.acquire(timeout=patience, poll_interval=PAUSE)
     except Timeout:
         return False
     return True

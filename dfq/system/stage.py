@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 
 from dfq.system.budget import Budget
+from dfq.system.exchange import number_of_first
 from dfq.system.progress import Progress, Silent, Task
 
 
@@ -29,6 +30,11 @@ class Stage:
     def part(self, fraction: float) -> "Stage":
         """Returns the same stage with that fraction of the remaining time, on a clock that starts now."""
         return replace(self, budget=self.budget.part(fraction))
+
+    def done(self, step: int, steps: int) -> float:
+        """Returns `Budget.done` of a stage that processes do together: all of them go by the clock of the first one."""
+        done = self.budget.done(step, steps)
+        return done if self.budget.seconds is None else number_of_first(done)
 
     def task(self, description: str, total: int) -> AbstractContextManager[Task]:
         """Opens a task of the stage's progress, which knows how much time the stage has left."""

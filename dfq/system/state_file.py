@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from dfq.system.atomic_files import replacing
+from dfq.system.exchange import of_first
+from dfq.system.processes import is_first
 from dfq.system.reading import reading
 from dfq.system.settings import StateFileSettings
 from dfq.system.torch_file import check_torch_file
@@ -19,6 +21,9 @@ AFRESH = "start afresh with --overwrite"
 
 class StateFile:
     """A file of tensors and plain values that is rewritten from time to time, each time whole or not at all.
+
+    Where several processes share a run, the first one writes and reads the file, and `load` gives all of them what it
+    has read.
 
     Args:
         path: The file; None: nothing is kept.
@@ -33,7 +38,7 @@ class StateFile:
         """Returns whether it is time to save again; large states are saved less often (`StateFileSettings`)."""
         settings = STATE_FILE_SETTINGS
         pause = max(settings.every_seconds, self._took / settings.most_share)
-        return self.path is not None and self._clock() - self._saved >= pause
+        return self.path is not None and is_first() and self._clock() - self._saved >= pause
 
     def save_if_due(self, state: Callable[[], dict[str, Any]]) -> None:
         """Saves what `state` returns, which is asked for only where it is time to save again."""
@@ -42,7 +47,7 @@ class StateFile:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replaces the file by this state: tensors, numbers, texts, and lists, tuples and dictionaries of them."""
-        if self.path is None:
+        if self.path is None or not is_first():
             return
         start = self._clock()
         with replacing(self.path) as temporary:
@@ -56,6 +61,9 @@ class StateFile:
         Raises:
             DfqError: The file is damaged, or holds values that are no numbers.
         """
+        return None if self.path is None else of_first(lambda: self._read(device, way_out), device)
+
+    def _read(self, device: torch.device, way_out: str) -> dict[str, Any] | None:
         if self.path is None or not self.path.exists():
             return None
         with reading(self.path, way_out=way_out):

@@ -40,6 +40,10 @@ class TensorBoard(Callback):
         writer.add_text("settings", f"```json\n{json.dumps(dict(self._settings), indent=2)}\n```")
         return writer
 
+    def part(self, name: str) -> "TensorBoard":
+        """Returns a writer of a folder of that name, so that the curves of all parts lie in one diagram."""
+        return TensorBoard(self._folder / name)
+
     def on_start(self, settings: Mapping) -> None:
         self._settings = settings
 

@@ -10,11 +10,13 @@ from torch import fx
 from dfq.graph.features import features_of
 from dfq.images.batch import Batch
 from dfq.system.budget import Budget
+from dfq.system.exchange import number_of_first
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 from dfq.training.image_sources import FixedImages, predicted_labels
 from dfq.training.relational_losses import mean_distances
 from dfq.training.settings import ImageSourceSettings
+from dfq.training.shared_work import sample_together
 
 
 class GrowingSynthesizer(Protocol):
@@ -89,7 +91,7 @@ class GrowingImages(FixedImages):
         if done < self.settings.earliest or done - self.looked < self.settings.look_every:
             return False
         self.looked = done
-        return self.agreement(student) >= self.settings.agreement
+        return number_of_first(self.agreement(student)) >= self.settings.agreement
 
     def _wanted(self, done: float) -> int:
         """Returns how many images the pool is to have by now."""
@@ -104,7 +106,7 @@ class GrowingImages(FixedImages):
         left = ceil((self.total - len(self.images)) / self.per_round)
         self.synthesizer.budget = self.budget.part(self.settings.growth_share / left)
         self.synthesizer.update(student)
-        made = self.synthesizer.sample(count)
+        made = sample_together(self.synthesizer, count, self.teacher.device)
         self._take(self.images.joined(made))
         self.rounds.append(
             {"done": done, "images": len(self.images), "agreement": self.agreement(student)}

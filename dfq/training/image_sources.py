@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, fx
 
 from dfq.images.batch import Batch
+from dfq.system.exchange import of_first
 from dfq.teacher import Teacher
 from dfq.teacher.answers import answers
 from dfq.training.paired_images import paired_index, paired_rows
 from dfq.training.settings import ImageSourceSettings
+from dfq.training.shared_work import sample_together
 
 
 class ImageSource(Protocol):
@@ -94,8 +96,10 @@ class FixedImages:
 class FreshImages:
     """New images at every step, from a generator that learns along with the student (GDFQ).
 
+    The generator learns in the first process of a run, from which all others get the images.
+
     Args:
-        teacher: Teacher, which is not needed here.
+        teacher: Teacher, on whose device the images are.
         images: Images that were made before training. They are not trained on.
         synthesizer: Generator.
     """
@@ -105,16 +109,20 @@ class FreshImages:
     def __init__(
         self, teacher: Teacher, images: Batch, synthesizer, total: int = 0, *, paired: float = 0.0, budget=None
     ):
-        self.synthesizer, self.count, self.seconds = synthesizer, len(images), 0.0
+        self.synthesizer, self.count, self.seconds, self.device = synthesizer, len(images), 0.0, teacher.device
 
     def batch(self, student, size, done, generator):
         start = time.monotonic()
-        losses = self.synthesizer.update(student)
+        batch, losses = of_first(lambda: self._made(student), self.device)
         self.seconds += time.monotonic() - start
+        return batch, losses
+
+    def _made(self, student: fx.GraphModule) -> tuple[Batch, dict[str, float]]:
+        losses = self.synthesizer.update(student)
         return self.synthesizer.fresh(), losses
 
     def images_at_the_end(self) -> Batch:
-        return self.synthesizer.sample(self.count)
+        return sample_together(self.synthesizer, self.count, self.device)
 
     def unseen_at_the_end(self) -> Batch | None:
         return self.images_at_the_end()

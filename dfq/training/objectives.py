@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, fx
@@ -16,6 +17,7 @@ from dfq.training.output_losses import output_divergence
 from dfq.training.paired_images import paired_rows
 from dfq.training.projections import Projections
 from dfq.training.relational_losses import DISTANCE_WEIGHTED, NegativeSampling, draw_triplets, triplet_loss
+from dfq.training.shared_work import variance_of_batch
 
 Objective = Callable[[fx.GraphModule, Batch, Teacher], dict[str, Tensor]]
 
@@ -28,9 +30,11 @@ class KnowledgeDistillation:
 
     Attributes:
         temperature: Temperature τ. 4 keeps the small logits in play without drowning the large ones.
+        adds_up: The losses of a batch are means over its images, so that processes may share a batch.
     """
 
     temperature: float = 4.0
+    adds_up: ClassVar[bool] = True
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -46,10 +50,12 @@ class LabelledDistillation:
         temperature: Temperature τ.
         divide_by_classes: Whether the distillation term is reduced as in the released code: by a mean over samples
             *and* classes, and without τ². It then hardly counts.
+        adds_up: The losses of a batch are means over its images, so that processes may share a batch.
     """
 
     temperature: float = 20.0
     divide_by_classes: bool = False
+    adds_up: ClassVar[bool] = True
 
     def __call__(self, student: fx.GraphModule, batch: Batch, teacher: Teacher) -> dict[str, Tensor]:
         assert batch.labels is not None
@@ -102,6 +108,11 @@ class RelationalDistillation:
     paired: float = 1.0
     projections: Projections | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the losses of a batch are means over its images; triplets relate its images to each other."""
+        return not (self.triplet_weight or self.triplet_ratio)
+
     def bound(self, teacher: Teacher, student: fx.GraphModule, seed: int) -> "RelationalDistillation":
         """Returns the objective for these networks, with projections where their widths differ."""
         if not self.pooled_weight:
@@ -147,5 +158,5 @@ class RelationalDistillation:
 def _map_difference(student: Features, teacher: Features) -> Tensor:
     """Returns the mean squared difference of maps ÷ the teacher's variance, summed over stages of one shape in both."""
     pairs = student.stages_alike(teacher)
-    losses = ((s.float() - t.float()).square().mean() / t.float().var().clamp(min=1e-6) for s, t in pairs)
+    losses = ((s.float() - t.float()).square().mean() / variance_of_batch(t.float()).clamp(min=1e-6) for s, t in pairs)
     return sum(losses, torch.zeros((), device=student.penultimate.device))

@@ -6,6 +6,7 @@ from torch import Tensor
 from dfq.graph.outputs import Outputs, as_tuple, is_whole, other_axes
 from dfq.teacher import Teacher
 from dfq.training.losses import knowledge_distillation
+from dfq.training.shared_work import power_of_batch, variance_of_batch
 
 SMALLEST_SHARE = 1e-4  # A channel's variance counts as at least this share of the power of its output.
 SMALLEST = 1e-12
@@ -45,6 +46,6 @@ def _of_channels(found: Tensor, expected: Tensor) -> Tensor:
     """Returns the relative squared error of each channel, (C,)."""
     others = other_axes(expected.shape)
     error = (found.float() - expected.float()).square().mean(others)
-    spread = expected.float().var(others, correction=0)
-    least = SMALLEST_SHARE * torch.maximum(spread.mean(), expected.float().square().mean())
+    spread = variance_of_batch(expected.float(), others, correction=0)
+    least = SMALLEST_SHARE * torch.maximum(spread.mean(), power_of_batch(expected.float()))
     return error / spread.clamp(min=max(float(least), SMALLEST))

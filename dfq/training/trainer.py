@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -12,6 +13,8 @@ from dfq.graph.outputs import Outputs, joined
 from dfq.images.batch import Batch
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.system.compute_dtype import fast_autocast
+from dfq.system.exchange import add_up, copy_from, share_of
+from dfq.system.processes import processes
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
@@ -19,6 +22,7 @@ from dfq.training.objectives import Objective
 from dfq.training.optimizer_steps import cosine, set_learning_rates, step_if_finite
 from dfq.training.output_losses import output_divergence
 from dfq.training.settings import TrainSettings
+from dfq.training.shared_work import depends_on_single_images, on_parts
 from dfq.training.training_state import TrainingState
 
 
@@ -58,6 +62,10 @@ class Trainer:
     that unlearns them a little for the sake of later ones has not gone wrong, so images of its start and its end
     together must then say the same.
 
+    The processes of a run take each step together. Where the losses of a batch are means over its images (`adds_up` of
+    the objective), and the student maps each image for itself, each process works on a part of the batch, and gradients
+    are summed. Otherwise, each works on all of it.
+
     Args:
         teacher: Teacher.
         student: Calibrated student.
@@ -94,12 +102,13 @@ class Trainer:
         source.held_out = held_out
         judged = self._with_targets(held_out)
         self.state.resume()
+        self._copy_from_first()
         if not self.history.records:
             self._evaluate(*judged, 0.0)
         state = self.state
         with self.stage.task("Training the student", self.settings.steps) as task:
             task.advance(self.history.steps)
-            while (done := self.stage.budget.done(self.history.steps, self.settings.steps)) < 1:
+            while (done := self.stage.done(self.history.steps, self.settings.steps)) < 1:
                 state.save_if_due()
                 set_learning_rates(self.optimizer, [self.settings.learning_rate], done)
                 losses = self._step(source, done)
@@ -126,7 +135,12 @@ class Trainer:
         later = source.unseen_at_the_end()
         measure = None if later is None else partial(self._divergence, *self._with_targets(held_out.joined(later)))
         self.history.chosen_step = self.state.choose(last, first, measure, settings=self.settings)
+        self._copy_from_first()
         return self.history
+
+    def _copy_from_first(self) -> None:
+        """Takes over the networks of the first process, from which those of others may differ by rounding."""
+        copy_from([*self.student.state_dict().values(), *self.projections.state_dict().values()], source=0)
 
     def _step(self, source: ImageSource, done: float) -> dict[str, float]:
         """Takes one optimizer step and returns its losses, or skips it and returns none where they are not finite."""
@@ -134,14 +148,26 @@ class Trainer:
         rate = self.settings.learning_rate * cosine(done)
         batch = Batch(self._varied(batch.images), batch.labels, self.history.steps, rate)
         self.student.train()
+        is_split = self._is_split(batch)
+        part = batch.pick_rows(share_of(len(batch))) if is_split else batch
+        weight = len(part) / len(batch) if is_split else 1 / processes().count
         with fast_autocast(self.teacher.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.stage.seed + self.history.steps)  # This is for what an objective draws.
-            losses = self.objective(self.student, batch, self.teacher)
-        loss = torch.stack(list(losses.values())).sum()
+            with on_parts() if is_split else nullcontext():
+                losses = self.objective(self.student, part, self.teacher)
+        weighted = weight * torch.stack(list(losses.values()))
         parameters = (*self.student.parameters(), *self.projections.parameters())
-        if not step_if_finite(self.optimizer, loss, parameters, max_norm=self.settings.clip_norm):
+        clip = self.settings.clip_norm
+        if not step_if_finite(self.optimizer, weighted.sum(), parameters, max_norm=clip, together=True):
             return {}
-        return {name: float(loss.detach()) for name, loss in losses.items()} | synthesis
+        totals = weighted.detach().float()
+        add_up([totals])
+        return dict(zip(losses, totals.tolist(), strict=True)) | synthesis
+
+    def _is_split(self, batch: Batch) -> bool:
+        """Returns whether each process works on a part of the batch."""
+        is_mean = getattr(self.objective, "adds_up", False) and depends_on_single_images(self.student)
+        return is_mean and len(batch) >= processes().count
 
     def _varied(self, images: Tensor) -> Tensor:
         if self.settings.valid_pixels:

@@ -9,9 +9,9 @@ import onnxruntime
 from dfq.errors import DfqError
 from dfq.export.engines.runner import Runner, first_line
 from dfq.export.engines.settings import EngineSettings
+from dfq.models.onnx_file.session import SILENT, STRICTLY
 
 CPU = ("CPUExecutionProvider",)
-ERRORS_ONLY = 3  # ONNX Runtime's log level
 # x86 processors without VNNI add pairs of products in 16 bits, and those of 8-bit weights may overflow. With this
 # session option the runtime takes slower, exact kernels there.
 EXACT_SUMS = ("session.x64quantprecision", "1")
@@ -83,7 +83,7 @@ def _open_exactly(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = _options(threads, None)
     try:
         options.add_session_config_entry(*EXACT_SUMS)
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(CPU))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(CPU), **STRICTLY)
         source = session.get_inputs()[0]
         shape = [length if isinstance(length, int) else 1 for length in source.shape]
         session.run(None, {source.name: np.zeros(shape, np.float32)})
@@ -96,7 +96,7 @@ def _open_exactly(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[str]) -> onnxruntime.InferenceSession:
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers), **STRICTLY)
     except Exception as error:  # the runtime has one class per reason, none of them public
         raise DfqError(
             f"'{path}' is not an ONNX model that ONNX Runtime loads: {first_line(error)}",
@@ -111,7 +111,7 @@ def _open(path: Path, options: onnxruntime.SessionOptions, providers: Sequence[s
 def _options(threads: int, optimized: Path | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = SILENT
     # Without this entry, the threads of a session go on spinning after a run and slow whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if optimized is not None:

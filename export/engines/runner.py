@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,21 @@ class Runner(ABC):
         try:
             found = tuple(np.asarray(output)[:count] for output in self.compute(images))
         except Exception as error:  # each engine has its own classes, few of them public
-            raise DfqError(f"'{self.path}' fails in {self.engine}: {first_line(error)}", exit_code=1) from error
+            raise DfqError(
+                f"'{self.path}' fails in {self.engine}: {first_line(error)}",
+                "a file that the engine runs",
+                "write it again with `dfq export`",
+                exit_code=1,
+            ) from error
         return found[0] if len(found) == 1 else found
 
     def _check(self, shape: tuple[int, ...]) -> None:
+        if self.batch_size and self.batch_size * prod(shape[1:]) > EngineSettings().most_numbers:
+            raise DfqError(
+                f"'{self.path}' takes {self.batch_size} images at a time, and no other number",
+                f"at most {EngineSettings().most_numbers // max(prod(shape[1:]), 1)} images of this size",
+                "export the network with an open number of images",
+            )
         if len(shape) != 4 or shape[0] == 0 or shape[1:] != self.shape[1:]:
             size = "x".join(str(length) for length in self.shape[1:])
             raise DfqError(

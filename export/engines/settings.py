@@ -10,10 +10,12 @@ class EngineSettings:
     Attributes:
         threads: Number of threads.
         batch_size: Number of images that are run at a time, where the file leaves it open.
+        most_numbers: Largest number of values of a batch, where the file fixes its size: half a gigabyte.
     """
 
     threads: int = 2
     batch_size: int = 64
+    most_numbers: int = 2**27
 
 
 @dataclass(frozen=True, kw_only=True)

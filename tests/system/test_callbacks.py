@@ -5,6 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from support.command_line import SMALL, fail, run
+from support.recorder import Recorder
 
 import dfq
 from dfq.system.callbacks import following, results_of
@@ -17,23 +18,6 @@ REPORT = {
     "arch": "net",
 }
 RESULTS = {"accuracy/onnx": 0.5, "seconds/total": 3.0}
-
-
-class Recorder(dfq.Callback):
-    def __init__(self):
-        self.heard = []
-
-    def on_start(self, settings):
-        self.heard.append(("start", dict(settings)))
-
-    def on_figures(self, stage, step, figures):
-        self.heard.append((stage, step, figures))
-
-    def on_note(self, message):
-        self.heard.append(("note", message))
-
-    def on_end(self, report):
-        self.heard.append(("end", report))
 
 
 def work(callbacks, *, fails: bool = False) -> None:

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from threading import Timer
 
 import pytest
+from filelock import FileLock
 
 from dfq.errors import DfqError
 from dfq.system.output_paths import check_folder, contents
-from dfq.system.run_lock import writing_alone, writing_file_alone
+from dfq.system.run_lock import check_not_written, writing_alone, writing_file_alone
 
 
 def holding(call: str) -> subprocess.Popen:
@@ -84,6 +86,45 @@ def test_waiting_is_not_what_a_second_run_does(tmp_path):
     with writing_alone(tmp_path), pytest.raises(DfqError), writing_alone(tmp_path):
         pass
     assert time.monotonic() - start < 10
+
+
+def test_readers_that_look_at_a_lock_keep_no_writer_and_no_reader_out(tmp_path):
+    """Each look takes the lock for a moment. Here one look follows another without a pause."""
+    folder, file = tmp_path / "run", tmp_path / "run" / "all.pt"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    code = textwrap.dedent(f"""
+        from pathlib import Path
+        from dfq.system.run_lock import check_not_written
+        from dfq.errors import DfqError
+        print("looking", flush=True)
+        while True:
+            try:
+                check_not_written(Path({str(folder)!r}))
+            except DfqError:
+                pass
+    """)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "looking\n"
+        for _ in range(20):
+            check_not_written(folder)
+            with writing_alone(folder):
+                pass
+            (folder / ".lock").touch()
+            with writing_file_alone(file):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path):
+    lock = FileLock(tmp_path / ".lock", thread_local=False)
+    lock.acquire()
+    Timer(0.1, lock.release).start()
+    with writing_alone(tmp_path):
+        assert contents(tmp_path) == []
 
 
 def test_of_many_processes_at_the_same_moment_one_at_a_time_is_let_in(tmp_path):

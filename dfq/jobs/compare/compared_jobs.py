@@ -73,7 +73,9 @@ class Job(Protocol):
 
 
 def _distillation_conditions(shared: dict) -> str:
-    return "steps and images of each method's default" if shared["steps"] is None else f"{shared['steps']} steps"
+    if shared["steps"] is not None:
+        return f"{shared['steps']} steps"
+    return "the default number of steps" if shared["budget"] is None else "as many steps as the time allows"
 
 
 class QuantizeJob:

@@ -5,28 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+from dfq.jobs.compare import texts
 from dfq.jobs.compare.summary import MEASURED
-from dfq.jobs.compare.table import (
-    MEASURES,
-    VARIETY_COLUMNS,
-    capitalized,
-    caveat,
-    choices,
-    difference,
-    explained,
-    failed_cells,
-    hint,
-    labels_of,
-    missing,
-    prediction,
-    seconds,
-    summary_row,
-    teacher_value,
-    title_of,
-    value,
-    variety_rows,
-    variety_title,
-)
 
 # What LaTeX writes in place of a character; all others stay as they are.
 LATEX = {
@@ -54,17 +34,16 @@ class TextTable:
 
 def markdown(content: dict) -> str:
     """Returns the tables for a text, with captions that say what was measured and how."""
-    results, variety = _results(content), _variety(content)
-    notes = [f"- {choice}" for choice in choices(content)]
-    notes += [f"- {title_of(row)} failed: {row['error']['found']}" for row in failed_cells(content)]
-    parts = [results.caption, _markdown_table(results), variety.caption, _markdown_table(variety), "\n".join(notes)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    tables = [part for table in _tables(content) for part in (table.caption, _markdown_table(table))]
+    notes = [f"- {choice}" for choice in texts.choices(content)]
+    notes += [f"- {texts.title_of(row)} failed: {row['error']['found']}" for row in texts.failed_cells(content)]
+    return "\n\n".join(part for part in (*tables, "\n".join(notes)) if part) + "\n"
 
 
 def latex(content: dict) -> str:
-    """Returns the tables for a paper, as two `table` environments, which need the package booktabs."""
+    """Returns the tables for a paper, as `table` environments, which need the package booktabs."""
     head = "% Tables of dfq compare; they need \\usepackage{booktabs}."
-    return "\n\n".join([head, *(_latex_table(table) for table in (_results(content), _variety(content)))]) + "\n"
+    return "\n\n".join([head, *map(_latex_table, _tables(content))]) + "\n"
 
 
 def comma_separated(content: dict) -> str:
@@ -76,30 +55,40 @@ def comma_separated(content: dict) -> str:
     return text.getvalue()
 
 
+def _tables(content: dict) -> list[TextTable]:
+    """Returns the results, what each run did for them, and how varied the images are."""
+    work = TextTable(f"{texts.work_title(content)}.", texts.work_head(content), texts.work_rows(content))
+    return [_results(content), work, _variety(content)]
+
+
 def _results(content: dict) -> TextTable:
     shared = content["conditions"]["settings"]
     budget = f"{shared['budget']:g} s per cell" if shared["budget"] else "no time limit"
+    measure = texts.capitalized(texts.MEASURES[content["measure"]])
     captions = (
-        f"{capitalized(MEASURES[content['measure']])}; {explained(content)} {caveat(content)}".strip(),
-        f"Network {content['arch'] or 'from Python'}; {labels_of(content).conditions(shared)}; {budget}.",
-        hint(content),
+        content["unequal"],
+        f"{measure}; {texts.explained(content)} {texts.caveat(content)}".strip(),
+        f"Network {content['arch'] or 'from Python'}; {texts.labels_of(content).conditions(shared)}; {budget}.",
+        texts.hint(content),
     )
     rows = []
     if content["measure"] == "accuracy":
-        rows.append(["teacher", *(teacher_value(content) for _ in content["columns"])])
+        rows.append(["teacher", *(texts.teacher_value(content) for _ in content["columns"])])
     for method in content["methods"]:
-        found = [summary_row(content, method, column) for column in content["columns"]]
+        found = [texts.summary_row(content, method, column) for column in content["columns"]]
         rows.append([method, *(_cell(row, content) for row in found)])
     return TextTable("\n".join(caption for caption in captions if caption), ["method", *content["columns"]], rows)
 
 
 def _variety(content: dict) -> TextTable:
-    return TextTable(f"{variety_title(content)}.", ["method", *VARIETY_COLUMNS.values()], variety_rows(content))
+    head = ["method", *texts.VARIETY_COLUMNS.values()]
+    return TextTable(f"{texts.variety_title(content)}.", head, texts.variety_rows(content))
 
 
 def _cell(row: dict, content: dict) -> str:
-    figures = " ".join(part for part in (value(row, content["measure"]), difference(row, content)) if part)
-    return ", ".join(part for part in (figures, prediction(row, content), seconds(row), missing(row)) if part)
+    figures = " ".join(part for part in (texts.value(row, content["measure"]), texts.difference(row, content)) if part)
+    parts = (figures, texts.prediction(row, content), texts.seconds(row), texts.missing(row))
+    return ", ".join(part for part in parts if part)
 
 
 def _markdown_table(table: TextTable) -> str:

@@ -6,22 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from dfq.jobs.compare.table import (
-    MEASURES,
-    NOTHING,
-    capitalized,
-    difference,
-    explained,
-    failed_cells,
-    hint,
-    labels_of,
-    missing,
-    seconds,
-    summary_row,
-    teacher_value,
-    title_of,
-    value,
-)
+from dfq.jobs.compare import texts
 from dfq.results.number_format import network_name
 from dfq.system.atomic_files import replacing
 
@@ -41,21 +26,23 @@ def write_live_page(content: dict, path: Path, *, chart: str, running: str | Non
         DfqError: The file cannot be written.
     """
     source = files("dfq.jobs.compare").joinpath("live_page.html").read_text(encoding="utf-8")
-    words = labels_of(content)
+    words = texts.labels_of(content)
     text = Environment(autoescape=True).from_string(source).render(
         title=f"{network_name(content['arch'])}, {words.conditions(content['conditions']['settings'])}",
         reload_seconds=RELOAD_SECONDS if running else None,
         state=_state(content, running),
-        measure=capitalized(MEASURES[content["measure"]]),
-        explained=explained(content),
-        hint=hint(content),
+        measure=texts.capitalized(texts.MEASURES[content["measure"]]),
+        explained=texts.explained(content),
+        hint=texts.hint(content),
+        unequal=content["unequal"],
+        work=(texts.work_title(content), texts.work_head(content), texts.work_rows(content)),
         columns=content["columns"],
-        teacher=[teacher_value(content)] * len(content["columns"]) if content["measure"] == "accuracy" else [],
+        teacher=[texts.teacher_value(content)] * len(content["columns"]) if content["measure"] == "accuracy" else [],
         rows=[
-            (method, [_cell(summary_row(content, method, column), content) for column in content["columns"]])
+            (method, [_cell(texts.summary_row(content, method, column), content) for column in content["columns"]])
             for method in content["methods"]
         ],
-        failed=[f"{title_of(row)}: {row['error']['found']}" for row in failed_cells(content)],
+        failed=[f"{texts.title_of(row)}: {row['error']['found']}" for row in texts.failed_cells(content)],
         chart=chart if any(row["finished"] for row in content["summary"]) else None,
     )  # fmt: skip
     with replacing(path) as temporary:
@@ -71,6 +58,6 @@ def _state(content: dict, running: str | None) -> str:
 
 def _cell(row: dict, content: dict) -> tuple[str, str]:
     """Returns the figure of a cell, and what stands below it in small letters."""
-    figure = value(row, content["measure"])
-    below = " ".join(part for part in (difference(row, content), seconds(row), missing(row)) if part)
-    return figure, below if figure != NOTHING else f"{row['waiting']} to run" * bool(row["waiting"])
+    figure = texts.value(row, content["measure"])
+    below = " ".join(part for part in (texts.difference(row, content), texts.seconds(row), texts.missing(row)) if part)
+    return figure, below if figure != texts.NOTHING else f"{row['waiting']} to run" * bool(row["waiting"])

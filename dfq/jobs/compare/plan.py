@@ -104,6 +104,16 @@ class ComparisonPlan:
         """Returns the columns along the horizontal axis of a chart; the images of the first one are shown."""
         return self.columns(self.job.in_order(list(self.variants)))
 
+    def to_dict(self) -> dict:
+        """Returns what is compared, and the settings that all cells have in common."""
+        return {
+            "job": self.job.name,
+            "methods": list(self.methods),
+            "variants": list(self.variants),
+            "seeds": self.seeds,
+            **self.shared(),
+        }
+
     def shared(self) -> dict:
         """Returns the settings that all cells have in common."""
         return {name: value for name, value in self.settings.to_dict().items() if name not in VARIED}

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from dfq.jobs.compare.table import SHARES, labels_of
+from dfq.jobs.compare import texts
 from dfq.results.plots import BLUE, DPI, INK, ORANGE, dress, save
 
 COLOURS = (BLUE, ORANGE, "#1b9e77", "#e0a100", "#7b5ea7", "#4fb3d9", "#8c564b", "#c2569b")
@@ -83,13 +83,13 @@ def _figures(rows: list[dict], measure: str) -> tuple[list[float], list[float] |
 
     A deviation is not a number where there is one seed, so that no bar is drawn; there are none if that holds for all.
     """
-    factor = 100 if measure in SHARES else 1
+    factor = 100 if measure in texts.SHARES else 1
     spreads = [nan if row[measure]["std"] is None else factor * row[measure]["std"] for row in rows]
     return [factor * row[measure]["mean"] for row in rows], None if all(map(isnan, spreads)) else spreads
 
 
 def _dress_columns(axes: Axes, content: dict) -> None:
-    names, words = content["axis"], labels_of(content)
+    names, words = content["axis"], texts.labels_of(content)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
     dress(axes, f"by {words.column}", words.axis, LABELS[content["measure"]])

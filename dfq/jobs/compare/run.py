@@ -1,26 +1,26 @@
 """The job of `dfq compare`: it runs every method, variant and seed with the same teacher, settings and budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 from torch import nn
 
-from dfq.errors import DfqError
-from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData
+from dfq.jobs.compare import texts
+from dfq.jobs.compare.cell_run import row_so_far, run_cell
 from dfq.jobs.compare.common_images import common_figures, common_held_out
 from dfq.jobs.compare.compared_jobs import find_job
 from dfq.jobs.compare.folder import ComparisonFolder, make_conditions
-from dfq.jobs.compare.plan import Cell, ComparisonPlan
-from dfq.jobs.compare.summary import failed_row, finished_row, make_content, waiting_row
-from dfq.jobs.compare.table import failed_cells
+from dfq.jobs.compare.plan import ComparisonPlan
+from dfq.jobs.compare.summary import make_content
 from dfq.jobs.context import RunOptions
 from dfq.jobs.keywords import COMPARED, CompareKeywords
 from dfq.jobs.labels import take_labels
 from dfq.system.atomic_files import remove_leftovers
-from dfq.system.progress import Progress, Silent
-from dfq.system.reading import reading
+from dfq.system.callbacks import Callback, following
+from dfq.system.progress import Progress
 from dfq.system.run_lock import writing_alone
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
@@ -42,7 +42,7 @@ class Comparison:
     @property
     def failed(self) -> list[dict]:
         """The rows of the cells that ended in an error."""
-        return failed_cells(self.content)
+        return texts.failed_cells(self.content)
 
 
 def compare(
@@ -50,7 +50,9 @@ def compare(
     *,
     out: str | Path,
     data: LabelledData = None,
+    resume: bool = False,
     progress: Progress | bool | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Unpack[CompareKeywords],
 ) -> Comparison:
     """Compares methods on one network, as the command `dfq compare` does.
@@ -59,7 +61,10 @@ def compare(
         model: The network, as `dfq.quantize` takes it.
         out: The folder to write, or to go on with.
         data: Labelled images, which are used for nothing but the report, as `dfq.quantize` takes them.
+        resume: Whether a killed run goes on from what its folder holds, instead of starting afresh.
         progress: Where progress is shown, as `dfq.quantize` takes it.
+        callbacks: Who is told of start, losses, notes and end of the comparison, such as `dfq.TensorBoard("logs/")`;
+            each of its runs is a part of it (`dfq.system.callbacks.Callback.part`).
         options: The keys of `CompareKeywords`: `methods` and the others that say what is compared, those of
             `dfq.teacher.load.LoadOptions` (`arch`, `input_size`, `mean`, `std`, …), and for all cells the fields of
             `dfq.jobs.quantize.settings.Settings` or `DistillSettings`: `steps`, `images`, `budget`, …
@@ -86,50 +91,49 @@ def compare(
     plan = ComparisonPlan(methods=methods, variants=variants, seeds=seeds, job=job, settings=settings)
     ComparisonFolder(out).check()
     teacher = load_teacher(model, **loading)
-    labelled = take_labels(data, teacher)
-    return compare_methods(teacher, out, plan, labelled=labelled, progress=chosen_progress(progress))
+    options_of_all = RunOptions(
+        labelled=take_labels(data, teacher), resume=resume, progress=chosen_progress(progress), callbacks=callbacks
+    )
+    return compare_methods(teacher, out, plan, options_of_all)
 
 
 def compare_methods(
-    teacher: Teacher,
-    out: str | Path,
-    plan: ComparisonPlan,
-    *,
-    labelled: Labelled | None = None,
-    progress: Progress | None = None,
+    teacher: Teacher, out: str | Path, plan: ComparisonPlan, options: RunOptions | None = None
 ) -> Comparison:
     """Runs every cell of `plan` that the folder `out` does not hold yet, and writes the folder's files.
 
-    A finished cell is never run again. A killed cell starts afresh, so that its seconds and its budget are those of a
-    whole run. A failed cell is tried again. Methods, variants and seeds may be added to a folder later. Any other
-    change needs another folder.
+    A finished cell is never run again. A killed or failed cell starts afresh, or goes on with `resume`. Methods,
+    variants and seeds may be added to a folder later. Any other change needs another folder.
 
     Args:
         teacher: The network that all cells share.
         out: The folder to write, or to go on with.
         plan: What is compared.
-        labelled: Labelled images, which are used for nothing but the report; None: there are none.
-        progress: Where progress is reported; None: nowhere.
+        options: How the comparison runs: its `labelled`, `resume`, `progress` and `callbacks`; None: with the defaults
+            of `RunOptions`.
 
     Raises:
         DfqError: The folder holds something else, or the job cannot work with the network.
     """
-    folder = ComparisonFolder(out)
+    folder, options = ComparisonFolder(out), options or RunOptions()
     folder.check()
-    with writing_alone(folder.path):
+    told = {"arch": teacher.arch, **plan.to_dict()}
+    with writing_alone(folder.path), following(options.progress, options.callbacks, told) as followed:
         remove_leftovers(folder.files)
-        return _compare(teacher, folder, plan, labelled, progress or Silent())
+        comparison = _compare(teacher, folder, plan, options, followed)
+        followed.report = comparison.content
+    return comparison
 
 
 def _compare(
-    teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, labelled: Labelled | None, progress: Progress
+    teacher: Teacher, folder: ComparisonFolder, plan: ComparisonPlan, options: RunOptions, progress: Progress
 ) -> Comparison:
-    conditions = make_conditions(teacher, plan, labelled)
+    conditions = make_conditions(teacher, plan, options.labelled)
     header = {"arch": teacher.arch, "conditions": conditions}
     folder.check_same(conditions)
     for cell in plan.cells[:: len(plan.methods)][: len(plan.variants)]:  # One cell of each variant.
         plan.job.check(teacher, cell.settings, cell.variant)
-    rows = {cell.name: _row_so_far(folder, cell) for cell in plan.cells}
+    rows = {cell.name: row_so_far(folder, cell) for cell in plan.cells}
     folder.write(make_content(header, plan, rows), running="the first one")
 
     progress.note(f"{folder.page} shows this comparison in a browser, while it runs")
@@ -138,42 +142,17 @@ def _compare(
             if rows[cell.name]["state"] != "finished":
                 task.name(cell.title)
                 folder.show(make_content(header, plan, rows), running=cell.title)
-                rows[cell.name] = _run(teacher, folder, cell, labelled, progress)
+                rows[cell.name] = run_cell(teacher, folder, cell, options, progress)
                 folder.write(make_content(header, plan, rows), running=cell.title)
             task.advance()
 
     folder.show(make_content(header, plan, rows), running="the measurement on common images")
     common_images = _measure_common(teacher, folder, plan, rows, progress)
     content = make_content(header, plan, rows, common_images)
+    if content["unequal"] is not None:
+        progress.note(content["unequal"])
     folder.write(content)
     return Comparison(folder.path, content)
-
-
-def _row_so_far(folder: ComparisonFolder, cell: Cell) -> dict:
-    report = folder.report(cell)
-    if report is None:
-        return waiting_row(cell)
-    with reading(folder.run(cell).report):
-        return finished_row(cell, report)
-
-
-def _run(
-    teacher: Teacher,
-    folder: ComparisonFolder,
-    cell: Cell,
-    labelled: Labelled | None,
-    progress: Progress,
-) -> dict:
-    """Runs a cell and returns its row."""
-    try:
-        report = cell.job.run(
-            teacher, folder.run(cell).path, cell.settings, cell.variant,
-            RunOptions(labelled=labelled, overwrite=True, progress=progress),
-        )  # fmt: skip
-    except DfqError as error:
-        progress.note(f"{cell.title} failed: {error.found}")
-        return failed_row(cell, error)
-    return finished_row(cell, report)
 
 
 def _measure_common(

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 from dfq.errors import DfqError
+from dfq.jobs.compare.equal_work import unequal_time, work_of
 from dfq.jobs.compare.plan import Cell, ComparisonPlan
 from dfq.results.output_rows import lowest_snr
 
 FORMAT = 2
 VARIETY = ("same_class_distance", "entropy", "class_balance")  # Fields of `dfq.evaluation.diversity.Diversity`.
+WORK = ("images", "steps", "block_steps")  # what `work_of` counts
 MEASURED = (
     *("accuracy", "predicted_drop", "agreement", "common_agreement", "snr_db", "common_snr_db", "seconds"),
+    *WORK,
     *VARIETY,
 )
 COPIED = ("settings", "versions", "hardware", "warnings")
@@ -26,6 +29,7 @@ def waiting_row(cell: Cell) -> dict:
         "folder": f"cells/{cell.name}",
         "state": "waiting",
         **dict.fromkeys(MEASURED),
+        "uses_budget": False,
         "choice": None,
         "error": None,
     }
@@ -45,6 +49,8 @@ def finished_row(cell: Cell, report: dict) -> dict:
     - `snr_db` is the signal-to-noise ratio of the student against the teacher on the cell's own held-out synthetic
       images, in dB, of the output that is furthest off, and `common_snr_db` that on images that all cells share. They
       stand in the place of the agreements for a network that is no classifier.
+    - `seconds` is the time of the run from its start to its report, those of all its lives where it was killed.
+    - `images`, `steps`, `block_steps` and `uses_budget` are those of `dfq.jobs.compare.equal_work.work_of`.
     - `same_class_distance`, `entropy` and `class_balance` say how varied the cell's images are, as in
       `dfq.evaluation.diversity.Diversity`.
     """
@@ -58,6 +64,7 @@ def finished_row(cell: Cell, report: dict) -> dict:
         "agreement": report["agreement"]["student_teacher"]["synthetic"],
         "snr_db": lowest_snr(report.get("outputs", ()), "student_teacher", "synthetic"),
         "seconds": report["seconds"]["total"],
+        **work_of(report),
         **{name: report["diversity"][name] for name in VARIETY},
         **{name: report[name] for name in COPIED},
     }
@@ -91,6 +98,7 @@ def make_content(
         "seeds": list(range(plan.seeds)),
         "measure": _measure(header["conditions"]["data"] is not None, common_images, cells),
         "common_images": common_images,
+        "unequal": unequal_time(cells, [cell.title for cell in plan.cells]),
         "teacher": {"accuracy": teacher[0] if teacher else None},
         "summary": _summary(plan, cells),
         "cells": cells,

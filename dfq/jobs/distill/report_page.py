@@ -1,7 +1,9 @@
 """The `report.html` of a distillation: both networks side by side, the images, and the course of training."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from dfq.results.distilled_decision import decide_distilled
 from dfq.results.number_format import milliseconds, network_name, percent, size
 from dfq.results.page.figures import figures
 from dfq.results.page.parts import Page, Section, Table
@@ -27,6 +29,7 @@ def write_distilled_page(report: Mapping, run: RunFolder) -> None:
         figures=figures(shown, "the teacher"),
         sections=[_networks(shown), *training_section(shown, run), *image_sections(shown, run), made_with(shown)],
         verdict=overrun(shown),
+        decision=decide_distilled(shown, Path(run.path.name)),
     )
     write_page(page, shown, run.page)
 

@@ -20,18 +20,21 @@ from dfq.jobs.distill.report import make_report
 from dfq.jobs.distill.report_page import write_distilled_page
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
-from dfq.jobs.distill.train import train
+from dfq.jobs.distill.train import Trained, train
 from dfq.jobs.finishing import check_feasible, seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
 from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
+from dfq.results.distilled_decision import decide_distilled
 from dfq.results.model_card import write_model_card
 from dfq.results.stored_files import read_json, write_json
 from dfq.system.budget import Budget
 from dfq.system.callbacks import Callback, following
 from dfq.system.content_hash import digest_of
+from dfq.system.exchange import copy_from, of_first
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
 from dfq.system.run_lock import writing_alone
@@ -149,39 +152,83 @@ def _distill(
     options: RunOptions,
     accuracy: Callable[[nn.Module], float] | None,
 ) -> Distilled:
-    progress, whole, spec = options.progress, Budget(settings.budget), teacher.input_spec
+    progress, clock, spec = options.progress, clock_of(run, options), teacher.input_spec
+    whole = Budget(settings.budget, clock.elapsed())
     check_image_memory(settings.image_settings(spec).image_count(spec), spec)
     network = build_student(student, teacher, settings.seed, from_teacher=settings.start == "teacher")
     if network.inherited:
         progress.note("the student starts from layers of the teacher")
-    read_source(teacher.arch, run)  # Refuses a teacher that lies in the folder.
     to_finish = _seconds_to_finish(teacher, settings, options)
-    if not (options.resume and run.is_finished):
-        check_feasible(whole, to_finish)
-    run.prepare(_config(teacher, student, settings), resume=options.resume, overwrite=options.overwrite)
-    if options.resume and run.is_finished:
+    config = _config(teacher, student, settings)
+    if of_first(lambda: _is_finished(teacher.arch, run, config, options, (whole, to_finish))):
         progress.note("the distillation had finished, so it is taken over as it is")
-        run.restore(network)
-        content = read_json(run.report)
+        content = of_first(lambda: _restored(network, run))
+        copy_from([*network.model.state_dict().values()], source=0)
     else:
-        context = JobContext(teacher, settings, run, whole.keeping(to_finish), progress)
+        told = keeping_clock(progress, run, clock)
+        context = JobContext(teacher, settings, run, whole.keeping(to_finish), told, clock)
         trained = train(network, context, options.batch, accuracy)
-        measured = _measure(network, context, trained.held_out, options.labelled)
-        content = make_report(network, context, trained, measured, to_finish).to_dict()
-        write_distilled_page(content, run)
-        write_model_card(content, run)
-        write_json(run.report, content)  # It says that the run is finished.
-    run.remove_scratch()
+        content = of_first(lambda: _finish(network, context, trained, options, to_finish))
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
     distilled.interface = teacher.interface
     quantized = None
     if settings.bits is not None:
-        images = options.batch or run.load_images(teacher.input_spec, teacher.device)
+        images = options.batch or of_first(lambda: run.load_images(teacher.input_spec, teacher.device), teacher.device)
         limit = None if settings.budget is None else max(whole.remaining(), DISTILL_DEFAULTS.least_seconds)
         quantization = settings.quantization(len(images), limit)
         last = replace(options, batch=images, strict=False, is_late=True)
         quantized = quantize_model(distilled, run.quantized(settings.bits), quantization, last)
     return Distilled(network.model, teacher, run.path, content, quantized)
+
+
+def _is_finished(
+    arch: str | None, run: DistillFolder, config: dict, options: RunOptions, time: tuple[Budget, float]
+) -> bool:
+    """Makes the folder ready, unless it holds this run and the run has finished; returns whether that is so.
+
+    Args:
+        arch: Architecture of the teacher, which must not lie in the folder.
+        run: The run folder.
+        config: What the run is of.
+        options: How the job runs.
+        time: The budget of the run, and the seconds that are kept for its end.
+
+    Raises:
+        DfqError: The folder cannot be used, or the budget is too short.
+    """
+    read_source(arch, run)
+    is_finished = options.resume and run.is_finished
+    if not goes_on(run, options):
+        check_feasible(*time)
+    run.prepare(config, resume=options.resume, overwrite=options.overwrite)
+    return is_finished
+
+
+def _restored(network: FloatStudent, run: DistillFolder) -> dict:
+    """Loads the weights of a finished run into the network, and returns its report."""
+    run.restore(network)
+    content = read_json(run.report)
+    run.remove_scratch()
+    return content
+
+
+def _finish(
+    network: FloatStudent,
+    context: JobContext[DistillSettings, DistillFolder],
+    trained: Trained,
+    options: RunOptions,
+    to_finish: float,
+) -> dict:
+    """Writes the files of the run, compares them with the student, and returns the content of the report."""
+    run = context.folder
+    measured = _measure(network, context, trained.held_out, options.labelled)
+    content = make_report(network, context, trained, measured, to_finish).to_dict()
+    content = {"decision": decide_distilled(content, Path(run.path.name)).to_dict(), **content}
+    write_distilled_page(content, run)
+    write_model_card(content, run)
+    write_json(run.report, content)  # It says that the run is finished.
+    run.remove_scratch()
+    return content
 
 
 def _seconds_to_finish(teacher: Teacher, settings: DistillSettings, options: RunOptions) -> float:

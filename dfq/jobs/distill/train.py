@@ -12,9 +12,11 @@ from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
 from dfq.jobs.distill.folder import DistillFolder
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent
+from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.results import plots
 from dfq.results.diversity_plot import diversity_plot
+from dfq.system.exchange import of_first
 from dfq.training.trainer import History, Trainer
 
 
@@ -71,12 +73,26 @@ def train(
         history = trainer.fit(source, images.held_out)
     clock.move("training", "synthesis", source.seconds)
     student.model.eval()
-    run.save(student, spec)
     seen = source.images_at_the_end().joined(images.held_out)
-    if images.made_here:  # Images that were handed in are not stored.
+    diversity = of_first(lambda: _stored(student, making, seen, history, keeps_images=images.made_here))
+    return Trained(images.held_out, len(seen), history, diversity, images.notes, images.knowledge)
+
+
+def _stored(
+    student: FloatStudent,
+    context: JobContext[Settings, DistillFolder],
+    seen: Batch,
+    history: History,
+    *,
+    keeps_images: bool,
+) -> Diversity:
+    """Writes the student, the images and the plots into the run folder; returns how varied the images are."""
+    run, spec = context.folder, context.teacher.input_spec
+    run.save(student, spec)
+    if keeps_images:  # Images that were handed in are not stored.
         run.save_images(seen, spec)
-    diversity = measure_diversity(teacher, seen)
+    diversity = measure_diversity(context.teacher, seen)
     plots.contact_sheet(seen, spec, run.samples)
     diversity_plot(diversity, run.diversity)
     plots.learning_curve(history.records, run.curve, history.chosen_step)
-    return Trained(images.held_out, len(seen), history, diversity, images.notes, images.knowledge)
+    return diversity

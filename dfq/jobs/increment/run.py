@@ -28,7 +28,9 @@ from dfq.results.stored_files import write_json
 from dfq.system.atomic_files import remove_leftovers
 from dfq.system.budget import Budget
 from dfq.system.callbacks import Callback, following
+from dfq.system.exchange import of_first
 from dfq.system.output_paths import make_folder
+from dfq.system.processes import is_first
 from dfq.system.progress import Progress, Silent
 from dfq.system.reading import check_is_file
 from dfq.system.run_lock import writing_file_alone
@@ -83,19 +85,21 @@ def increment(  # noqa: PLR0913 (keywords of the public face)
     teacher.check_classifier("new classes", "they become further logits", "pass a classifier")
     new_images = read_labelled(data, teacher.input_spec, count_classes(data))
     part = file.with_suffix(".part")
-    if resume and file.exists() and not part.exists():
+    if resume and of_first(lambda: file.exists() and not part.exists()):
         return take_over(file, teacher, conditions_of(teacher, new_images, chosen), progress)
-    make_folder(file.parent)
+    of_first(lambda: make_folder(file.parent))
     told = {"arch": teacher.arch, **vars(chosen)}
     with writing_file_alone(file), following(chosen_progress(progress), callbacks, told) as followed:
         scratch = [images_file(part), part]
-        remove_leftovers([*scratch, file.with_suffix(".json")])
-        if not resume:
-            _remove(scratch)
+        if is_first():
+            remove_leftovers([*scratch, file.with_suffix(".json")])
+            if not resume:
+                _remove(scratch)
         result = increment_model(teacher, new_images, chosen, part=part, progress=followed)
-        save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
-        write_json(file.with_suffix(".json"), result.report)
-        _remove(scratch)
+        if is_first():
+            save_checkpoint(file, result.model, teacher.arch, teacher.input_spec)
+            write_json(file.with_suffix(".json"), result.report)
+            _remove(scratch)
         followed.report = result.report
     return result
 

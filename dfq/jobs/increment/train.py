@@ -14,6 +14,7 @@ from dfq.jobs.increment.grow_head import Grown
 from dfq.jobs.increment.settings import INCREMENT_DEFAULTS, IncrementSettings
 from dfq.jobs.increment.state import LearningState
 from dfq.jobs.increment.strategies import IncrementStep, total
+from dfq.system.processes import processes
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
@@ -77,7 +78,7 @@ def learn(
     if not earlier:
         state.save({})
     old = _old_images(teacher, settings, earlier, replace(stage, checkpoint=state.images))
-    limit, generator = stage.budget.part(1.0), torch.Generator().manual_seed(stage.seed)
+    limit, generator = stage.part(1.0), torch.Generator().manual_seed(stage.seed)
     augment = _augment(teacher, settings)
     optimizer = _optimizer(grown, settings)
     first_rates = [group["lr"] for group in optimizer.param_groups]
@@ -108,7 +109,8 @@ def learn(
                 seen = torch.cat([seen, replayed.images])
             step = _increment_step(teacher, grown, augment(seen, generator), classes)
             loss = total(settings.chosen_strategy.terms, step)
-            step_if_finite(optimizer, loss, grown.model.parameters(), max_norm=INCREMENT_DEFAULTS.clip_norm)
+            each, clip = loss / processes().count, INCREMENT_DEFAULTS.clip_norm  # All processes see the whole batch.
+            step_if_finite(optimizer, each, grown.model.parameters(), max_norm=clip, together=True)
             steps += 1
             task.advance(1, loss=loss.item())
         task.advance(settings.steps - steps)

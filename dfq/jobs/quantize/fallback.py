@@ -17,6 +17,7 @@ from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.student.convert import make_student
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
+from dfq.system.exchange import of_first
 from dfq.system.progress import Progress
 from dfq.system.stage import Stage
 from dfq.teacher import Teacher
@@ -68,7 +69,7 @@ class Fallback:
             progress: Where the note goes if the fallback is taken.
         """
         evidence = self.held_out_evidence.measure(student)
-        falls_back = is_better(self.evidence, evidence)
+        falls_back = of_first(lambda: is_better(self.evidence, evidence))
         chosen = FALLBACK if falls_back else method
         section = {"chosen": chosen, FALLBACK: self.evidence.to_dict(), method: evidence.to_dict()}
         if not falls_back:

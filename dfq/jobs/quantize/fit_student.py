@@ -15,6 +15,7 @@ from dfq.post_training.steps_before_ranges import prepare
 from dfq.quantizers.scheme import Scheme
 from dfq.results.run_folder import RunFolder
 from dfq.student.set_ranges import calibrate, round_biases_to_kernel_grid
+from dfq.system.exchange import of_first
 from dfq.teacher import Teacher
 from dfq.training.image_sources import ImageSource
 from dfq.training.trainer import History, Trainer
@@ -72,7 +73,7 @@ def tune(
         fallback = Fallback(context.teacher, settings, scheme, images.training.images, images.held_out.images)
         tuned = _tune(student, context, scheme, images)
         tuned = _judged(tuned, fallback.against(tuned.student, tuned.method, context.progress))
-    return replace(tuned, digest=context.folder.save_student(tuned.student))
+    return replace(tuned, digest=of_first(lambda: context.folder.save_student(tuned.student)))
 
 
 def _judged(tuned: Tuned, verdict: FallbackChoice) -> Tuned:

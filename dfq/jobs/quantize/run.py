@@ -8,45 +8,36 @@ from typing import Unpack
 from torch import nn
 
 from dfq.calibration.method_checks import check_method
-from dfq.evaluation.diversity import measure_diversity
-from dfq.evaluation.evidence import gather_evidence
-from dfq.evaluation.layer_errors import layer_errors
-from dfq.export import ComparedImages, compare_float_file, export_float_onnx, export_onnx, further_images, validate
 from dfq.images.labelled_data import LabelledData
 from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.finishing import check_feasible, seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.config import config_of
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
+from dfq.jobs.quantize.finish import MadeStudent, finish
 from dfq.jobs.quantize.finished import take_over
 from dfq.jobs.quantize.fit_student import Tuned, tune
-from dfq.jobs.quantize.report import FinishedRun, make_report
 from dfq.jobs.quantize.result import Result
 from dfq.jobs.quantize.settings import Settings
 from dfq.jobs.quantize.source import keep_source, read_source
 from dfq.jobs.quantize.synthesis import find_images
 from dfq.jobs.quantize.widths import choose_for_run, find_width_limit
-from dfq.results import plots
-from dfq.results.decision import decide
-from dfq.results.diversity_plot import diversity_plot
-from dfq.results.model_card import write_model_card
-from dfq.results.page.quantize_page import write_report_page
 from dfq.results.run_folder import RunFolder
-from dfq.results.stored_files import write_json
 from dfq.results.verdict import check_strict, verdict
 from dfq.student.convert import make_student
 from dfq.student.coverage import measure_coverage
 from dfq.system.budget import Budget
 from dfq.system.callbacks import Callback, following
 from dfq.system.compute_dtype import exact_float32
+from dfq.system.exchange import of_first
 from dfq.system.output_paths import check_folder
 from dfq.system.progress import Progress
 from dfq.system.run_lock import writing_alone
-from dfq.system.stage_clock import Clock
 from dfq.system.terminal_progress import chosen_progress
 from dfq.teacher import Teacher
 from dfq.teacher.load import load_teacher, split_options
@@ -137,8 +128,8 @@ def quantize_model(
 
 
 def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions) -> Result:
-    progress, clock = options.progress, Clock()
-    whole = Budget(settings.budget)
+    progress, clock = options.progress, clock_of(run, options)
+    whole = Budget(settings.budget, clock.elapsed())
     settings, reason = resolve(settings)
     check_method(settings.chosen_method, teacher)
     check_image_memory(settings.image_count(teacher.input_spec), teacher.input_spec)
@@ -151,15 +142,10 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
         check_strict(coverage)
     for sentence in verdict(coverage):
         progress.note(sentence.text)
-    spec = teacher.input_spec
-    source = read_source(teacher.arch, run)
     to_finish = _seconds_to_finish(teacher, settings, options)
-    if not (options.is_late or (options.resume and run.is_finished)):
-        check_feasible(whole, to_finish)
-    run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
-    if options.resume and run.is_finished:
+    if of_first(lambda: _is_finished(teacher, run, settings, options, (whole, to_finish))):
         return take_over(teacher, run, options)
-    keep_source(source, run)
+    progress = keeping_clock(progress, run, clock)
     budget = whole.keeping(to_finish)
     context = JobContext(teacher, settings, run, budget, progress, clock)
     with clock.stage("synthesis"):
@@ -178,58 +164,44 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     with clock.stage("training"):
         falls_back = reason is not None  # `auto` chose the method.
         tuned = tune(student, context, scheme, images, falls_back=falls_back)
-    student = tuned.student
-    run.decide(student_digest=tuned.digest)
     clock.move("training", "synthesis", tuned.source.seconds)
     batch = tuned.source.images_at_the_end().joined(images.held_out)
-    if images.made_here:  # Images that were handed in are not stored.
-        run.save_images(batch, spec)
-    diversity = measure_diversity(teacher, batch)
-    plots.contact_sheet(batch, spec, run.samples)
-    diversity_plot(diversity, run.diversity)
-    with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_onnx(student, run.onnx, spec, target=scheme.target, interface=teacher.interface)
-        task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec, interface=teacher.interface)
-        task.advance()
-    with clock.stage("validation"):
-        held_out = images.held_out.images
-        evidence = tuned.evidence or gather_evidence(student, teacher, held_out, seed=settings.seed)
-        errors = layer_errors(student, tuned.reference.traced, held_out)
-        further = further_images(images.training.images, held_out)
-        compared = ComparedImages(held_out, options.labelled, options.pictures, further)
-        files = replace(run.files, softmax=teacher.interface.softmax, is_classifier=teacher.is_classifier)
-        agreement = validate(files, student, compared, teacher, progress=progress).to_dict()
-        float_file = compare_float_file(run.float_onnx, teacher, held_out)
+    made = MadeStudent(
+        scheme=scheme,
+        images=images,
+        batch=batch,
+        widths=choice,
+        tuned=tuned,
+        choice=_last_choice(said, settings, tuned),
+        coverage=coverage,
+        reserved=to_finish,
+    )
+    content = of_first(lambda: finish(context, made, options))
+    return Result(tuned.student, teacher, run.path, content, tuned.history)
 
-    content = make_report(
-        FinishedRun(
-            teacher=teacher,
-            settings=settings,
-            scheme=scheme,
-            images=images,
-            image_count=len(batch),
-            widths=choice,
-            tuned=tuned,
-            choice=_last_choice(said, settings, tuned),
-            coverage=coverage,
-            diversity=diversity,
-            evidence=evidence,
-            layer_errors=errors,
-            agreement=agreement,
-            float_file=float_file,
-            seconds=clock.to_dict(),
-            reserved=to_finish,
-        )
-    ).to_dict()
-    content = {"decision": decide(content, Path(run.path.name)).to_dict(), **content}
-    if tuned.history:
-        plots.learning_curve(tuned.history.records, run.curve, tuned.history.chosen_step)
-    write_report_page(content, run)
-    write_model_card(content, run)
-    write_json(run.report, content)  # It says that the run is finished.
-    run.remove_scratch()
-    return Result(student, teacher, run.path, content, tuned.history)
+
+def _is_finished(
+    teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions, time: tuple[Budget, float]
+) -> bool:
+    """Makes the folder ready, unless it holds this run and the run has finished; returns whether that is so.
+
+    Args:
+        teacher: The network.
+        run: The run folder.
+        settings: The settings of the run.
+        options: How the job runs.
+        time: The budget of the run, and the seconds that are kept for its end.
+
+    Raises:
+        DfqError: The folder cannot be used, or the budget is too short.
+    """
+    source, is_finished = read_source(teacher.arch, run), options.resume and run.is_finished
+    if not (options.is_late or goes_on(run, options)):
+        check_feasible(*time)
+    run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
+    if not is_finished:
+        keep_source(source, run)
+    return is_finished
 
 
 def _seconds_to_finish(teacher: Teacher, settings: Settings, options: RunOptions) -> float:

@@ -12,6 +12,7 @@ from dfq.jobs.quantize.settings import Settings
 from dfq.results.start_file import Start, load_start, save_start
 from dfq.system.reading import reading
 from dfq.system.state_file import AFRESH
+from dfq.training.shared_work import sample_together
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def _made(context: JobContext[Settings, Folder], synthesizer: Synthesizer) -> tu
         context.progress.note(note)
         return start.batch, [*start.notes, note]
     share = settings.chosen_method.first_share
-    batch = synthesizer.sample(max(ceil(settings.image_count(teacher.input_spec) * share), 2))
+    count = max(ceil(settings.image_count(teacher.input_spec) * share), 2)
+    batch = sample_together(synthesizer, count, teacher.device)
     state = synthesizer.state_dict() if isinstance(synthesizer, Resumable) else {}
     save_start(run.start, Start(batch, state, synthesizer.notes), teacher.input_spec)
     return batch, synthesizer.notes

@@ -12,6 +12,7 @@ from dfq.mixed_precision.settings import SensitivitySettings, WidthSearchSetting
 from dfq.mixed_precision.width_limit import AverageBits, WidthLimit
 from dfq.results.number_format import operations
 from dfq.results.run_folder import RunFolder
+from dfq.system.exchange import of_first
 from dfq.system.progress import Progress
 from dfq.teacher import Teacher
 
@@ -34,15 +35,21 @@ def find_width_limit(teacher: Teacher, settings: Settings, progress: Progress) -
 def choose_for_run(context: JobContext[Settings, RunFolder], limit: WidthLimit, batch: Batch) -> ChosenWidths:
     """Returns the widths of this run: those that its `config.json` records, or new ones, which are recorded there.
 
-    So a run that is resumed never chooses again: its training state belongs to the widths that it started with.
+    So a run that is resumed never chooses again: its training state belongs to the widths that it started with. One
+    that was killed while it measured goes on from what was measured. The first process of a run chooses for all.
     """
+    return ChosenWidths.from_dict(of_first(lambda: _chosen(context, limit, batch).to_dict()))
+
+
+def _chosen(context: JobContext[Settings, RunFolder], limit: WidthLimit, batch: Batch) -> ChosenWidths:
     settings, run = context.settings, context.folder
     recorded = run.decided("mixed_precision")
     if recorded is not None:
         return ChosenWidths.from_dict(recorded)
     choice = choose_widths(
         context.teacher, settings.make_scheme(), limit, batch.images,
-        WidthSearchSettings(sensitivity=SensitivitySettings(ranges=settings.chosen_ranges)), context.stage(),
+        WidthSearchSettings(sensitivity=SensitivitySettings(ranges=settings.chosen_ranges)),
+        context.stage(checkpoint=run.widths),
     )  # fmt: skip
     mixed_precision_plot(choice, run.mixed_precision)
     run.decide(scheme=choice.applied_to(settings.make_scheme()).to_dict(), mixed_precision=choice.to_dict())

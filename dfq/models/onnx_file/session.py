@@ -8,7 +8,9 @@ from onnxruntime import InferenceSession, OrtValue
 from dfq.errors import DfqError
 from dfq.models.onnx_file.reading import OnnxFile
 
-ERRORS_ONLY = 3  # level of ONNX Runtime's messages
+SILENT = 4  # ONNX Runtime's log level: its exceptions say what is wrong
+
+STRICTLY = {"enable_fallback": 0}  # Else the runtime writes to standard output where a file fails, and tries it again.
 
 
 def session_of(file: OnnxFile) -> InferenceSession:
@@ -18,12 +20,12 @@ def session_of(file: OnnxFile) -> InferenceSession:
         DfqError: ONNX Runtime cannot load the file.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = SILENT
     try:
         if file.elsewhere:
             values = [_value(file.tensors[name]) for name in file.elsewhere]
             options.add_external_initializers(list(file.elsewhere), values)
-        return InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
+        return InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"], **STRICTLY)
     except Exception as error:  # ONNX Runtime has a class of its own for every kind of error
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise DfqError(

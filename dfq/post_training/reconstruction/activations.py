@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from dfq.graph.outputs import Outputs, as_tuple
-from dfq.post_training.reconstruction.block_data import BlockData, store_outputs, take, variance
+from dfq.post_training.reconstruction.block_data import BlockData, own_batches, store_outputs, take, variance
 from dfq.post_training.reconstruction.blocks import Block
 from dfq.post_training.reconstruction.settings import StoreSettings
+from dfq.system.exchange import add_up
 
 
 class Activations:
@@ -51,14 +52,17 @@ class Activations:
         Of several outputs, it is the mean of their errors.
         """
         wanted = tuple(take(target, torch.arange(len(data))) for target in as_tuple(data.targets))
-        squared = [0.0] * len(wanted)
-        for start in range(0, len(data), self.settings.batch_size):
+        squared = [torch.zeros((), dtype=torch.float64, device=target.device) for target in wanted]
+        for start in own_batches(len(data), self.settings.batch_size):
             part = data[start : start + self.settings.batch_size]
             inputs = [take(each, torch.arange(len(part))) for each in as_tuple(part.quantized)]
             for number, output in enumerate(as_tuple(block.student(*inputs))):
                 target = wanted[number][start : start + len(part)]
-                squared[number] += float((output - target).square().sum())
-        errors = [total / target.numel() / variance(target) for total, target in zip(squared, wanted, strict=True)]
+                squared[number] += (output - target).square().sum()
+        add_up(squared)
+        errors = [
+            float(total) / target.numel() / variance(target) for total, target in zip(squared, wanted, strict=True)
+        ]
         return sum(errors) / len(errors)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dfq.graph.outputs import Outputs, as_tuple, for_each
 from dfq.post_training.reconstruction.settings import StoreSettings
+from dfq.system.exchange import copy_from
+from dfq.system.processes import processes
 
 SMALLEST_VARIANCE = 1e-12  # Outputs of a smaller one count as if they had this one.
 MEASURED = 32  # The number of images that tell the variance of a block's outputs.
@@ -70,10 +72,13 @@ def empty_store(shape: tuple[int, ...], device: torch.device, settings: StoreSet
 
 @torch.no_grad()
 def store_outputs(network, inputs: Outputs, settings: StoreSettings = StoreSettings()) -> Outputs:
-    """Returns a store of each of `network`'s outputs of all inputs, which are one tensor (N, …) or a tuple of them."""
-    count = len(as_tuple(inputs)[0])
+    """Returns a store of each of `network`'s outputs of all inputs, which are one tensor (N, …) or a tuple of them.
+
+    The processes of a run compute some of the batches each, and all of them store everything.
+    """
+    count, own = len(as_tuple(inputs)[0]), own_batches(len(as_tuple(inputs)[0]), settings.batch_size)
     stored: Outputs | None = None
-    for start in range(0, count, settings.batch_size):
+    for start in own or range(1):  # A process without a batch needs the shapes of the outputs.
         part = slice(start, start + settings.batch_size)
         outputs = network(*(each[part].float() for each in as_tuple(inputs)))
         if stored is None:
@@ -81,7 +86,16 @@ def store_outputs(network, inputs: Outputs, settings: StoreSettings = StoreSetti
         for store, output in zip(as_tuple(stored), as_tuple(outputs), strict=True):
             store[part] = output.to(DTYPE)
     assert stored is not None
+    for number, start in enumerate(range(0, count, settings.batch_size)):
+        part = slice(start, start + settings.batch_size)
+        copy_from([store[part] for store in as_tuple(stored)], source=number % processes().count)
     return stored
+
+
+def own_batches(count: int, batch_size: int) -> range:
+    """Returns where the batches of `count` images begin that this process passes through a block."""
+    now = processes()
+    return range(now.rank * batch_size, count, now.count * batch_size)
 
 
 def take(stored: Tensor, index: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dfq.post_training.reconstruction.fit_block import fit_block, images_per_ite
 from dfq.post_training.reconstruction.least_squares import fit_least_squares
 from dfq.post_training.reconstruction.settings import FitSettings, ReconstructionSettings
 from dfq.quantizers.quantized_layers import MATRIX_LAYERS
+from dfq.system.exchange import copy_from
 from dfq.system.progress import Task
 from dfq.system.reading import reading
 from dfq.system.stage import Stage
@@ -155,6 +156,7 @@ class _Run:
         if self.settings.least_squares:
             compensation = self.settings.least_squares_fit
             fit_least_squares(block, data.quantized, data.exact, seed=self.seed, settings=compensation)
+        copy_from([*block.student.state_dict().values()], source=0)  # Rounding may differ between machines.
         within = replace(stage, checkpoint=self.file.path and part_of(self.file.path, "block"))
         iterations = fit_block(block, data, self.settings, within, task, self.generator)
         after = self.activations.error(block, held_out)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from dfq.results.decision import SIZES, SPEEDS, Words, accuracy_change, gain
+from dfq.results.accuracy_change import accuracy_change
+from dfq.results.decision import SIZES, SPEEDS, Words, gain
 from dfq.results.number_format import NOTHING, decibels, ends, interval, milliseconds, percent, signed, size
 from dfq.results.output_rows import KIND_NAMES, best_kind, image_count, is_classifier, lowest_snr
 from dfq.results.page.parts import Figure

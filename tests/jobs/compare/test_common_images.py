@@ -12,6 +12,7 @@ from support.small_nets import small_teacher
 from dfq.images.labelled import Labelled
 from dfq.jobs.compare import compare_methods
 from dfq.jobs.compare.common_images import common_held_out
+from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.run_folder import RunFolder
 from dfq.results.stored_files import save_tensors
@@ -58,7 +59,7 @@ class TestDefaultMethods:
         labelled = Labelled(random.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), np.arange(10) % 5)
         settings = Settings(images=16, steps=1, budget=1.0)
         made = plan(methods=("auto", "instant", "reconstruct"), settings=settings)
-        content = compare_methods(small_teacher(), tmp_path, made, labelled=labelled).content
+        content = compare_methods(small_teacher(), tmp_path, made, RunOptions(labelled=labelled)).content
         assert [cell["state"] for cell in content["cells"]] == ["finished"] * 3
         auto, *parts = content["cells"]
         assert auto["choice"].startswith("auto chose instant: ") and all(part["choice"] is None for part in parts)

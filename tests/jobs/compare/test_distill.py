@@ -12,6 +12,7 @@ import dfq
 from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.jobs.compare import JOBS, Comparison, ComparisonFolder, ComparisonPlan, compare_methods
+from dfq.jobs.context import RunOptions
 from dfq.jobs.distill import DistillFolder, DistillSettings, distill_model
 
 QUICK = DistillSettings(images=16, steps=2, budget=1.0)
@@ -42,7 +43,9 @@ def plan(students, **values) -> ComparisonPlan:
 @pytest.fixture(scope="module")
 def finished(students, tmp_path_factory) -> Comparison:
     labelled = Labelled(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), np.arange(20) % 5)
-    return compare_methods(small_teacher(), tmp_path_factory.mktemp("c") / "out", plan(students), labelled=labelled)
+    return compare_methods(
+        small_teacher(), tmp_path_factory.mktemp("c") / "out", plan(students), RunOptions(labelled=labelled)
+    )
 
 
 class TestContent:

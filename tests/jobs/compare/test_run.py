@@ -14,6 +14,7 @@ from dfq.errors import DfqError
 from dfq.images.labelled import Labelled
 from dfq.jobs.compare import Comparison, ComparisonFolder, compare_methods
 from dfq.jobs.compare.summary import mean_and_deviation
+from dfq.jobs.context import RunOptions
 from dfq.jobs.quantize.run import quantize_model
 from dfq.jobs.quantize.settings import Settings
 from dfq.results.run_folder import RunFolder
@@ -32,7 +33,7 @@ def finished(tmp_path_factory) -> Comparison:
     random = np.random.default_rng(0)
     labelled = Labelled(random.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8), np.arange(20) % 5)
     out = tmp_path_factory.mktemp("comparison") / "compared"
-    return compare_methods(small_teacher(), out, plan(seeds=2), labelled=labelled)
+    return compare_methods(small_teacher(), out, plan(seeds=2), RunOptions(labelled=labelled))
 
 
 class TestContent:
@@ -126,7 +127,7 @@ class TestGoingOn:
                 teacher.model.head.bias.add_(1)
         settings = change.pop("settings", QUICK)
         with pytest.raises(DfqError) as raised:
-            compare_methods(teacher, tmp_path, plan(methods=("zeroq",), settings=settings), **change)
+            compare_methods(teacher, tmp_path, plan(methods=("zeroq",), settings=settings), RunOptions(**change))
         assert found in raised.value.found and raised.value.needed and "--out" in raised.value.way_out
         assert (tmp_path / "compare.json").read_bytes() == before
 

@@ -10,6 +10,7 @@ import torch
 from jsonschema import Draft202012Validator
 from onnx import TensorProto
 from support.command_line import SMALL, fail, succeed
+from support.kills import Killed, Watch, lives
 from torch import nn
 
 import dfq
@@ -28,6 +29,7 @@ from dfq.teacher import Teacher
 from dfq.training.settings import LearningRateSettings
 
 ARCH, SPEC = "dfq/digits_cnn", InputSpec(size=(1, 8, 8), mean=(0.5,), std=(0.5,))
+PROBING = "Probing layers"
 FEW = {"images": 16, "steps": 3, "flip": False, "method": "zeroq-kd"}
 
 
@@ -125,6 +127,33 @@ def test_a_killed_run_keeps_the_widths_it_has_chosen(tmp_path, monkeypatch):
     }
     with pytest.raises(DfqError, match="other settings"):
         quantize_model(teacher(), tmp_path, Settings(bits="mixed", average_bits=6, **FEW), RunOptions(resume=True))
+
+
+@pytest.mark.parametrize("limit", [{"average_bits": 5}, {"target_bops": 3e7}])
+def test_a_run_that_is_killed_while_it_measures_ends_the_same_and_measures_nothing_twice(limit, tmp_path, saves_always):
+    settings, watch = Settings(bits="mixed", **limit, **FEW), Watch()
+    whole = quantize_model(teacher(), tmp_path / "whole", settings, RunOptions(progress=watch))
+    probes = watch.steps[PROBING]
+    kills = {(PROBING, probes // 3), (PROBING, probes // 2), ("Training the student", 2)}
+    dying = Watch(kills)
+    options = RunOptions(resume=True, progress=dying)
+    again, count = lives(lambda: quantize_model(teacher(), tmp_path / "killed", settings, options))
+    assert count == len(kills) and not dying.kills
+    most = max(len(widths) for widths in whole.report["mixed_precision"]["sensitivities"].values())
+    assert probes <= dying.steps[PROBING] <= probes + 2 * most, "more than the place of each kill was measured again"
+    assert again.report["mixed_precision"] == whole.report["mixed_precision"]
+    assert again.report["student_digest"] == whole.report["student_digest"]
+    assert not (tmp_path / "killed" / "widths.ckpt").exists()
+
+
+@pytest.mark.parametrize("change", [{"sums": []}, {"batches": "many"}, {"probed": [1000]}])
+def test_damaged_measurements_are_refused(change, tmp_path, saves_always):
+    settings, path = Settings(bits="mixed", average_bits=5, **FEW), tmp_path / "widths.ckpt"
+    with pytest.raises(Killed):
+        quantize_model(teacher(), tmp_path, settings, RunOptions(progress=Watch({(PROBING, 9)})))
+    torch.save(torch.load(path) | change, path)
+    with pytest.raises(DfqError, match=r"widths\.ckpt"):
+        quantize_model(teacher(), tmp_path, settings, RunOptions(resume=True))
 
 
 def student_operations(student) -> int:

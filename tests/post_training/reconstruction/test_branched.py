@@ -16,6 +16,7 @@ from dfq.post_training.reconstruction.activations import Activations
 from dfq.post_training.reconstruction.block_data import BlockData, store_outputs
 from dfq.post_training.reconstruction.blocks import Block, cut_into_blocks
 from dfq.post_training.reconstruction.fit_block import _error
+from dfq.post_training.reconstruction.qdrop import Dropping
 from dfq.post_training.reconstruction.settings import StoreSettings
 from dfq.student.convert import activation_quantizers, weight_quantizers
 from dfq.system.stage import Stage
@@ -153,7 +154,7 @@ def test_outputs_weigh_alike_whatever_their_size():
     for size in (1.0, 1000.0):
         block.student.forward = lambda *_, size=size: (size * (exact[0] + noise[0]), *exact[1:])
         data = BlockData(inputs, inputs, (size * exact[0], *exact[1:]))
-        errors.append(float(_error(block, data, torch.arange(8), 0.0)))
+        errors.append(float(_error(block, data, torch.arange(8), Dropping(0.0))[0]))
         assert activations.error(block, data) == pytest.approx(1 / 3, rel=0.2)
     del block.student.forward
     assert errors == pytest.approx([1.0, 1.0], rel=0.2)

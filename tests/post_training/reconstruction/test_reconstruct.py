@@ -14,7 +14,7 @@ from dfq.post_training.reconstruction.adaround import LearnedRounding
 from dfq.post_training.reconstruction.block_data import store_outputs
 from dfq.post_training.reconstruction.blocks import cut_into_blocks
 from dfq.post_training.reconstruction.fit_block import BlockData, fit_block, images_per_iteration
-from dfq.post_training.reconstruction.qdrop import mixed
+from dfq.post_training.reconstruction.qdrop import Dropping
 from dfq.post_training.reconstruction.settings import StoreSettings
 from dfq.quantizers.fake_quantize import FakeQuantize
 from dfq.quantizers.scheme import QuantSpec, make_scheme
@@ -133,21 +133,21 @@ def test_what_is_decided_when_time_runs_out_is_what_few_iterations_would_decide(
 
 def test_elements_are_dropped_with_their_probability():
     exact, quantized = torch.zeros(200, 200), torch.ones(200, 200)
-    assert float(mixed(quantized, exact, 0.0).mean()) == 1.0
-    assert float(mixed(quantized, exact, 1.0).mean()) == 0.0
-    assert float(mixed(quantized, exact, 0.3).mean()) == pytest.approx(0.7, abs=0.02)
+    assert float(Dropping(0.0).mixed(quantized, exact).mean()) == 1.0
+    assert float(Dropping(1.0).mixed(quantized, exact).mean()) == 0.0
+    assert float(Dropping(0.3).mixed(quantized, exact).mean()) == pytest.approx(0.7, abs=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_dropped_element_is_exactly_one_of_the_two(dtype):
     exact = torch.randn(3, 5, 7, 11).to(dtype).contiguous(memory_format=torch.channels_last)
-    output = mixed(exact.round(), exact, 0.3)
+    output = Dropping(0.3).mixed(exact.round(), exact)
     assert bool(((output == exact) | (output == exact.round())).all())
     assert output.dtype == dtype and output.stride() == exact.stride()
 
 
 def test_elements_that_share_a_draw_are_dropped_independently():
-    coins = mixed(torch.zeros(40_000, 8), torch.ones(40_000, 8), 0.5)
+    coins = Dropping(0.5).mixed(torch.zeros(40_000, 8), torch.ones(40_000, 8))
     assert coins.mean(0).tolist() == pytest.approx([0.5] * 8, abs=0.02)
     assert float((torch.corrcoef(coins.T) - torch.eye(8)).abs().max()) < 0.03
 

@@ -15,8 +15,8 @@ from support.fuzzing.pickles import odd_checkpoints
 from support.fuzzing.pictures import odd_arrays, odd_folders
 
 NAMES = (
-    "model.pt", "model.pth", "model.safetensors", "model.pt2", "model.onnx", "labelled.npz", "images", "config.json",
-    "report.json", "student.safetensors", "images.safetensors", "training.ckpt", "reconstruction.ckpt", "start.ckpt",
+    "model.pt", "model.pth", "model.safetensors", "model.pt2", "model.onnx", "quantized.onnx", "labelled.npz", "images",
+    "config.json", "report.json", "student.safetensors", "images.safetensors", "training.ckpt", "reconstruction.ckpt", "start.ckpt",
 )  # fmt: skip
 Files = bytes | dict[str, bytes]
 
@@ -53,6 +53,7 @@ def file_kinds(run: Path, model: Path) -> list[Kind]:
         Kind("model.safetensors", odd_safetensors(weights), readers.read_checkpoint),
         Kind("model.pt2", odd_program(), readers.read_checkpoint),
         Kind("model.onnx", odd_onnx((run / "float.onnx").read_bytes()), readers.read_checkpoint),
+        Kind("quantized.onnx", odd_onnx((run / "model.onnx").read_bytes()), readers.run_file),
         Kind("labelled.npz", odd_arrays(), readers.read_images),
         Kind("images", odd_folders(), readers.read_images),
         Kind("config.json", damaged_json(config), in_run.read_student),

@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from support.checkpoint_cases import ARCH
 from torch import Tensor
 
 import dfq
 from dfq.checkpoint import load_checkpoint
+from dfq.export.engines.onnxruntime_engine import Engine
 from dfq.images.input_spec import InputSpec
 from dfq.images.labelled import read_labelled
 from dfq.images.pictures import take_pictures
@@ -38,6 +40,11 @@ def read_checkpoint(path: Path) -> None:
 
 
 NORMAL: dict[str, Any] = {"mean": 0.5, "std": 0.5}
+
+
+def run_file(path: Path) -> None:
+    """Runs a file in ONNX Runtime, as `dfq validate` does with that of a run."""
+    Engine(path).run(np.zeros((2, *SPEC.size), np.float32))
 
 
 def read_images(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The texts of a comparison: what was measured, and the figures of a cell."""
+"""The texts of a comparison, from the content of `compare.json`: what was measured, and the figures of a cell."""
 
 from dfq.jobs.compare.compared_jobs import ComparisonLabels, find_job
 
 NOTHING = "–"
+WORK_COLUMNS = {"images": "images", "steps": "training steps", "block_steps": "block steps", "seconds": "seconds"}
 VARIETY_COLUMNS = {
     "same_class_distance": "same-class distance",
     "entropy": "entropy, nats",
@@ -110,6 +111,31 @@ def missing(row: dict) -> str:
     """Returns what is missing, such as "1 failed" or "2 to run"; empty where nothing or everything is missing."""
     parts = [f"{row['failed']} failed"] * (row["failed"] > 0) + [f"{row['waiting']} to run"] * (row["waiting"] > 0)
     return ", ".join(parts) if row["finished"] else ""
+
+
+def work_title(content: dict) -> str:
+    """Returns the title of the table of what the runs did."""
+    return f"What each run did{', as means over the seeds' if len(content['seeds']) > 1 else ''}"
+
+
+def work_head(content: dict) -> tuple[str, ...]:
+    """Returns the names of the columns of that table."""
+    return ("method", labels_of(content).column, *WORK_COLUMNS.values())
+
+
+def work_rows(content: dict) -> list[tuple[str, ...]]:
+    """Returns for each method and column their names, and the means in the order of `WORK_COLUMNS`."""
+    return [
+        (row["method"], row["column"], *(_count(row[name]["mean"]) for name in WORK_COLUMNS))
+        for row in content["summary"]
+    ]
+
+
+def _count(mean: float | None) -> str:
+    """Returns a text such as "1,024", "9.3" or "87"; an en dash for what was not measured."""
+    if mean is None:
+        return NOTHING
+    return f"{mean:.1f}" if mean < 10 and mean != round(mean) else f"{mean:,.0f}"
 
 
 def variety_title(content: dict) -> str:
