@@ -71,12 +71,13 @@ class Bench:
         )
         report = result.report
         kept = (
-            "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "training", "seconds",
+            "start", "accuracy", "agreement", "diversity", "parameters", "stages", "settings", "seconds",
         )  # fmt: skip
         images = DistillFolder(folder).load_images(teacher.input_spec, teacher.device)
         student = Teacher(result.student, teacher.input_spec, teacher.device)
         curve = [(record["step"], record["accuracy"]) for record in report["training"]["records"]]
         row = {key: report[key] for key in kept} | {
+            "training": {key: value for key, value in report["training"].items() if key != "records"},
             "relations": relations(teacher, student, images.pick(torch.arange(min(RELATED, len(images))))),
             "curve": curve, "steadiness": steadiness(curve), "cpu_seconds": time.process_time() - start,
             "resumed": resumed,  # if so, the seconds are those of the last piece alone

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.common.spread import spread
+from benchmarks.distill.arms_table import arms_table
 
 COLUMNS = ("method", "seeds", "accuracy", "/ T", "agreement", "σ late", "below best", "cpu s")
 
@@ -31,8 +32,10 @@ def table(profile: str, rows: list[dict]) -> Table:
 
     Accuracy is that of the student's ONNX file on labelled images, "/ T" its part of the teacher's, and agreement that
     with the teacher on these images. `steadiness` is in points. Processor seconds are those of runs that were not cut
-    in pieces.
+    in pieces. Profiles of arms have a table of their own (`arms_table`).
     """
+    if profile.startswith("relations"):
+        return arms_table(profile, rows)
     teacher = 100 * rows[0]["accuracy"]["teacher"]
     view = Table(
         title=f"profile {profile}, teacher {teacher:.1f}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False

@@ -22,7 +22,7 @@ def accuracy() -> Iterator[Part]:
 def distill() -> Iterator[Part]:
     table, profiles = benchmarks.module("distill.table").table, benchmarks.module("distill.profiles").PROFILES
     for name, rows in by("profile", benchmarks.content("distill.json"), profiles):
-        profile, data = profiles[name], "" if name.startswith("digits") else f" {DATA}"
+        profile, data = profiles[name], "" if profiles[name].teacher == "digits" else f" {DATA}"
         student = profile.student.rpartition("/")[2].rpartition(":")[2]
         view = table(name, rows)
         said = f"From `{profile.teacher}` to `{student}`. {work(profile.settings)}. {rest_of_title(view)}"
