@@ -37,7 +37,7 @@ def decide_distilled(report: Mapping, folder: Path, *, settings: DecisionSetting
 
 
 def _unmeasured(report: Mapping, folder: Path, settings: DecisionSettings) -> tuple[str, str, str]:
-    agreement = report["agreement"]["student_teacher"].get("synthetic")
+    agreement = None if report["doubt"] else report["agreement"]["student_teacher"].get("synthetic")
     count = image_count(report, "synthetic", "student_teacher")
     if count and agreement is not None and agreement < settings.least_agreement:
         said = f": it gives the teacher's answer on only {percent(agreement)} of {count} held-out synthetic images"

@@ -16,7 +16,7 @@ FOLDER = Path("run")
 def report(run_folder) -> dict:
     """A student with a quarter of the parameters, compared on 1000 synthetic images and no labelled ones."""
     report = copy.deepcopy(json.loads((run_folder / "report.json").read_text()))
-    report |= {"student": "net", "parameters": {"teacher": 400, "student": 100}}
+    report |= {"doubt": None, "student": "net", "parameters": {"teacher": 400, "student": 100}}
     report["engines"][0]["images"], report["images"] = {"synthetic": 1000}, 1000
     report["agreement"] = {
         "onnx_student": {"synthetic": 1.0, "labelled": None, "pictures": None},
@@ -46,6 +46,12 @@ def test_without_labelled_images_it_is_to_be_checked_and_nothing_is_estimated(re
 def test_a_student_that_answers_otherwise_on_synthetic_images_is_not_worth_checking(report):
     report["agreement"]["student_teacher"]["synthetic"] = 0.4
     assert decide_distilled(report, FOLDER).word == DONT
+
+
+def test_an_agreement_that_says_nothing_is_not_quoted(report):
+    report["doubt"], report["agreement"]["student_teacher"]["synthetic"] = "too few", 0.4
+    found = decide_distilled(report, FOLDER)
+    assert found.word == CHECK and found.sentence.endswith("labelled images: nothing tells its accuracy without them.")
 
 
 @pytest.mark.parametrize(("accuracy", "word"), [(0.90, SHIP), (0.82, CHECK), (0.5, DONT)])
