@@ -16,7 +16,8 @@ from support.fuzzing.pictures import odd_arrays, odd_folders
 
 NAMES = (
     "model.pt", "model.pth", "model.safetensors", "model.pt2", "model.onnx", "quantized.onnx", "labelled.npz", "images",
-    "config.json", "report.json", "student.safetensors", "images.safetensors", "training.ckpt", "reconstruction.ckpt", "start.ckpt",
+    "config.json", "report.json", "student.safetensors", "images.safetensors", "training.ckpt", "reconstruction.ckpt",
+    "start.ckpt",
 )  # fmt: skip
 Files = bytes | dict[str, bytes]
 
