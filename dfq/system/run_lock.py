@@ -15,7 +15,8 @@ from dfq.system.processes import is_first
 WRITTEN = "being written by another process"
 FILE_LOCK = ".lock"  # what ends the name of the lock of a file
 TRIES = 10  # to lock a file that another process removes at the same moment
-PATIENCE, PAUSE = 0.5, 0.01  # seconds for which a lock is asked for, and between two such attempts
+PATIENCE = 0.5  # seconds for which a lock is asked for: a reader holds it for a moment
+PAUSE = 0.01  # seconds between two such attempts
 
 
 @contextmanager
