@@ -17,12 +17,12 @@ class Change(NamedTuple):
     Attributes:
         drop: The loss, as a share of the images.
         half: Half of its 95 % interval, as a share of the images.
-        count: Number of labelled images.
+        images: Number of labelled images.
     """
 
     drop: float
     half: float
-    count: int
+    images: int
 
 
 def accuracy_change(report: Mapping) -> Change | None:
