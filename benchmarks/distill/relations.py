@@ -24,11 +24,11 @@ from dfq.training.relational_losses import DISTANCE_WEIGHTED, UNIFORM, active_sh
 UNLIKE = AtRatio(Disagreement(1.0), 0.3)
 
 
-def arm(terms: tuple[Term, ...] = (), ratio: float | None = None, weight: float = 0.0, **fields) -> Method:
-    """Returns `rgal` with these terms of synthesis, and triplets at a ratio of gradients, a weight, or none."""
+def arm(terms: tuple[Term, ...] = (), ratio: float | None = None, **fields) -> Method:
+    """Returns `rgal` with these terms of synthesis, and triplets at a ratio of gradients, or none."""
     distillation = METHODS["rgal"].distillation
     assert distillation is not None
-    student = replace(rgal.STUDENT_FROM_SCRATCH, triplet_weight=weight, triplet_ratio=ratio, paired=rgal.PAIRED)
+    student = replace(rgal.STUDENT_FROM_SCRATCH, triplet_weight=0.0, triplet_ratio=ratio, paired=rgal.PAIRED)
     return replace(
         METHODS["rgal"],
         synthesizer=partial(Inversion, replace(recipes.GENERATED, terms=(*recipes.GENERATED.terms, *terms))),

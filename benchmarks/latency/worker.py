@@ -23,7 +23,7 @@ def open_onnxruntime(path: str, threads: int) -> tuple[Callable, list]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     source = session.get_inputs()[0]
     return lambda images: session.run(None, {source.name: images}), source.shape
 

@@ -54,7 +54,7 @@ def _quantize(folder: Path) -> str:
 
 
 def _benefits(report: Mapping) -> str:
-    """Returns parameters, size and speed beside the teacher's, such as "3.2× smaller, 2.1× faster than the teacher"."""
+    """Returns what the student costs beside the teacher, such as "25 % of the teacher's parameters, 4.0× smaller"."""
     counts = report["parameters"]
     parts = [f"{counts['student'] / counts['teacher']:.0%} of the teacher's parameters".replace("%", " %")]
     for figures, words in (("size_bytes", SIZES), ("latency_ms", SPEEDS)):

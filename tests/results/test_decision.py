@@ -1,10 +1,10 @@
 """What a person is told to do with a file follows from what was measured, and says no more."""
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
+from support.decided_reports import unlabelled, with_labels
 
 from dfq.results.decision import CHECK, DONT, SHIP, SIZES, SPEEDS, decide, gain, mismatch
 from dfq.results.number_format import signed
@@ -12,32 +12,17 @@ from dfq.results.number_format import signed
 FOLDER = Path("run")
 
 
-@pytest.fixture(scope="module")
-def finished(run_folder) -> dict:
-    return json.loads((run_folder / "report.json").read_text())
-
-
 @pytest.fixture
-def report(finished) -> dict:
+def report(run_folder) -> dict:
     """A classifier with 1000 synthetic images, on which all networks agree, and no labelled ones."""
-    report = copy.deepcopy(finished)
-    report["engines"][0]["images"] = {"synthetic": 1000}
-    report["agreement"] = {
-        "onnx_student": {"synthetic": 1.0, "labelled": None, "pictures": None},
-        "student_teacher": {"synthetic": 0.99, "labelled": None, "pictures": None},
-        "student_float64": {"synthetic": None, "labelled": None, "pictures": None},
-    }
-    report["accuracy"] = dict.fromkeys(("teacher", "student", "onnx"))
+    report = unlabelled(run_folder, 0.99)
     report["evidence"] |= {"predicted_drop": 0.01, "withheld": None}
     report["size_bytes"], report["latency_ms"] = {"float_onnx": 400, "onnx": 100}, {"float_onnx": 1.0, "onnx": 2.0}
     return report
 
 
-def labelled(report, teacher, onnx, count, agreement):
-    report["engines"][0]["images"]["labelled"] = count
-    report["accuracy"] = {"teacher": teacher, "student": onnx, "onnx": onnx}
-    report["agreement"]["student_teacher"]["labelled"] = agreement
-    return decide(report, FOLDER)
+def labelled(report, *figures):
+    return decide(with_labels(report, *figures), FOLDER)
 
 
 def test_without_labelled_images_nothing_is_shipped(report):

@@ -1,10 +1,9 @@
 """What a person is told to do with a student of another architecture follows from what was measured."""
 
-import copy
-import json
 from pathlib import Path
 
 import pytest
+from support.decided_reports import unlabelled, with_labels
 
 from dfq.results.decision import CHECK, DONT, SHIP
 from dfq.results.distilled_decision import decide_distilled
@@ -15,24 +14,11 @@ FOLDER = Path("run")
 @pytest.fixture
 def report(run_folder) -> dict:
     """A student with a quarter of the parameters, compared on 1000 synthetic images and no labelled ones."""
-    report = copy.deepcopy(json.loads((run_folder / "report.json").read_text()))
-    report |= {"doubt": None, "student": "net", "parameters": {"teacher": 400, "student": 100}}
-    report["engines"][0]["images"], report["images"] = {"synthetic": 1000}, 1000
-    report["agreement"] = {
-        "onnx_student": {"synthetic": 1.0, "labelled": None, "pictures": None},
-        "student_teacher": {"synthetic": 0.9, "labelled": None, "pictures": None},
-        "student_float64": {"synthetic": 1.0, "labelled": None, "pictures": None},
-    }
-    report["accuracy"] = dict.fromkeys(("teacher", "student", "onnx"))
+    report = unlabelled(run_folder, 0.9) | {"doubt": None, "student": "net", "images": 1000}
+    report["agreement"]["student_float64"]["synthetic"] = 1.0
+    report["parameters"] = {"teacher": 400, "student": 100}
     report["size_bytes"], report["latency_ms"] = {"float_onnx": 400, "onnx": 100}, {"float_onnx": 2.0, "onnx": 1.0}
     return report
-
-
-def labelled(report, teacher, onnx, count, agreement):
-    report["engines"][0]["images"]["labelled"] = count
-    report["accuracy"] = {"teacher": teacher, "student": onnx, "onnx": onnx}
-    report["agreement"]["student_teacher"]["labelled"] = agreement
-    return decide_distilled(report, FOLDER)
 
 
 def test_without_labelled_images_it_is_to_be_checked_and_nothing_is_estimated(report):
@@ -56,7 +42,7 @@ def test_an_agreement_that_says_nothing_is_not_quoted(report):
 
 @pytest.mark.parametrize(("accuracy", "word"), [(0.90, SHIP), (0.82, CHECK), (0.5, DONT)])
 def test_with_labelled_images_the_loss_decides(report, accuracy, word):
-    found = labelled(report, 0.9, accuracy, 1000, 0.93)
+    found = decide_distilled(with_labels(report, 0.9, accuracy, 1000, 0.93), FOLDER)
     assert found.word == word and "points beside the teacher's on 1000 labelled images" in found.sentence
 
 

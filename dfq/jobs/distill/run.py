@@ -7,30 +7,24 @@ from typing import Unpack
 
 from torch import nn
 
-from dfq.evaluation.held_out_evidence import measure_evidence
-from dfq.export import ComparedImages, export_float_onnx, validate
-from dfq.images.batch import Batch
-from dfq.images.labelled import Labelled
 from dfq.images.labelled_data import LabelledData
 from dfq.images.memory import check_image_memory
 from dfq.jobs.context import JobContext, RunOptions
 from dfq.jobs.distill.defaults import DISTILL_DEFAULTS
+from dfq.jobs.distill.finish import finish
 from dfq.jobs.distill.folder import DistillFolder
-from dfq.jobs.distill.report import make_report
-from dfq.jobs.distill.report_page import write_distilled_page
 from dfq.jobs.distill.settings import DistillSettings
 from dfq.jobs.distill.student import FloatStudent, build_student
-from dfq.jobs.distill.train import Trained, train
-from dfq.jobs.finishing import check_feasible, seconds_to_finish
-from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
+from dfq.jobs.distill.train import train
+from dfq.jobs.finishing import seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, keeping_clock
 from dfq.jobs.keywords import DistillKeywords
 from dfq.jobs.labels import take_labels
+from dfq.jobs.make_ready import make_ready
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
 from dfq.jobs.quantize.run import Result, quantize_model
 from dfq.jobs.quantize.source import read_source
-from dfq.results.distilled_decision import decide_distilled
-from dfq.results.model_card import write_model_card
-from dfq.results.stored_files import read_json, write_json
+from dfq.results.stored_files import read_json
 from dfq.system.budget import Budget
 from dfq.system.callbacks import Callback, following
 from dfq.system.content_hash import digest_of
@@ -160,7 +154,7 @@ def _distill(
         progress.note("the student starts from layers of the teacher")
     to_finish = _seconds_to_finish(teacher, settings, options)
     config = _config(teacher, student, settings)
-    if of_first(lambda: _is_finished(teacher.arch, run, config, options, (whole, to_finish))):
+    if of_first(lambda: _made_ready(teacher.arch, run, config, options, (whole, to_finish))):
         progress.note("the distillation had finished, so it is taken over as it is")
         content = of_first(lambda: _restored(network, run))
         copy_from([*network.model.state_dict().values()], source=0)
@@ -168,7 +162,7 @@ def _distill(
         told = keeping_clock(progress, run, clock)
         context = JobContext(teacher, settings, run, whole.keeping(to_finish), told, clock)
         trained = train(network, context, options.batch, accuracy)
-        content = of_first(lambda: _finish(network, context, trained, options, to_finish))
+        content = of_first(lambda: finish(network, context, trained, options, to_finish))
     distilled = Teacher(network.model.eval().requires_grad_(False), teacher.input_spec, teacher.device, arch=student)
     distilled.interface = teacher.interface
     quantized = None
@@ -181,52 +175,18 @@ def _distill(
     return Distilled(network.model, teacher, run.path, content, quantized)
 
 
-def _is_finished(
+def _made_ready(
     arch: str | None, run: DistillFolder, config: dict, options: RunOptions, time: tuple[Budget, float]
 ) -> bool:
-    """Makes the folder ready, unless it holds this run and the run has finished; returns whether that is so.
-
-    Args:
-        arch: Architecture of the teacher, which must not lie in the folder.
-        run: The run folder.
-        config: What the run is of.
-        options: How the job runs.
-        time: The budget of the run, and the seconds that are kept for its end.
-
-    Raises:
-        DfqError: The folder cannot be used, or the budget is too short.
-    """
+    """Makes the folder ready, unless the teacher lies in it; returns whether the run has finished there."""
     read_source(arch, run)
-    is_finished = options.resume and run.is_finished
-    if not goes_on(run, options):
-        check_feasible(*time)
-    run.prepare(config, resume=options.resume, overwrite=options.overwrite)
-    return is_finished
+    return make_ready(run, config, options, *time)
 
 
 def _restored(network: FloatStudent, run: DistillFolder) -> dict:
     """Loads the weights of a finished run into the network, and returns its report."""
     run.restore(network)
     content = read_json(run.report)
-    run.remove_scratch()
-    return content
-
-
-def _finish(
-    network: FloatStudent,
-    context: JobContext[DistillSettings, DistillFolder],
-    trained: Trained,
-    options: RunOptions,
-    to_finish: float,
-) -> dict:
-    """Writes the files of the run, compares them with the student, and returns the content of the report."""
-    run = context.folder
-    measured = _measure(network, context, trained.held_out, options.labelled)
-    content = make_report(network, context, trained, measured, to_finish).to_dict()
-    content = {"decision": decide_distilled(content, Path(run.path.name)).to_dict(), **content}
-    write_distilled_page(content, run)
-    write_model_card(content, run)
-    write_json(run.report, content)  # It says that the run is finished.
     run.remove_scratch()
     return content
 
@@ -253,25 +213,3 @@ def _config(teacher: Teacher, student: str, settings: DistillSettings) -> dict:
         "input_spec": teacher.input_spec.to_dict(),
         "settings": {name: value for name, value in settings.to_dict().items() if name != "bits"},
     }
-
-
-def _measure(
-    network: FloatStudent,
-    context: JobContext[DistillSettings, DistillFolder],
-    held_out: Batch,
-    labelled: Labelled | None,
-) -> dict:
-    """Exports the student, and the teacher to compare with; returns what the files do in ONNX Runtime."""
-    teacher, run, clock, progress = context.teacher, context.folder, context.clock, context.progress
-    spec = teacher.input_spec
-    with clock.stage("export"), progress.task("Exporting ONNX", 2) as task:
-        export_float_onnx(network.model, run.onnx, spec, interface=teacher.interface)
-        task.advance()
-        export_float_onnx(teacher.model, run.float_onnx, spec, interface=teacher.interface)
-        task.advance()
-    with clock.stage("validation"):
-        evidence = measure_evidence(network.model, teacher, held_out.images, seed=context.settings.seed)
-        compared = ComparedImages(held_out.images, labelled)
-        files = replace(run.files, softmax=teacher.interface.softmax)
-        agreement = validate(files, network.model, compared, teacher, progress=progress)
-    return {**agreement.to_dict(), "evidence": evidence.to_dict()}

@@ -12,10 +12,11 @@ from dfq.images.labelled_data import LabelledData
 from dfq.images.memory import check_image_memory
 from dfq.images.pictures import Pictures, take_pictures
 from dfq.jobs.context import JobContext, RunOptions
-from dfq.jobs.finishing import check_feasible, seconds_to_finish
-from dfq.jobs.kept_clock import clock_of, goes_on, keeping_clock
+from dfq.jobs.finishing import seconds_to_finish
+from dfq.jobs.kept_clock import clock_of, keeping_clock
 from dfq.jobs.keywords import QuantizeKeywords
 from dfq.jobs.labels import take_labels
+from dfq.jobs.make_ready import make_ready
 from dfq.jobs.quantize.auto_method import reconsider, resolve
 from dfq.jobs.quantize.config import config_of
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
@@ -143,7 +144,7 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     for sentence in verdict(coverage):
         progress.note(sentence.text)
     to_finish = _seconds_to_finish(teacher, settings, options)
-    if of_first(lambda: _is_finished(teacher, run, settings, options, (whole, to_finish))):
+    if of_first(lambda: _made_ready(teacher, run, settings, options, (whole, to_finish))):
         return take_over(teacher, run, options)
     progress = keeping_clock(progress, run, clock)
     budget = whole.keeping(to_finish)
@@ -180,25 +181,12 @@ def _quantize(teacher: Teacher, run: RunFolder, settings: Settings, options: Run
     return Result(tuned.student, teacher, run.path, content, tuned.history)
 
 
-def _is_finished(
+def _made_ready(
     teacher: Teacher, run: RunFolder, settings: Settings, options: RunOptions, time: tuple[Budget, float]
 ) -> bool:
-    """Makes the folder ready, unless it holds this run and the run has finished; returns whether that is so.
-
-    Args:
-        teacher: The network.
-        run: The run folder.
-        settings: The settings of the run.
-        options: How the job runs.
-        time: The budget of the run, and the seconds that are kept for its end.
-
-    Raises:
-        DfqError: The folder cannot be used, or the budget is too short.
-    """
-    source, is_finished = read_source(teacher.arch, run), options.resume and run.is_finished
-    if not (options.is_late or goes_on(run, options)):
-        check_feasible(*time)
-    run.prepare(config_of(teacher, settings), resume=options.resume, overwrite=options.overwrite)
+    """Makes the folder ready, with the network's file if it came from one; returns whether the run has finished."""
+    source = read_source(teacher.arch, run)
+    is_finished = make_ready(run, config_of(teacher, settings), options, *time)
     if not is_finished:
         keep_source(source, run)
     return is_finished

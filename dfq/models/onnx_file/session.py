@@ -9,7 +9,6 @@ from dfq.errors import DfqError
 from dfq.models.onnx_file.reading import OnnxFile
 
 SILENT = 4  # ONNX Runtime's log level: its exceptions say what is wrong
-
 STRICTLY = {"enable_fallback": 0}  # Else the runtime writes to standard output where a file fails, and tries it again.
 
 
