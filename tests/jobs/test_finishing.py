@@ -33,7 +33,7 @@ def test_a_budget_below_the_least_is_refused_with_the_least():
 
 
 def test_a_refusal_leaves_an_earlier_run_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(f"{RUN}.check_feasible", check_feasible)
+    monkeypatch.setattr("dfq.jobs.make_ready.check_feasible", check_feasible)
     monkeypatch.setattr(f"{RUN}.seconds_to_finish", lambda *_: 1e6)
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(DfqError, match="a budget of 60 s"):
