@@ -136,7 +136,7 @@ class TestCommand:
 
 def test_the_python_call(students, model_file, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr("dfq.jobs.compare.run.compare_methods", lambda teacher, out, plan, **options: made.append(plan))
+    monkeypatch.setattr("dfq.jobs.compare.run.compare_methods", lambda teacher, out, plan, options: made.append(plan))
     dfq.compare(model_file, job="distill", students=["dfq/digits_cnn"], methods=["zeroq-kd"], out=tmp_path, steps=3)
     assert made[0].variants == ("dfq/digits_cnn",) and made[0].settings == DistillSettings(steps=3)
     with pytest.raises(DfqError, match="one of quantize, distill"):
