@@ -73,7 +73,9 @@ class TerminalProgress:
             self._stop()
 
     def note(self, message: str) -> None:
-        (self._bars.console if self._bars else self.console).print(f"· {printable(message)}", style="dim", markup=False)
+        console = self._bars.console if self._bars else self.console
+        whole = not console.is_terminal  # A path in a log stays on one line.
+        console.print(f"· {printable(message)}", style="dim", markup=False, soft_wrap=whole)
 
     def _start(self) -> Bars:
         """Opens one live display for nested stages, and a new one for each stage that follows another one."""

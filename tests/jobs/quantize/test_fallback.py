@@ -75,7 +75,7 @@ def test_a_spoiled_student_is_replaced_and_the_report_says_so(step, ends_with, t
 
 def test_a_good_student_stays(ends_with, tmp_path):
     ends_with(GOOD)
-    report = quantize_model(small_teacher(), tmp_path / "run", SETTINGS).report
+    report = quantize_model(small_teacher(), tmp_path / "run", replace(SETTINGS, seed=1)).report
     assert report["fallback"]["chosen"] == report["settings"]["method"] == "reconstruct"
     assert report["fallback"]["instant"]["mixed_divergence"] > report["fallback"]["reconstruct"]["mixed_divergence"]
     assert report["evidence"]["divergence"] == report["fallback"]["reconstruct"]["divergence"]
