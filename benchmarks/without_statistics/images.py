@@ -57,15 +57,17 @@ KINDS = {
     "statistics leaves": recipes.SKETCHES,
     "statistics leaves 50": replace(recipes.SKETCHES, iterations=50),
 }
-HALVES = "statistics and leaves"  # Half of the images match the statistics, and half do without them.
+# Half of the images match the statistics in so many steps from random grids or from leaves, and half do without them.
+HALVES, SHORT_HALVES = "statistics and leaves", "statistics sketches and leaves"
+HALVED = {HALVES: recipes.QUICK, SHORT_HALVES: recipes.SKETCHES}
 
 
 def arm(name: str) -> Callable[[Teacher, int, int], Batch]:
     """Returns what makes images for an arm: a function of the network without statistics, their number, and a seed."""
     if name == "fractals":
         return lambda teacher, count, seed: _batch(teacher, fractals(count, teacher.input_spec.size, seed))
-    if name == HALVES:
-        return _halves
+    if name in HALVED:
+        return partial(_halves, HALVED[name])
     if name in KINDS:
         return partial(_inverted, KINDS[name])
     start, _, terms = name.partition(" ")
@@ -73,8 +75,10 @@ def arm(name: str) -> Callable[[Teacher, int, int], Batch]:
     return partial(_inverted, config if terms else replace(config, iterations=0))
 
 
-def _halves(teacher: Teacher, count: int, seed: int) -> Batch:
-    return _inverted(recipes.QUICK, teacher, count // 2, seed).joined(_inverted(LEAVES, teacher, count // 2, seed))
+def _halves(matching: InversionConfig, teacher: Teacher, count: int, seed: int) -> Batch:
+    """Returns the images of both kinds in random order, so that the held-out ones are of both kinds, too."""
+    both = _inverted(matching, teacher, count // 2, seed).joined(_inverted(LEAVES, teacher, count // 2, seed))
+    return both.pick(torch.randperm(len(both), generator=torch.Generator().manual_seed(seed)))
 
 
 def _inverted(config: InversionConfig, teacher: Teacher, count: int, seed: int) -> Batch:

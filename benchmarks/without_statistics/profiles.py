@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from benchmarks.without_statistics.images import HALVES, REAL, STATISTICS
+from benchmarks.without_statistics.images import HALVES, REAL, SHORT_HALVES, STATISTICS
 from dfq.calibration import METHODS, Method
 
 
@@ -79,6 +79,13 @@ PROFILES: dict[str, Profile] = {
         (("mobilenet_v1_0.25", 4, 4, SHORT, 192, FITTED), ("resnet20", 3, 3, SHORT, 512, FITTED)),
         seeds=2,
         settings={"steps": 100},
+    ),
+    "shares": Profile(
+        tuple(
+            (net, 4, 4, SHORT, 192, (STATISTICS, HALVES, SHORT_HALVES))
+            for net in ("efficientnet_lite0", "mobilenet_v2", "mobilenet_v1_0.25")
+        ),
+        seeds=3,
     ),
     "units": Profile(
         (
