@@ -62,7 +62,8 @@ def test_a_run_of_two_processes_that_lost_one_goes_on_with_one(model_file, tmp_p
 @pytest.mark.slow
 def test_two_processes_write_one_report_and_say_everything_once(model_file, tmp_path):
     out = tmp_path / "run"
-    arguments = ("quantize", model_file, "--bits", "4", "--images", "40", "--steps", "3", "--no-flip", "--out", out)
+    options = ("--method", "reconstruct", "--images", "40", "--budget", "15", "--no-flip")
+    arguments = ("quantize", model_file, "--bits", "4", *options, "--out", out)
     ended = subprocess.run(command(*arguments, "--devices", "2", "--json"), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["folder"] == str(out)
