@@ -57,8 +57,8 @@ def comma_separated(content: dict) -> str:
 
 def _tables(content: dict) -> list[TextTable]:
     """Returns the results, what each run did for them, and how varied the images are."""
-    work = TextTable(f"{texts.work_title(content)}.", texts.work_head(content), texts.work_rows(content))
-    return [_results(content), work, _variety(content)]
+    head, *rows = texts.work_table(content)
+    return [_results(content), TextTable(f"{texts.work_title(content)}.", head, rows), _variety(content)]
 
 
 def _results(content: dict) -> TextTable:

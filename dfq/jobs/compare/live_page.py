@@ -35,7 +35,8 @@ def write_live_page(content: dict, path: Path, *, chart: str, running: str | Non
         explained=texts.explained(content),
         hint=texts.hint(content),
         unequal=content["unequal"],
-        work=(texts.work_title(content), texts.work_head(content), texts.work_rows(content)),
+        work_title=texts.work_title(content),
+        work=texts.work_table(content),
         columns=content["columns"],
         teacher=[texts.teacher_value(content)] * len(content["columns"]) if content["measure"] == "accuracy" else [],
         rows=[
@@ -59,5 +60,6 @@ def _state(content: dict, running: str | None) -> str:
 def _cell(row: dict, content: dict) -> tuple[str, str]:
     """Returns the figure of a cell, and what stands below it in small letters."""
     figure = texts.value(row, content["measure"])
-    below = " ".join(part for part in (texts.difference(row, content), texts.seconds(row), texts.missing(row)) if part)
+    parts = (texts.difference(row, content), texts.seconds(row), texts.missing(row))
+    below = ", ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts if part)
     return figure, below if figure != texts.NOTHING else f"{row['waiting']} to run" * bool(row["waiting"])

@@ -118,17 +118,15 @@ def work_title(content: dict) -> str:
     return f"What each run did{', as means over the seeds' if len(content['seeds']) > 1 else ''}"
 
 
-def work_head(content: dict) -> tuple[str, ...]:
-    """Returns the names of the columns of that table."""
-    return ("method", labels_of(content).column, *WORK_COLUMNS.values())
+def work_table(content: dict) -> list[tuple[str, ...]]:
+    """Returns the head and the rows of that table: for each method and column the means of `WORK_COLUMNS`.
 
-
-def work_rows(content: dict) -> list[tuple[str, ...]]:
-    """Returns for each method and column their names, and the means in the order of `WORK_COLUMNS`."""
-    return [
-        (row["method"], row["column"], *(_count(row[name]["mean"]) for name in WORK_COLUMNS))
-        for row in content["summary"]
-    ]
+    A column that no run has a figure for, such as the block steps of methods that fit no blocks, is left out.
+    """
+    summary = content["summary"]
+    shown = [name for name in WORK_COLUMNS if any(row[name]["mean"] is not None for row in summary)]
+    head = ("method", labels_of(content).column, *(WORK_COLUMNS[name] for name in shown))
+    return [head, *((row["method"], row["column"], *(_count(row[name]["mean"]) for name in shown)) for row in summary)]
 
 
 def _count(mean: float | None) -> str:
