@@ -9,6 +9,7 @@ from dfq.calibration.inversion.batch_norm_matching import Matching
 from dfq.calibration.inversion.config import InversionConfig
 from dfq.calibration.inversion.inversion import Inversion
 from dfq.calibration.inversion.parametrizations import FreePixels
+from dfq.calibration.inversion.without_statistics import LEAVES
 from dfq.post_training.reconstruction import FitSettings
 
 ROW = METHODS["reconstruct"]
@@ -59,6 +60,8 @@ ARMS = {
     "as ZeroQ published": Arm(images=zeroq.AS_PUBLISHED),
     "generated": Arm(images=recipes.GENERATED),
     "+ generated": Arm(images=recipes.BOTH),
+    "+ leaves": Arm(images=(recipes.IMPROVED, LEAVES)),
+    "+ generated and leaves": Arm(images=(*recipes.BOTH, LEAVES)),
     "+ slack": Arm(images=replace(recipes.IMPROVED, matching=Matching(slack=0.1))),
     "+ aggregated statistics": Arm(images=replace(recipes.IMPROVED, matching=Matching(aggregated=True))),
     "+ swing": Arm(images=replace(recipes.IMPROVED, matching=Matching(swing=True))),

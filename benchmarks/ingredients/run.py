@@ -27,7 +27,7 @@ from benchmarks.common.options import data_option, out_option, show_option, thre
 from benchmarks.ingredients.arms import ARMS, ROW, Arm
 from benchmarks.ingredients.cell import Work, is_of, key_of
 from benchmarks.ingredients.table import table
-from dfq.calibration import METHODS
+from dfq.calibration import METHODS, Method
 from dfq.evaluation.held_out_evidence import HeldOutEvidence
 from dfq.images.batch import Batch
 from dfq.jobs.quantize.defaults import QUANTIZE_DEFAULTS
@@ -44,6 +44,7 @@ from dfq.training.trainer import Trainer
 
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
 JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # seed and parametrization of each kind
+LEAVES_JURY = (103, METHODS["leaves"])  # stands beside, because arms that learn from leaves are of its kind
 
 
 class Ingredients:
@@ -52,9 +53,13 @@ class Ingredients:
     def __init__(self, data: Path, net: str, work: Work):
         self.data, self.net, self.work = Data(data), net, work
         self.teacher: Teacher = self.data.teacher(net)
-        jury = [image_set(self.teacher, self.net, work.jury, seed=seed, method=method) for seed, method in JURY]
-        self.jury = HeldOutEvidence(self.teacher, torch.cat([batch.images for batch in jury]))
+        self.jury, self.leaves_jury = self._evidence(*JURY), self._evidence(LEAVES_JURY)
         self.accuracy_of = accuracy_on(self.data.labelled(net, self.teacher), self.teacher)
+
+    def _evidence(self, *kinds: tuple[int, Method]) -> HeldOutEvidence:
+        """Returns a jury of images of some kinds, in equal shares."""
+        made = [image_set(self.teacher, self.net, self.work.jury, seed=seed, method=method) for seed, method in kinds]
+        return HeldOutEvidence(self.teacher, torch.cat([batch.images for batch in made]))
 
     def run(self, arm: Arm, form: str, seed: int) -> dict:
         """Returns the figures of a cell."""
@@ -70,6 +75,7 @@ class Ingredients:
             trainer.fit(source, held_out)
         return {
             "evidence": self.jury.measure(student.eval()).to_dict(),
+            "evidence_on_leaves": self.leaves_jury.measure(student).to_dict(),
             "real_agreement": self.data.agreement(self.net, self.teacher, student),
             "accuracy": {"teacher": self.accuracy_of(self.teacher), "student": self.accuracy_of(student)},
         }

@@ -12,14 +12,16 @@ from dfq.calibration.frozen_student import frozen
 from dfq.calibration.inversion.batch_in_progress import BatchInProgress
 from dfq.calibration.inversion.batch_norm_matching import AccumulatedMoments, swing_convolutions
 from dfq.calibration.inversion.config import InversionConfig
+from dfq.calibration.inversion.knowledge import knowledge_of
 from dfq.calibration.inversion.plan import Plan
 from dfq.calibration.inversion.unfinished_sample import UnfinishedSample
-from dfq.calibration.inversion.without_statistics import for_network, source_of
+from dfq.calibration.inversion.without_statistics import for_network
 from dfq.calibration.inversion_terms import SynthesisStep
 from dfq.graph.features import features_of
 from dfq.graph.inner_tensors import inner_reader_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
+from dfq.images.input_spec import is_large
 from dfq.system.budget import duration_text
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.exchange import gathered, number_of_first
@@ -29,7 +31,7 @@ from dfq.system.seeds import seed_of_part
 from dfq.system.stage import Stage
 from dfq.system.state_file import StateFile
 from dfq.teacher import Teacher
-from dfq.teacher.batch_norm_statistics import BatchNormStatistics, normalization_layers
+from dfq.teacher.batch_norm_statistics import BatchNormStatistics
 from dfq.training.optimizer_steps import set_learning_rates
 
 LONG_SECONDS = 600.0  # A person is told of images that take longer.
@@ -43,6 +45,7 @@ class Inversion:
 
     Args:
         kinds: Kinds of image that the batches have in turn; where there are several, `sample` shuffles its images.
+        large: The same for images of more than 64 pixels a side; None: `kinds`.
         teacher: Network that the images are made for.
         stage: Time, report, seed and checkpoint. Where the budget ends first, there are fewer images, and a note.
         batch_size: Number of images that are optimised together, whose joint statistics are matched.
@@ -60,10 +63,12 @@ class Inversion:
         teacher: Teacher,
         stage: Stage | None = None,
         *,
+        large: InversionConfig | tuple[InversionConfig, ...] | None = None,
         batch_size: int = 256,
         augment: Augment | None = None,
     ):
         stage = stage or Stage()
+        kinds = large if large is not None and is_large(teacher.input_spec.size) else kinds
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         kinds = tuple(for_network(config, teacher).for_size(teacher.input_spec.size) for config in kinds)
         self.kinds = kinds[:1] if all(kind == kinds[0] for kind in kinds) else kinds
@@ -73,14 +78,8 @@ class Inversion:
         self.stage, self.budget, self.file = stage, stage.budget, StateFile(stage.checkpoint)
         self.student: fx.GraphModule | None = None
         self.earlier, self.batches_made = AccumulatedMoments(), 0
-        self.knowledge = self._knowledge()
+        self.knowledge = knowledge_of(self.kinds, teacher)
         self.notes: list[str] = []
-
-    def _knowledge(self) -> str:
-        if not self.kinds[0].statistics:
-            return source_of(self.kinds[0], self.teacher)
-        statistics = f"the statistics of {len(normalization_layers(self.teacher.model))} BatchNorm layers"
-        return f"{statistics} and the teacher's answers" if self.kinds[0].asks_for_classes else statistics
 
     def update(self, student: fx.GraphModule) -> dict[str, float]:
         """Makes the terms that need a student work against this one from now on; returns no losses."""

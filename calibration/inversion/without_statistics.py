@@ -42,20 +42,3 @@ def for_network(config: InversionConfig, teacher: Teacher) -> InversionConfig:
     if config.terms[: len(LEAVES.terms)] == LEAVES.terms and not teacher.is_classifier:
         config = replace(config, terms=(*WITHOUT_CLASSES, *config.terms[len(LEAVES.terms) :]))
     return config
-
-
-def source_of(config: InversionConfig, teacher: Teacher) -> str:
-    """Returns in words what such images are made from."""
-    start = "dead leaves" if config.parametrization is LeafPixels else "noise"
-    asked = config.asks_for_classes and teacher.is_classifier
-    steps = f"{config.iterations} gradient steps on the network's {'answers' if asked else 'activations'}"
-    return f"{start} and {steps}{_reason(teacher)}"
-
-
-def _reason(teacher: Teacher) -> str:
-    known, layers = teacher.described_layers
-    if teacher.has_batch_norm:
-        return ""
-    if known:
-        return f", because BatchNorm statistics describe only {known} of {layers} layers"
-    return ", for lack of BatchNorm statistics"

@@ -176,6 +176,12 @@ def kills() -> Iterator[Part]:
     yield Part("", texts, "python -m benchmarks.kills.run --seeds 3", rows, "kills.json")
 
 
+def memory() -> Iterator[Part]:
+    rows = benchmarks.content("memory.json")
+    texts = [md.from_rich(view) for view in benchmarks.module("memory.run").tables(rows)]
+    yield Part("", texts, "python -m benchmarks.memory.run", rows, "memory.json")
+
+
 def teachers() -> Iterator[Part]:
     found = benchmarks.content("teachers.json")
     head = ("network", "accuracy", "ResNet-56", "images", "parameters", "epochs")

@@ -120,6 +120,13 @@ SECTIONS = (
         "same networks as a job that was left alone, bit for bit, and what they leave behind.",
         result_tables.kills,
     ),
+    Section(
+        "Memory and disk",
+        "Whole commands on networks with random weights. *Peak memory* is the resident set of the process; *peak disk* "
+        "is that of the run folder, with what a killed run would go on from. Memory that a comparison of many runs "
+        "holds after each run must not grow.",
+        result_tables.memory,
+    ),
     Section("The demo", "`dfq demo` over several seeds, on held-out digits.", result_tables.digits),
     Section(
         "Images for other toolkits",

@@ -114,8 +114,8 @@ class TestWork:
             row |= {"images": {"mean": 1024, "std": 0}, "steps": {"mean": 412.5, "std": 1}}
         text = markdown(content)
         assert "What each run did, as means over the seeds.\n" in text
-        assert "| method | width | images | training steps | block steps | seconds |" in text
-        assert "| zeroq | W8A8 | 1,024 | 412 | – | 80 |" in text
+        assert "| method | width | images | training steps | seconds |" in text
+        assert "| zeroq | W8A8 | 1,024 | 412 | 80 |" in text
         write_live_page(content, tmp_path / "page.html", chart="compare.svg", running=None)
         assert "<td>1,024</td>" in (tmp_path / "page.html").read_text()
         with stdout.capture() as captured:

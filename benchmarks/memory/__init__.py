@@ -1,0 +1,1 @@
+"""Memory and disk of whole commands."""
