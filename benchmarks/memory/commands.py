@@ -38,8 +38,8 @@ class Command:
 COMMANDS = (
     Command("quantize", "torchvision/resnet50", "--bits 8"),
     Command("quantize", "torchvision/vit_b_16", "--bits 8"),
-    Command("quantize", "torchvision/resnet50", "--bits 4 --budget 600"),
-    Command("quantize", "torchvision/vit_b_16", "--bits 4 --budget 600"),
+    Command("quantize", "torchvision/resnet50", "--bits 4 --budget 300"),
+    Command("quantize", "torchvision/vit_b_16", "--bits 4 --budget 300"),
     Command("compare", DIGITS, " ".join(SOAK)),
 )
 

@@ -49,6 +49,15 @@ def remaining(task: Bar) -> float | None:
     return min((each for each in (by_speed, by_limit) if each is not None), default=None)
 
 
+def share_done(done: int, total: int, elapsed: float, seconds: float | None) -> float:
+    """Returns how far a stage is, in [0, 1]: by its steps or by its limit in seconds, whichever is further.
+
+    By its limit alone, a stage is never finished: it may have a last step to take.
+    """
+    by_limit = min(elapsed / seconds, 0.99) if seconds else 0.0
+    return min(max(done / total, by_limit), 1.0)
+
+
 class TerminalProgress:
     """The `dfq.system.progress.Progress` of the command line: bars on a terminal, a few plain lines elsewhere."""
 
@@ -59,14 +68,14 @@ class TerminalProgress:
     @contextmanager
     def task(self, description: str, total: int, seconds: float | None = None) -> Iterator["_BarTask | _PlainTask"]:
         if not self.console.is_terminal:
-            task = _PlainTask(self.console, description, total, self.settings)
+            task = _PlainTask(self.console, description, total, seconds, self.settings)
             yield task
             task.finish()
             return
         bars = self._start()
         bar = bars.add_task(description, total=max(total, 1), figures="", seconds=seconds)
         try:
-            yield _BarTask(bars, bar, self.settings.max_figures)
+            yield _BarTask(bars, bar, max(total, 1), seconds, self.settings.max_figures)
         finally:
             if self._open > 1:  # The bar of a stage within another one is hidden, or a long comparison piles up bars.
                 bars.update(bar, visible=False)
@@ -106,25 +115,30 @@ def _columns(settings: ProgressSettings) -> list[ProgressColumn]:
 
 
 class _BarTask:
-    def __init__(self, bars: Bars, identity, max_figures: int):
+    def __init__(self, bars: Bars, identity, total: int, seconds: float | None, max_figures: int):
         self._bars, self._identity, self._max_figures = bars, identity, max_figures
+        self._total, self._seconds, self._done, self._start = total, seconds, 0, time.monotonic()
 
     def advance(self, steps: int = 1, **figures: float) -> None:
+        self._done += steps
         if figures:
             self._bars.update(self._identity, figures=figures_text(figures, self._max_figures))
-        self._bars.update(self._identity, advance=steps)
+        share = share_done(self._done, self._total, time.monotonic() - self._start, self._seconds)
+        self._bars.update(self._identity, completed=share * self._total)
 
     def name(self, part: str) -> None:
-        self._bars.update(
-            self._identity, figures=printable(part)
-        )  # In the description, it would leave no room for inner stages.
+        # In the description, it would leave no room for inner stages.
+        self._bars.update(self._identity, figures=printable(part))
 
 
 class _PlainTask:
     """Prints one line at the end, one for each named part, and one every `ProgressSettings.quiet_seconds` between."""
 
-    def __init__(self, console: Console, description: str, total: int, settings: ProgressSettings):
+    def __init__(
+        self, console: Console, description: str, total: int, seconds: float | None, settings: ProgressSettings
+    ):
         self._console, self._description, self._total, self._settings = console, description, max(total, 1), settings
+        self._seconds = seconds
         self._done, self._figures, self._start = 0, "", time.monotonic()
         self._told = self._start
 
@@ -132,7 +146,8 @@ class _PlainTask:
         self._done += steps
         self._figures = figures_text(figures, self._settings.max_figures) or self._figures
         if time.monotonic() - self._told > self._settings.quiet_seconds and self._done < self._total:
-            self._tell(f"{self._done / self._total:.0%} after")
+            share = share_done(self._done, self._total, time.monotonic() - self._start, self._seconds)
+            self._tell(f"{share:.0%} after")
 
     def name(self, part: str) -> None:
         self._console.print(f"{self._description}: {printable(part)}", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from dfq.student.set_ranges import calibrate
 from dfq.system.budget import Budget
 from dfq.system.settings import ProgressSettings
 from dfq.system.stage import Stage
-from dfq.system.terminal_progress import TerminalProgress, remaining
+from dfq.system.terminal_progress import TerminalProgress, remaining, share_done
 
 ROOT = Path(dfq.__file__).parents[1]
 DESCRIPTION = re.compile(r"\.task\(\"([^\"]+)\"")
@@ -55,6 +55,26 @@ def test_the_remaining_time_knows_the_budget(progress):
         assert remaining(bar) <= 30
     with progress.task("Exporting ONNX", 2):
         assert remaining(progress._bars.tasks[0]) is None
+
+
+@pytest.mark.parametrize(
+    "done, elapsed, seconds, share",
+    [(50, 1.0, None, 0.5), (50, 1.0, 10.0, 0.5), (5, 8.0, 10.0, 0.8), (5, 99.0, 10.0, 0.99), (100, 1.0, 10.0, 1.0)],
+)
+def test_a_stage_that_only_its_limit_ends_is_not_said_to_stand_still(done, elapsed, seconds, share):
+    assert share_done(done, 100, elapsed, seconds) == share
+
+
+def test_lines_and_bars_go_by_the_limit(progress, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("dfq.system.terminal_progress.time.monotonic", lambda: now[0])
+    lines = TerminalProgress(Console(file=io.StringIO()))
+    with lines.task("Training the student", 10**6, 60.0) as plain, progress.task("The same", 10**6, 60.0) as bar:
+        now[0] = 30.0
+        plain.advance()
+        bar.advance()
+        assert " 50 %" in shown(progress)[0]
+    assert "Training the student: 50% after 0:30" in lines.console.file.getvalue()
 
 
 def test_calibration_advances_with_every_tensor():

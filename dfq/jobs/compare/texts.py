@@ -124,7 +124,7 @@ def work_table(content: dict) -> list[tuple[str, ...]]:
     A column that no run has a figure for, such as the block steps of methods that fit no blocks, is left out.
     """
     summary = content["summary"]
-    shown = [name for name in WORK_COLUMNS if any(row[name]["mean"] is not None for row in summary)]
+    shown = [name for name in WORK_COLUMNS if any(row[name]["mean"] for row in summary)]
     head = ("method", labels_of(content).column, *(WORK_COLUMNS[name] for name in shown))
     return [head, *((row["method"], row["column"], *(_count(row[name]["mean"]) for name in shown)) for row in summary)]
 
