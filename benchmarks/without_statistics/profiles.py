@@ -82,7 +82,7 @@ PROFILES: dict[str, Profile] = {
     ),
     "shares": Profile(
         tuple(
-            (net, 4, 4, SHORT, 192, (STATISTICS, HALVES, SHORT_HALVES))
+            (net, 4, 4, SHORT, 192, (*FITTED, SHORT_HALVES))
             for net in ("efficientnet_lite0", "mobilenet_v2", "mobilenet_v1_0.25")
         ),
         seeds=3,
