@@ -2,9 +2,9 @@
 
     python -m benchmarks.kills.run --minutes 15
 
-Each job runs twice: once without a disturbance, and once in lives that a SIGKILL ends after a random part of that
-time, up to a number of kills. Both must end in the same networks, bit for bit (one thread), and in the same files. A
-finished row of results/kills.json is never measured again.
+Each job runs twice: once without a disturbance, and once in lives that a SIGKILL ends after a random time, at most a
+third of what the first one took, up to a number of kills. Both must end in the same networks, bit for bit (one thread),
+and in the same files. A finished row of results/kills.json is never measured again.
 """
 
 import contextlib
@@ -33,6 +33,11 @@ from dfq.system.settings import StateFileSettings
 
 SAVED_EVERY = 0.3  # seconds; jobs of this size would end before the usual 20
 KILLS = 5  # of one job, after which it is left alone
+# The server imports once for all jobs what each of them needs, and starts no thread that a fork would break.
+IMPORTED = ("benchmarks.kills.jobs", "dfq.cli.quantize", "dfq.cli.distill", "dfq.cli.increment", "dfq.cli.compare",
+            "dfq.jobs.quantize.run", "torch._dynamo", "torch.export", "torch.onnx", "onnxruntime")  # fmt: skip
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(list(IMPORTED))
 CHANGING = (".png",)  # Pictures may hold the seconds that a run took.
 
 
@@ -44,7 +49,6 @@ CHANGING = (".png",)  # Pictures may hold the seconds that a run took.
 @minutes_option
 def main(out: Path, seeds: int, only: str, show: bool, minutes: float | None) -> None:
     """Kills every method and job at random times."""
-    torch.set_num_threads(1)
     stop_after(minutes)
     with contextlib.suppress(KeyboardInterrupt):
         for row in () if show else run_cells(all_jobs(seeds), out, only, measure):
@@ -64,7 +68,7 @@ def measure(cell: Killed) -> dict:
         assert _live(cell, given, whole, None), "a job that was left alone failed"
         seconds = time.monotonic() - start
         chance, lives, kills = random.Random(cell.name()), 1, 0
-        while not _live(cell, given, killed, chance.uniform(0, seconds) if kills < KILLS else None):
+        while not _live(cell, given, killed, chance.uniform(0, seconds / 3) if kills < KILLS else None):
             lives, kills = lives + 1, kills + 1
         left = [file for file in files(killed) if not file.endswith(CHANGING)]
         wanted = [file for file in files(whole) if not file.endswith(CHANGING)]
@@ -91,7 +95,7 @@ def _live(cell: Killed, given: Path, out: Path, limit: float | None) -> bool:
         limit: Seconds after which it is killed; None: it is left alone.
     """
     out.mkdir(exist_ok=True)
-    process = get_context("fork").Process(target=_run, args=(arguments(cell, given, out),))  # It need not import again.
+    process = SERVER.Process(target=_run, args=(arguments(cell, given, out),))
     process.start()
     process.join(limit)
     if process.is_alive():
@@ -104,7 +108,7 @@ def _live(cell: Killed, given: Path, out: Path, limit: float | None) -> bool:
 
 
 def _run(words: list[str]) -> None:
-    signal.alarm(0)
+    torch.set_num_threads(1)
     state_file.STATE_FILE_SETTINGS = StateFileSettings(every_seconds=SAVED_EVERY)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -41,6 +41,12 @@ class ExponentialReferences:
         self.steps += 1
         return {name: (loss.float() - self.values.get(name, 0.0)).exp() for name, loss in losses.items()}
 
+    def state_dict(self) -> dict:
+        return {"steps": self.steps, "values": self.values}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.steps, self.values = state["steps"], dict(state["values"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class RDSKDConfig(GeneratorConfig):
@@ -79,3 +85,10 @@ class RDSKD(GeneratorSynthesizer):
             losses = self.references({"one_hot": one_hot(logits), "balance": class_balance(logits)})
             losses["modes"] = self.config.mode_weight * mode_seeking(logits, images)
             return self.generator.step(losses | self.deviation(statistics))
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "references": self.references.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.references.load_state_dict(state["references"])
