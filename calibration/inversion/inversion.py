@@ -21,7 +21,6 @@ from dfq.graph.features import features_of
 from dfq.graph.inner_tensors import inner_reader_of
 from dfq.images.augment import Augment
 from dfq.images.batch import Batch
-from dfq.images.input_spec import is_large
 from dfq.system.budget import duration_text
 from dfq.system.compute_dtype import fast_autocast
 from dfq.system.exchange import gathered, number_of_first
@@ -45,7 +44,6 @@ class Inversion:
 
     Args:
         kinds: Kinds of image that the batches have in turn; where there are several, `sample` shuffles its images.
-        large: The same for images of more than 64 pixels a side; None: `kinds`.
         teacher: Network that the images are made for.
         stage: Time, report, seed and checkpoint. Where the budget ends first, there are fewer images, and a note.
         batch_size: Number of images that are optimised together, whose joint statistics are matched.
@@ -63,12 +61,10 @@ class Inversion:
         teacher: Teacher,
         stage: Stage | None = None,
         *,
-        large: InversionConfig | tuple[InversionConfig, ...] | None = None,
         batch_size: int = 256,
         augment: Augment | None = None,
     ):
         stage = stage or Stage()
-        kinds = large if large is not None and is_large(teacher.input_spec.size) else kinds
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         kinds = tuple(for_network(config, teacher).for_size(teacher.input_spec.size) for config in kinds)
         self.kinds = kinds[:1] if all(kind == kinds[0] for kind in kinds) else kinds

@@ -26,12 +26,10 @@ class Plan:
         Args:
             count: Number of images.
             kinds: Kinds that batches have in turn.
-            batch_size: Largest number of images in a batch. A kind may ask for fewer, unless another kind matches the
-                joint statistics of a batch: then all batches have that kind's size.
+            batch_size: Largest number of images in a batch; a kind may ask for fewer.
             made_before: Number of batches of earlier calls, which the turns go on from.
         """
-        joint = [kind for kind in kinds if kind.statistics] or kinds
-        together = min(batch_size, *(kind.together or batch_size for kind in joint))
+        together = min(batch_size, *(kind.together or batch_size for kind in kinds))
         sizes = tuple(min(together, count - i) for i in range(0, count, together))
         return cls(sizes, tuple(kinds[(made_before + i) % len(kinds)] for i in range(len(sizes))))
 
