@@ -61,18 +61,19 @@ def ablation() -> Iterator[Part]:
 def ingredients() -> Iterator[Part]:
     """By hand: the program shows rows of its present recipes alone, and a renamed class is another recipe to it."""
     spread = benchmarks.module("common.spread").spread
-    rows = [row for row in benchmarks.content("ingredients.json") if "net" in row]  # older ones had other work
-    for (net, form, _), group in grouped(rows, ("net", "format", "work")):
+    known = [row for row in benchmarks.content("ingredients.json") if "net" in row]  # older ones had other work
+    rows = [{**row, "kinds": "evidence_on_leaves" in row} for row in known]  # Their recipes are newer, too.
+    for (net, form, _, kinds), group in grouped(rows, ("net", "format", "work", "kinds")):
         lines = []
         for (arm,), same in grouped(group, ("arm",)):
-            known = [100 * row["accuracy"]["student"] for row in same if "accuracy" in row]
+            accuracies = [100 * row["accuracy"]["student"] for row in same if "accuracy" in row]
             lines.append(
                 (
                     arm, str(len(same)),
                     spread([100 * row["evidence"]["mixed_agreement"] for row in same], 2),
                     spread([row["evidence"]["divergence"] for row in same], 3),
                     spread([100 * row["real_agreement"] for row in same], 2),
-                    spread(known, 1) if known else "",
+                    spread(accuracies, 1) if accuracies else "",
                 )
             )  # fmt: skip
         given = group[0]["work"]
@@ -80,7 +81,8 @@ def ingredients() -> Iterator[Part]:
         done = f"{given['images']} images, {given['iterations']} iterations a block, {given['steps']} steps."
         command = f"python -m benchmarks.ingredients.run {DATA} --net {net} --formats {form}"
         texts = [done, md.table(head, lines, range(1, len(head)))]
-        yield Part(f"{net}, {form}", texts, command, group, "ingredients.json")
+        title = f"{net}, {form}{': kinds of image' if kinds else ''}"
+        yield Part(title, texts, command, group, "ingredients.json")
 
 
 def instant() -> Iterator[Part]:
