@@ -58,7 +58,7 @@ def measure(command: Command, threads: int) -> dict:
         while process.returncode is None:
             time.sleep(LOOK_SECONDS)
             disk = max(disk, size(folder))
-            reports = len(list(folder.glob("*/report.json")))
+            reports = len(list(folder.rglob("report.json")))
             after_runs += [resident(process.pid)] * (reports - ended)
             ended = reports
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
