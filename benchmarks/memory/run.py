@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
 import click
 from rich.console import Console
@@ -27,7 +27,6 @@ from benchmarks.memory.commands import COMMANDS, WORK, Command, checkpoint
 from dfq.results.report import hardware, versions
 
 LOOK_SECONDS = 0.25
-FIRST_RUNS = 3  # of a comparison: each of three methods then has loaded what it needs
 MIB = 2**20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -100,18 +99,18 @@ def resident(process: int) -> int:
 
 
 def tables(rows: list[dict]) -> list[Table]:
-    """Returns the table of all commands, and that of memory over the runs of comparisons."""
+    """Returns the table of all commands, and that of the memory behind the runs of comparisons, as means of thirds."""
     view = Table("command", "peak memory", "checkpoint", "peak disk", "disk at the end", "exit")
-    growth = Table("command", "runs", "after the third", "after the last", "largest step behind the third")
+    growth = Table("command", "runs", "second third", "last third", "growth of a run")
     for row in rows:
         name = Command(row["job"], row["arch"], row["options"]).name()
         sizes = (row["peak_mib"], row["checkpoint_mib"], row["peak_disk_mib"], row["disk_mib"])
         view.add_row(name, *(f"{each:,.0f} MiB" for each in sizes), str(row["exit_code"]))
-        after = row["after_runs_mib"]
-        if len(after) > FIRST_RUNS:
-            steps = [second - first for first, second in pairwise(after[FIRST_RUNS - 1 :])]
-            figures = (after[FIRST_RUNS - 1], after[-1], max(steps))
-            growth.add_row(name, str(len(after)), *(f"{each:,} MiB" for each in figures))
+        if after := row["after_runs_mib"]:
+            third = len(after) // 3
+            before, last = mean(after[third : 2 * third]), mean(after[2 * third :])
+            figures = (f"{before:,.0f} MiB", f"{last:,.0f} MiB", f"{(last - before) / third:.1f} MiB")
+            growth.add_row(name, str(len(after)), *figures)
     return [view, growth]
 
 

@@ -123,8 +123,8 @@ SECTIONS = (
     Section(
         "Memory and disk",
         "Whole commands on networks with random weights. *Peak memory* is the resident set of the process; *peak disk* "
-        "is that of the run folder, with what a killed run would go on from. Memory that a comparison of many runs "
-        "holds after each run must not grow.",
+        "is that of the run folder, with what a killed run would go on from. Behind each run of a comparison, the "
+        "process keeps a little more: two objects of torch's ONNX exporter, which hold its symbolic sizes.",
         result_tables.memory,
     ),
     Section("The demo", "`dfq demo` over several seeds, on held-out digits.", result_tables.digits),
