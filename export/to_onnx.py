@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from dfq.errors import DfqError
+from dfq.export.forgotten_sizes import forget_sizes
 from dfq.export.identity import MADE_FROM
 from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
@@ -182,6 +183,7 @@ def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, o
     except Exception as error:
         raise _unsupported(error, opset) from error
     assert program is not None
+    forget_sizes(program.exported_program)
     if batch_size is None:
         program.model.graph.inputs[0].shape = ir.Shape(["batch", *input_spec.size])
         for output in program.model.graph.outputs:

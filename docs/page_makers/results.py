@@ -124,7 +124,8 @@ SECTIONS = (
         "Memory and disk",
         "Whole commands on networks with random weights. *Peak memory* is the resident set of the process; *peak disk* "
         "is that of the run folder, with what a killed run would go on from. Behind each run of a comparison, the "
-        "process keeps a little more: two objects of torch's ONNX exporter, which hold its symbolic sizes.",
+        "process kept a little more, which torch's ONNX exporter holds: two objects with symbolic sizes, of which one "
+        "is freed since.",
         result_tables.memory,
     ),
     Section("The demo", "`dfq demo` over several seeds, on held-out digits.", result_tables.digits),
