@@ -106,8 +106,8 @@ def tables(rows: list[dict]) -> list[Table]:
         name = Command(row["job"], row["arch"], row["options"]).name()
         sizes = (row["peak_mib"], row["checkpoint_mib"], row["peak_disk_mib"], row["disk_mib"])
         view.add_row(name, *(f"{each:,.0f} MiB" for each in sizes), str(row["exit_code"]))
-        if after := row["after_runs_mib"]:
-            third = len(after) // 3
+        after = row["after_runs_mib"]
+        if row["job"] == "compare" and (third := len(after) // 3):
             before, last = mean(after[third : 2 * third]), mean(after[2 * third :])
             figures = (f"{before:,.0f} MiB", f"{last:,.0f} MiB", f"{(last - before) / third:.1f} MiB")
             growth.add_row(name, str(len(after)), *figures)
