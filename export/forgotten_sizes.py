@@ -9,11 +9,11 @@ def forget_sizes(program: ExportedProgram) -> None:
     """Empties what holds the program's `ShapeEnv`: its traced tensors, and torch's caches of its methods.
 
     These hold each other through objects that Python's garbage collector does not see, so that each export would leave
-    about a third of a megabyte behind. The program can be read afterwards, but not traced.
+    a `ShapeEnv` behind. Afterwards the program may be read, but not be traced again.
     """
     for environment in _environments(program):
         environment.tracked_fakes = []
-        environment.fake_tensor_cache.clear()
+        getattr(environment, "fake_tensor_cache", {}).clear()  # torch does not promise that it has one.
     for method in vars(ShapeEnv).values():
         for each in (method, getattr(method, "__wrapped__", None)):
             if clear := getattr(each, "cache_clear", None):

@@ -44,7 +44,7 @@ from dfq.training.trainer import Trainer
 
 FORMATS = ("paper-qat-2", "paper-qat-3", "deploy-4")
 JURY = ((101, METHODS["zeroq-kd"]), (102, METHODS["rgal"]))  # seed and parametrization of each kind
-LEAVES_JURY = (103, METHODS["leaves"])  # stands beside, because arms that learn from leaves are of its kind
+LEAVES_JURY = (103, METHODS["leaves"])  # is measured apart, because it favours arms that learn from leaves
 
 
 class Ingredients:

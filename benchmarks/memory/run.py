@@ -3,8 +3,8 @@
     python -m benchmarks.memory.run [--only "resnet50"] [--show]
 
 Each command is a process of its own. Its peak memory is what the operating system says at its end, the resident set of
-the process, or of the largest one that it started. In between, its memory and its folder are looked at four times a
-second. What grows over the runs of a comparison is a leak. Memory hardly depends on weights, so that these are random.
+the process, or of the largest one that it started. Until then, its memory and its folder are measured four times a
+second. Memory that grows over the runs of a comparison is a leak. Memory hardly depends on weights, so they are random.
 A finished row of results/memory.json is never measured again.
 """
 

@@ -57,7 +57,7 @@ KINDS = {
     "statistics leaves": recipes.SKETCHES,
     "statistics leaves 50": replace(recipes.SKETCHES, iterations=50),
 }
-# Half of the images match the statistics in so many steps from random grids or from leaves, and half do without them.
+# Half of the images match the statistics (from random grids, or in fewer steps from leaves), and half do without them.
 HALVES, SHORT_HALVES = "statistics and leaves", "statistics sketches and leaves"
 HALVED = {HALVES: recipes.QUICK, SHORT_HALVES: recipes.SKETCHES}
 

@@ -123,9 +123,9 @@ SECTIONS = (
     Section(
         "Memory and disk",
         "Whole commands on networks with random weights. *Peak memory* is the resident set of the process; *peak disk* "
-        "is that of the run folder, with what a killed run would go on from. Behind each run of a comparison, the "
-        "process kept a little more, which torch's ONNX exporter holds: two objects with symbolic sizes, of which one "
-        "is freed since.",
+        "is that of the run folder, with what a killed run would go on from. The second table has "
+        "the memory that the process of a comparison holds after each of its runs, as means over thirds of the runs: "
+        "it should not grow.",
         result_tables.memory,
     ),
     Section("The demo", "`dfq demo` over several seeds, on held-out digits.", result_tables.digits),

@@ -112,6 +112,7 @@ class TestWork:
         content = fabricated(data=False)
         for row in content["summary"]:
             row |= {"images": {"mean": 1024, "std": 0}, "steps": {"mean": 412.5, "std": 1}}
+            row |= {"block_steps": {"mean": 0.0, "std": 0}}  # No method fits blocks.
         text = markdown(content)
         assert "What each run did, as means over the seeds.\n" in text
         assert "| method | width | images | training steps | seconds |" in text
