@@ -66,7 +66,7 @@ PROFILES: dict[str, Profile] = {
     "instant": Profile(
         tuple(
             (net, "deploy", bits, method)
-            for net in ("resnet20", "resnet56", "mobilenet_v2", "mobilenet_v1_0.25")
+            for net in ("resnet20", "resnet56", "mobilenet_v2", "mobilenet_v1_0.25", "efficientnet_lite0")
             for bits in (8, 6, 4)
             for method in ("instant", "naive")
         ),
@@ -98,6 +98,12 @@ PROFILES: dict[str, Profile] = {
         ),
         seeds=1,
         core_seconds=3600.0,
+    ),
+    "auto-20m": Profile((("efficientnet_lite0", "deploy", 4, "auto"),), seeds=1, core_seconds=2400.0),
+    "auto-60m": Profile(
+        tuple((net, "deploy", 4, "auto") for net in ("mobilenet_v2", "efficientnet_lite0")),
+        seeds=1,
+        core_seconds=7200.0,
     ),
     "gpu": Profile(  # the published budgets
         tuple(
