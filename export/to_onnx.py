@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from dfq.errors import DfqError
-from dfq.export.forgotten_sizes import forget_sizes
+from dfq.export.forgotten_traces import forget_sizes, forgetting_sources
 from dfq.export.identity import MADE_FROM
 from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
@@ -34,6 +34,7 @@ EXAMPLES = 2  # The graph is exported with this many images where their number i
 MAX_REASON = 600  # A message quotes at most this many characters of the exporter's reason.
 
 
+@forgetting_sources()
 def export_onnx(
     student: fx.GraphModule,
     path: str | Path,
@@ -70,6 +71,7 @@ def export_onnx(
     return _write(lowered, Path(path), input_spec, batch_size, row, made_from)
 
 
+@forgetting_sources()
 def export_float_onnx(
     model: nn.Module,
     path: str | Path,

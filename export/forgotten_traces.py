@@ -1,7 +1,12 @@
-"""Lets torch forget the symbolic sizes of an exported program, which it would keep for the life of the process."""
+"""Lets torch forget what it traced for an export, which it would keep for the life of the process."""
+
+import contextlib
+import linecache
+from collections.abc import Iterator
 
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
+from torch.fx import graph_module
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 
@@ -18,6 +23,22 @@ def forget_sizes(program: ExportedProgram) -> None:
         for each in (method, getattr(method, "__wrapped__", None)):
             if clear := getattr(each, "cache_clear", None):
                 clear()
+
+
+@contextlib.contextmanager
+def forgetting_sources() -> Iterator[None]:
+    """Forgets the sources of the graph modules that come to be meanwhile; they are for modules that do not outlive it.
+
+    `torch.fx` keeps the source of each module that it generates, for tracebacks, even when the module is gone.
+    """
+    sources = getattr(getattr(graph_module, "_loader", None), "eval_cache", {})  # torch does not promise this either.
+    before = set(sources)
+    try:
+        yield
+    finally:
+        for name in sources.keys() - before:
+            del sources[name]
+            linecache.cache.pop(name, None)
 
 
 def _environments(program: ExportedProgram) -> list[ShapeEnv]:
