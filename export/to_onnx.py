@@ -19,6 +19,7 @@ from dfq.export.identity import MADE_FROM
 from dfq.export.lowering.integer_weights import IntegerWeights
 from dfq.export.lowering.lower import prepare
 from dfq.export.packing.integer_layout import apply_integer_layout
+from dfq.export.writing.write import write_directly
 from dfq.graph.capture.capture import capture
 from dfq.graph.file_interface import FileInterface, interface_of
 from dfq.graph.final_softmax import add_final_softmax
@@ -168,6 +169,9 @@ def _name_ends(graph: ir.Graph, interface: FileInterface) -> None:
 
 
 def _convert(lowered: _Lowered, input_spec: InputSpec, batch_size: int | None, opset: int) -> ir.Model:
+    written = write_directly(lowered.network, input_spec, batch_size=batch_size, opset=opset)
+    if written is not None:
+        return written
     images = torch.zeros(batch_size or EXAMPLES, *input_spec.size)
     dynamic = None if batch_size else ({0: torch.export.Dim.DYNAMIC},)
     try:

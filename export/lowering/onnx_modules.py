@@ -10,6 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from dfq.export.writing.recorder import current_recorder
 from dfq.quantizers.quantized_attention import QuantizedAttention, QuantizedAverage
 from dfq.quantizers.scheme import QuantSpec
 from dfq.quantizers.targets import Target
@@ -19,6 +20,8 @@ INTEGERS = "integers"  # name of the buffer in `EmitWeight`, by which the intege
 
 
 def _operator(name: str, inputs: Sequence[Tensor], shape: Sequence, dtype=torch.float32, **attributes) -> Tensor:
+    if (recorder := current_recorder()) is not None:
+        return recorder.symbolic(name, inputs, tuple(shape), dtype, attributes)
     return torch.onnx.ops.symbolic(name, tuple(inputs), attributes, dtype=dtype, shape=tuple(shape))
 
 
@@ -179,7 +182,7 @@ class EmitMatMul(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         weight = self.weight()
         product = _operator("MatMul", (features, weight), (*features.shape[:-1], weight.shape[1]))
-        return product if self.bias is None else product + self.bias()
+        return product if self.bias is None else _operator("Add", (product, self.bias()), product.shape)
 
 
 class EmitGlobalAveragePool(nn.Module):
@@ -214,3 +217,7 @@ class EmitAttention(nn.Module):
             return self.products.average(chances, values, self.probabilities)
         query, key, value, *mask = factors
         return self.products.average(self.products.chances(query, key, *mask), value, self.probabilities)
+
+
+# These write nothing but named operators.
+BY_NAME = (EmitQuantize, EmitConvolution, EmitGemm, EmitMatMul, EmitGlobalAveragePool, EmitQuickGelu)
