@@ -178,6 +178,19 @@ def kills() -> Iterator[Part]:
     yield Part("", texts, "python -m benchmarks.kills.run --seeds 3", rows, "kills.json")
 
 
+def export() -> Iterator[Part]:
+    found = benchmarks.content("export.json")
+    rows = [
+        (row["arch"], *(f"{row[file][way]:.1f}" for file in ("student", "float") for way in ("direct", "traced")),
+         f"{max(row[file]['largest_difference'] for file in ('student', 'float')):.1g}")
+        for row in found["rows"]
+    ]  # fmt: skip
+    ways = ("one pass", "torch's exporter")
+    head = ("network", *(f"{file}, {way}" for file in ("student", "float twin") for way in ways), "difference")
+    texts = [md.table(head, rows, range(1, 6))]
+    yield Part("", texts, "python -m benchmarks.speed.export --threads 1", [found], "export.json")
+
+
 def memory() -> Iterator[Part]:
     rows = benchmarks.content("memory.json")
     texts = [md.from_rich(view) for view in benchmarks.module("memory.run").tables(rows)]
