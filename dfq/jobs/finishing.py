@@ -1,7 +1,7 @@
 """What a run within a time budget keeps for its end: both files, their validation, and the report.
 
 The end cannot be cut short, so its time is estimated from two measurements on this machine: how long the network took
-to be captured, which the exports do again, and how long an image takes to pass through it.
+to be captured, to which the time of writing it is in proportion, and how long an image takes to pass through it.
 """
 
 import time
@@ -11,6 +11,7 @@ from math import ceil
 import torch
 
 from dfq.errors import DfqError
+from dfq.export.writing.write import is_written_directly
 from dfq.system.budget import Budget
 from dfq.teacher import Teacher
 
@@ -20,7 +21,8 @@ class FinishingSettings:
     """How the time of the end follows from what is measured.
 
     Attributes:
-        captures: Time of writing both files, as a multiple of that of capturing the network.
+        captures: Time of writing both files in one pass each, as a multiple of that of capturing the network.
+        captures_traced: The same where torch's exporter writes them.
         passes: Number of passes through the teacher that take as long as everything that is done with a held-out image.
         passes_given: The same for an image that the user gave, on which the networks are compared alone.
         seconds: Seconds for what depends on neither: latencies, plots and the report.
@@ -28,7 +30,8 @@ class FinishingSettings:
         spare: A refusal names a budget that is larger than the least one by this factor.
     """
 
-    captures: float = 4.0
+    captures: float = 1.0
+    captures_traced: float = 4.0
     passes: float = 20.0
     passes_given: float = 6.0
     seconds: float = 3.0
@@ -52,7 +55,10 @@ def seconds_to_finish(
     """
     each = _pass_seconds(teacher, settings.images)
     passes = settings.passes * held_out + settings.passes_given * given
-    return settings.seconds + settings.captures * teacher.capture_seconds + passes * each
+    captures = (
+        settings.captures if is_written_directly(teacher.traced, teacher.input_spec) else settings.captures_traced
+    )
+    return settings.seconds + captures * teacher.capture_seconds + passes * each
 
 
 def check_feasible(budget: Budget, to_finish: float, *, settings: FinishingSettings = FINISHING_SETTINGS) -> None:

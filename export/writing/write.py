@@ -12,6 +12,7 @@ import torch
 from onnxscript import optimizer
 from torch import Tensor, fx, nn
 
+from dfq.export.lowering.lower import prepare
 from dfq.export.lowering.onnx_modules import BY_NAME
 from dfq.export.writing.call import Batch, Call, Written
 from dfq.export.writing.functions import FUNCTIONS
@@ -19,6 +20,7 @@ from dfq.export.writing.layers import LAYERS
 from dfq.export.writing.recorder import NoRow, Recorder
 from dfq.graph.rewriting.module_paths import innermost_path
 from dfq.images.input_spec import InputSpec
+from dfq.quantizers.targets import DEFAULT_TARGET, find_target
 
 SIZES = (torch.Tensor.size, "size")  # as a function and as a method
 EXAMPLES = 5  # Shapes are found with this many images; hardly any network has another dimension of this length.
@@ -55,6 +57,13 @@ def write_directly(
     model = ir.Model(graph, ir_version=10)
     optimizer.optimize(model)  # torch's exporter does so, too.
     return model
+
+
+def is_written_directly(network: fx.GraphModule, input_spec: InputSpec) -> bool:
+    """Returns whether a traced network is written in one pass, for the default runtime."""
+    target = find_target(DEFAULT_TARGET)
+    lowered, _ = prepare(network, input_spec, target)
+    return write_directly(lowered, input_spec, batch_size=None, opset=target.opset) is not None
 
 
 class _Writer(fx.Interpreter):

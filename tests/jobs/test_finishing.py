@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from support.small_nets import small_teacher
+from support.attention_nets import Attending, attending_teacher, fused
+from support.small_nets import SPEC, small_teacher
 
 from dfq.errors import DfqError
+from dfq.export.writing.write import is_written_directly
 from dfq.jobs.context import RunOptions
 from dfq.jobs.finishing import FinishingSettings, check_feasible, seconds_to_finish
 from dfq.jobs.quantize.run import quantize_model
@@ -18,9 +20,16 @@ RUN = "dfq.jobs.quantize.run"
 
 def test_the_end_follows_from_the_capture_and_from_one_pass(monkeypatch):
     monkeypatch.setattr("dfq.jobs.finishing._pass_seconds", lambda teacher, count: 0.01)
-    settings = FinishingSettings(captures=4.0, passes=20.0, passes_given=6.0, seconds=3.0)
-    teacher = SimpleNamespace(capture_seconds=2.0)
-    assert seconds_to_finish(teacher, 10, 5, settings=settings) == pytest.approx(3.0 + 8.0 + 2.0 + 0.3)
+    settings = FinishingSettings(captures=1.0, captures_traced=4.0, passes=20.0, passes_given=6.0, seconds=3.0)
+    teacher = SimpleNamespace(capture_seconds=2.0, traced=None, input_spec=None)
+    for is_direct, writing in ((True, 2.0), (False, 8.0)):
+        monkeypatch.setattr("dfq.jobs.finishing.is_written_directly", lambda *_, known=is_direct: known)
+        assert seconds_to_finish(teacher, 10, 5, settings=settings) == pytest.approx(3.0 + writing + 2.0 + 0.3)
+
+
+def test_convolutions_are_written_directly_and_attention_is_not():
+    assert is_written_directly(small_teacher().traced, SPEC)
+    assert not is_written_directly(attending_teacher(Attending(fused)).traced, SPEC)
 
 
 def test_a_budget_below_the_least_is_refused_with_the_least():
