@@ -15,6 +15,8 @@ from torch import Tensor
 
 from dfq.calibration.settings import DeadLeavesSettings
 
+BOX = ("left", "top", "right", "bottom")  # what a circle is given by
+ELLIPSE_CORNERS = 24
 LUMINANCE = np.array([1.0, 1.0, 1.0]) / math.sqrt(3)
 
 
@@ -48,11 +50,15 @@ def _image(size: tuple[int, int], random: np.random.Generator, settings: DeadLea
     mean = random.uniform(*settings.mean) + settings.tint * random.standard_normal(3)
     chroma = random.uniform(*settings.chroma)
     radii = _radii(size, random, settings)
-    image = Image.new("RGB", (width, height), _colour(mean, chroma, random, settings))
+    background, *colours = _colours(len(radii) + 1, mean, chroma, random, settings)
+    image = Image.new("RGB", (width, height), background)
     draw = ImageDraw.Draw(image)
-    for radius in radii:
-        centre = random.uniform(0, 1, 2) * (width, height)
-        _paint(draw, centre, radius, _colour(mean, chroma, random, settings), random)
+    centres = random.uniform(0, 1, (len(radii), 2)) * (width, height)
+    for outline, colour in zip(_outlines(centres, radii, random), colours, strict=True):
+        if len(outline) == len(BOX):
+            draw.ellipse(outline, fill=colour)
+        else:
+            draw.polygon(outline, fill=colour)
     return np.asarray(image.filter(ImageFilter.GaussianBlur(random.uniform(*settings.blur))))
 
 
@@ -70,27 +76,33 @@ def _radii(size: tuple[int, int], random: np.random.Generator, settings: DeadLea
     return np.concatenate([radii, large])
 
 
-def _colour(
-    mean: np.ndarray, chroma: float, random: np.random.Generator, settings: DeadLeavesSettings
-) -> tuple[int, ...]:
-    offset = random.standard_normal(3) * chroma
-    offset -= offset @ LUMINANCE * LUMINANCE
-    value = mean + settings.luminance * random.standard_normal() + offset
-    return tuple((value.clip(0, 1) * 255).round().astype(int).tolist())
+def _colours(
+    count: int, mean: np.ndarray, chroma: float, random: np.random.Generator, settings: DeadLeavesSettings
+) -> list[tuple[int, ...]]:
+    offsets = random.standard_normal((count, 3)) * chroma
+    offsets -= (offsets @ LUMINANCE)[:, None] * LUMINANCE
+    values = mean + settings.luminance * random.standard_normal((count, 1)) + offsets
+    return [tuple(colour) for colour in (values.clip(0, 1) * 255).round().astype(int).tolist()]
 
 
-def _paint(
-    draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, colour: tuple[int, ...], random: np.random.Generator
-) -> None:
-    """Paints a circle, an ellipse or a polygon of that radius at a random angle."""
-    kind = random.integers(0, 4)
-    if kind == 0:
-        draw.ellipse((*(centre - radius), *(centre + radius)), fill=colour)
-        return
-    corners = 24 if kind == 1 else int(random.integers(3, 6))
-    angles = random.uniform(0, 2 * math.pi) + 2 * math.pi * np.arange(corners) / corners
-    points = radius * np.stack([np.cos(angles), np.sin(angles)], 1)
-    points[:, 1] *= random.uniform(0.3, 1.0)  # narrow shapes, in all directions
-    turn = random.uniform(0, 2 * math.pi)
-    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    draw.polygon([tuple(point) for point in points @ rotation + centre], fill=colour)
+def _outlines(centres: np.ndarray, radii: np.ndarray, random: np.random.Generator) -> list[list[float]]:
+    """Returns shapes of those centres (N, 2) and radii (N,), at random angles: x and y of the corners in turn.
+
+    A quarter are circles, which are given by the box around them, a quarter are ellipses of many corners, and the
+    others are polygons.
+    """
+    count = len(radii)
+    kinds, corners = random.integers(0, 4, count), random.integers(3, 6, count)
+    corners[kinds == 1] = ELLIPSE_CORNERS
+    start, turn = random.uniform(0, 2 * math.pi, (2, count))
+    narrow = random.uniform(0.3, 1.0, count)  # narrow shapes, in all directions
+    outlines = np.concatenate([centres - radii[:, None], centres + radii[:, None]], 1).tolist()
+    for number in np.unique(corners):
+        chosen = np.flatnonzero((corners == number) & (kinds != 0))
+        angles = start[chosen, None] + 2 * math.pi * np.arange(number) / number
+        x, y = radii[chosen, None] * np.cos(angles), (radii * narrow)[chosen, None] * np.sin(angles)
+        cosine, sine = np.cos(turn[chosen, None]), np.sin(turn[chosen, None])
+        points = np.stack([x * cosine + y * sine, y * cosine - x * sine], 2) + centres[chosen, None]
+        for place, outline in zip(chosen, points.reshape(len(chosen), -1).tolist(), strict=True):
+            outlines[place] = outline
+    return outlines
