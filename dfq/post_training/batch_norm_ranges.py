@@ -30,6 +30,7 @@ def calibrate_from_moments(
     input_spec: InputSpec,
     *,
     ranges: str = "mse",
+    weights: bool = True,
     seed: int = 0,
     settings: MomentRangeSettings = MomentRangeSettings(),
 ) -> list[str]:
@@ -41,6 +42,7 @@ def calibrate_from_moments(
         student: Student of `dfq.student.convert.make_student`.
         input_spec: Shape and normalisation of the input.
         ranges: Name of a rule in `dfq.quantizers.range_rules.RANGES`.
+        weights: Whether the ranges of weights are set; False where that was done before.
         seed: Seed of the draws.
         settings: Settings of the ranges.
 
@@ -51,7 +53,8 @@ def calibrate_from_moments(
     Raises:
         DfqError: The rule is unknown, or values are not finite.
     """
-    calibrate_weights(student, ranges)
+    if weights:
+        calibrate_weights(student, ranges)
     tensors = activation_quantizers(student)
     if not any(OUTPUT_MOMENTS in node.meta for node in student.graph.nodes):
         return list(tensors)

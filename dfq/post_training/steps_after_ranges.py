@@ -34,6 +34,7 @@ class StepContext:
         images: Synthetic images, normalised, (N, C, H, W).
         stage: Time, report and seed, and where a step may keep its unfinished work, so that a killed run goes on.
         trained_next: Whether training follows and needs a part of the budget.
+        ranges: Name of the rule in `dfq.quantizers.range_rules.RANGES` with which the student was calibrated.
         notes: Sentences for the report; steps add to them.
     """
 
@@ -42,6 +43,7 @@ class StepContext:
     images: Tensor
     stage: Stage = field(default_factory=Stage)
     trained_next: bool = True
+    ranges: str = "mse"
     notes: list[str] = field(default_factory=list)
 
 
@@ -53,15 +55,15 @@ PostTraining = Callable[[StepContext], dict]
 class RangesFromMoments:
     """Takes ranges from BatchNorm's parameters where these describe a tensor; others keep the ranges from images.
 
+    Both are fitted by the rule with which the student was calibrated.
+
     A wide grid (`MomentRangeSettings.united_from`) spans both ranges: it has steps enough, and clipping what is rare
     costs more than larger steps (decision record 0031).
 
     Attributes:
-        ranges: Name of a rule in `dfq.quantizers.range_rules.RANGES`.
         settings: Settings of the ranges.
     """
 
-    ranges: str = "mse"
     settings: MomentRangeSettings = MomentRangeSettings()
 
     def __call__(self, context: StepContext) -> dict:
@@ -72,7 +74,9 @@ class RangesFromMoments:
             if quantizer.spec.bits >= self.settings.united_from
         ]
         seen = [ends_of(quantizer) for quantizer in wide]
-        calibrate_from_moments(context.student, spec, ranges=self.ranges, seed=seed, settings=self.settings)
+        calibrate_from_moments(
+            context.student, spec, ranges=context.ranges, weights=False, seed=seed, settings=self.settings
+        )
         for quantizer, ends in zip(wide, seen, strict=True):
             widen(quantizer, ends)
         return {}

@@ -14,7 +14,7 @@ from dfq.post_training.batch_norm_ranges import MomentInterpreter, calibrate_fro
 from dfq.post_training.bias_correction import output_moments
 from dfq.post_training.steps_after_ranges import RangesFromMoments, StepContext
 from dfq.quantizers.scheme import make_scheme
-from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
+from dfq.student.convert import activation_quantizers, make_student, weight_quantizers, weight_quantizers
 from dfq.student.set_ranges import calibrate, calibrate_weights, ends_of
 from dfq.teacher import Teacher
 
@@ -168,3 +168,15 @@ def test_a_wide_grid_also_spans_what_images_show(bits, is_united):
     RangesFromMoments()(StepContext(student.eval(), teacher, torch.randn(8, *SPEC.size)))
     kept = [bool(ends_of(quantizer)[1] >= 0.99 * before[name]) for name, quantizer in narrow.items()]
     assert all(kept) if is_united else not any(kept)
+
+
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "mse"])
+def test_the_rule_that_the_user_chose_is_kept(ranges):
+    teacher, images = small_teacher(), torch.randn(8, *SPEC.size)
+    student, expected = (calibrate(make_student(teacher, make_scheme(bits=4)), images, ranges=ranges) for _ in range(2))
+    RangesFromMoments()(StepContext(student.eval(), teacher, images, ranges=ranges))
+    calibrate_from_moments(expected, SPEC, ranges=ranges)
+    for quantizers in (weight_quantizers, activation_quantizers):
+        for name, quantizer in quantizers(expected).items():
+            if quantizer.spec.bits == 4:  # A wide grid also spans what images show.
+                assert all(map(torch.equal, quantizer.qparams(), quantizers(student)[name].qparams())), name

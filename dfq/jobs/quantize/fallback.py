@@ -87,8 +87,9 @@ def _instant_student(
     images = images[: method.images]
     student = make_student(teacher, scheme)
     prepared, _ = prepare(student, teacher, images, method.preparations)
-    calibrate(student, images, ranges=settings.ranges or method.ranges, seed=settings.seed)
-    context = StepContext(student.eval(), prepared, images, Stage(seed=settings.seed), trained_next=False)
+    ranges, stage = settings.ranges or method.ranges, Stage(seed=settings.seed)
+    calibrate(student, images, ranges=ranges, seed=settings.seed)
+    context = StepContext(student.eval(), prepared, images, stage, trained_next=False, ranges=ranges)
     for step in method.post_training:
         step(context)
     round_biases_to_kernel_grid(student.eval())

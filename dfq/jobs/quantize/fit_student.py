@@ -103,7 +103,9 @@ def _tune(
     limit = context.budget.part(1.0)
     training = settings.training(teacher.input_spec, scheme)
     trains = method.objective is not None and training.steps > 0
-    steps = StepContext(student.eval(), teacher, first, context.stage(limit, run.reconstruction), trains)
+    steps = StepContext(
+        student.eval(), teacher, first, context.stage(limit, run.reconstruction), trains, settings.chosen_ranges
+    )
     sections: dict = {}
     for step in method.post_training:
         sections |= step(steps)
