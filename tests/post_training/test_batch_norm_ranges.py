@@ -14,7 +14,7 @@ from dfq.post_training.batch_norm_ranges import MomentInterpreter, calibrate_fro
 from dfq.post_training.bias_correction import output_moments
 from dfq.post_training.steps_after_ranges import RangesFromMoments, StepContext
 from dfq.quantizers.scheme import make_scheme
-from dfq.student.convert import activation_quantizers, make_student, weight_quantizers, weight_quantizers
+from dfq.student.convert import activation_quantizers, make_student, weight_quantizers
 from dfq.student.set_ranges import calibrate, calibrate_weights, ends_of
 from dfq.teacher import Teacher
 
