@@ -99,6 +99,13 @@ class Recorder:
         self.nodes.append(node)
         return list(node.outputs)
 
+    def described(self) -> list:
+        """Returns what was recorded as plain values, which can be compared."""
+        nodes = [
+            (node.op_type, [each and each.name for each in node.inputs], str(node.attributes)) for node in self.nodes
+        ]
+        return [nodes, {key: value.name for key, value in self._numbers.items()}]
+
     def symbolic(self, name: str, inputs: Sequence[Tensor], shape: tuple, dtype: torch.dtype, attributes) -> Tensor:
         """Adds a node by its name, and returns a tensor of its output's shape, which stands for the output."""
         (value,) = self.add(name, [self.value_of(tensor) for tensor in inputs], attributes)

@@ -23,7 +23,7 @@ from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, find_target
 
 SIZES = (torch.Tensor.size, "size")  # as a function and as a method
-EXAMPLES = 5  # Shapes are found with this many images; hardly any network has another dimension of this length.
+EXAMPLES = (5, 7)  # With either number of images the graph must be the same, where the file leaves it open.
 
 
 def write_directly(
@@ -37,12 +37,17 @@ def write_directly(
         batch_size: The number of images of the file; None leaves it open.
         opset: Version of the operators.
     """
-    writer = _Writer(network, batch_size, opset)
-    try:
-        with torch.no_grad(), writer.recorder.recording():
-            writer.run(torch.empty(batch_size or EXAMPLES, *input_spec.size, device="meta"))
-    except (NoRow, TypeError, ValueError, LookupError, RuntimeError):
-        return None  # The other errors are arguments of a form that no row expects.
+    writers = []
+    for count in (batch_size,) if batch_size else EXAMPLES:
+        writer = _Writer(network, batch_size, opset)
+        try:
+            with torch.no_grad(), writer.recorder.recording():
+                writer.run(torch.empty(count, *input_spec.size, device="meta"))
+        except (NoRow, TypeError, ValueError, LookupError, RuntimeError):
+            return None  # The other errors are arguments of a form that no row expects.
+        writers.append(writer)
+    if any(other.recorder.described() != writer.recorder.described() for other in writers):
+        return None
     for value, result in writer.outputs:
         value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(writer.shape(result))
     imports = {domain: opset if domain == "" else 1 for domain in ("", *sorted(writer.recorder.domains))}

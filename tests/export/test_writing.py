@@ -16,7 +16,7 @@ from dfq.export.lowering.lower import prepare
 from dfq.export.writing.arithmetic import GELU_OPSET
 from dfq.export.writing.functions import ATEN, FUNCTIONS
 from dfq.export.writing.layers import LAYERS
-from dfq.export.writing.write import write_directly
+from dfq.export.writing.write import EXAMPLES, write_directly
 from dfq.graph.capture.capture import capture
 from dfq.graph.channel_relu6 import ChannelReLU6
 from dfq.graph.folding.canonical import folded
@@ -210,3 +210,15 @@ def test_operators_that_the_opset_lacks_are_left_to_torch():
     network = Applied(FUNCTION_CASES[ATEN.gelu.default]).eval()
     assert is_written(network, opset=GELU_OPSET)
     assert not is_written(network, opset=GELU_OPSET - 1)
+
+
+@pytest.mark.parametrize(("channels", "is_direct"), [(EXAMPLES[0], False), (EXAMPLES[1], False), (6, True)])
+def test_a_dimension_is_not_taken_for_the_number_of_images(channels, is_direct):
+    graph = fx.Graph()
+    features = graph.call_module("stem", (graph.placeholder("images"),))
+    count = graph.call_function(torch.Tensor.size, (features, 0))
+    channels_first = graph.call_function(torch.permute, (features, [1, 0, 2, 3]))
+    graph.output(graph.call_function(torch.reshape, (channels_first, [count, channels, 256])))
+    network = fx.GraphModule(nn.ModuleDict({"stem": nn.Conv2d(3, channels, 3, padding=1)}), graph)
+    model = write_directly(network, SPEC, batch_size=None, opset=TARGET.opset)
+    assert (model is not None) == is_direct
