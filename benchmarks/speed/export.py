@@ -32,8 +32,7 @@ from dfq.teacher import Teacher
 
 ARCHITECTURES = (
     "torchvision/resnet18", "torchvision/resnet50", "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_large",
-    "torchvision/efficientnet_b0", "timm/tf_efficientnet_lite0", "torchvision/densenet121",
-    "torchvision/regnet_y_400mf", "torchvision/convnext_tiny", "timm/hrnet_w18_small",
+    "timm/tf_efficientnet_lite0", "torchvision/densenet121", "torchvision/convnext_tiny",
 )  # fmt: skip
 SPEC = InputSpec(size=(3, 224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 IMAGES = 3
