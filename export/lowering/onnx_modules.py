@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from dfq.export.writing.recorder import current_recorder
+from dfq.export.lowering.recorder import current_recorder
 from dfq.quantizers.quantized_attention import QuantizedAttention, QuantizedAverage
 from dfq.quantizers.scheme import QuantSpec
 from dfq.quantizers.targets import Target

@@ -5,7 +5,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from dfq.export.writing.recorder import NoRow, Recorder
+from dfq.export.lowering.recorder import NoRow, Recorder
 
 Written = ir.Value | list[ir.Value]
 

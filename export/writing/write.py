@@ -14,10 +14,10 @@ from torch import Tensor, fx, nn
 
 from dfq.export.lowering.lower import prepare
 from dfq.export.lowering.onnx_modules import BY_NAME
+from dfq.export.lowering.recorder import NoRow, Recorder
 from dfq.export.writing.call import Batch, Call, Written
 from dfq.export.writing.functions import FUNCTIONS
 from dfq.export.writing.layers import LAYERS
-from dfq.export.writing.recorder import NoRow, Recorder
 from dfq.graph.rewriting.module_paths import innermost_path
 from dfq.images.input_spec import InputSpec
 from dfq.quantizers.targets import DEFAULT_TARGET, find_target

@@ -1,4 +1,4 @@
-"""Records the operators that modules write by name, as `dfq.export.lowering.onnx_modules` does."""
+"""Records the operators that modules write by name, and those that `dfq.export.writing` adds to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
