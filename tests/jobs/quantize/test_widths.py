@@ -89,11 +89,11 @@ def test_it_reloads_with_these_widths(averaged):
 
 @pytest.mark.parametrize("scheme", ["deploy", "paper-qat"])
 def test_the_file_keeps_its_target_size(tmp_path, scheme):
-    settings = Settings(bits="mixed", target_size=42_000, scheme=scheme, activation_bits=6, **FEW)
+    settings = Settings(bits="mixed", target_size=41_500, scheme=scheme, activation_bits=6, **FEW)
     result = quantize_model(teacher(), tmp_path / "run", settings)
     size = (result.folder / "model.onnx").stat().st_size
     mixed = result.report["mixed_precision"]
-    assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 42_000
+    assert size == result.report["size_bytes"]["onnx"] and size <= mixed["chosen"]["cost"] <= 41_500
     biases = sum(layer["shape"][0] for layer in result.report["layers"])  # may take 2 bytes instead of 4
     assert mixed["chosen"]["cost"] - size < 300 + 2 * biases and result.report["warnings"] == processor_warnings()
     assert set(mixed["widths"].values()) == {4, 8} == set(stored_widths(result.folder).values())
