@@ -22,7 +22,7 @@ def current_recorder() -> "Recorder | None":
 
 
 class Recorder:
-    """Collects the nodes and constants of a graph.
+    """Collects the nodes and constants of a graph. Names that it makes up have a slash, which no parameter's name has.
 
     Args:
         shapes: The network that is written, on the device "meta".
@@ -36,6 +36,7 @@ class Recorder:
         self._contents = _tensors(network)
         self._known: dict[int, tuple[Tensor, ir.Value]] = {}  # The tensors are kept, so that no id is used twice.
         self._numbers: dict[str, ir.Value] = {}
+        self._transposed: dict[str, ir.Value] = {}
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
         self.domains: set[str] = set()
@@ -73,13 +74,16 @@ class Recorder:
         array = array.astype(np.int64 if array.dtype.kind in "iu" or not array.size else np.float32)
         key = f"{array.dtype} {array.tolist()}"
         if key not in self._numbers:
-            self._numbers[key] = self._constant(f"constant_{len(self._numbers)}", array)
+            self._numbers[key] = self._constant(f"constant/{len(self._numbers)}", array)
         return self._numbers[key]
 
     def transposed(self, tensor: Tensor) -> ir.Value:
-        """Returns a matrix of the network as a constant, transposed, under its own name."""
+        """Returns a matrix of the network as a constant, transposed; it is stored once, however often it is read."""
         name = self._names[id(tensor)]
-        return self._constant(name, self._contents[name].t().contiguous().numpy())
+        if name not in self._transposed:
+            content = self._contents[name].t().contiguous().numpy()
+            self._transposed[name] = self._constant(f"{name}/transposed", content)
+        return self._transposed[name]
 
     def add(
         self,
@@ -95,7 +99,7 @@ class Recorder:
         node = ir.node(name, inputs, dict(attributes or {}), domain=domain, num_outputs=outputs)
         node.metadata_props["pkg.torch.onnx.name_scopes"] = str([self.scope, name])  # as torch's exporter does
         for place, value in enumerate(node.outputs):
-            value.name = f"value_{len(self.nodes)}_{place}"
+            value.name = f"value/{len(self.nodes)}/{place}"
         self.nodes.append(node)
         return list(node.outputs)
 

@@ -166,6 +166,33 @@ def test_layers_compute_what_torch_computes(kind, tmp_path):
     assert torch.allclose(found, network(IMAGES), rtol=1e-4, atol=1e-5)
 
 
+class SharedMatrix(nn.Module):
+    """One matrix that is read as it is and, on tensors of rank 3, twice transposed."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.mix = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(16, 16)
+
+    def forward(self, images):
+        features = self.mix(self.mix(self.stem(images)))
+        return self.mix(features.mean((1, 2)))
+
+
+@torch.no_grad()
+def test_a_matrix_that_is_read_in_two_ways(tmp_path):
+    network = SharedMatrix().eval()
+    traced = fx.GraphModule(network, OfLayers().trace(network))
+    for node in traced.graph.nodes:
+        if node.op == "call_method":  # as a captured network has it
+            node.op, node.target = "call_function", ATEN.mean.dim
+    traced.recompile()
+    model = write_directly(traced, SPEC, batch_size=None, opset=TARGET.opset)
+    assert model is not None
+    onnx.save(to_onnx.ir.serde.serialize_model(model), tmp_path / "model.onnx")
+    found = torch.tensor(Engine(tmp_path / "model.onnx").run(IMAGES))
+    assert torch.allclose(found, network(IMAGES), rtol=1e-4, atol=1e-5)
+
+
 def test_students_are_written_as_by_torch(tmp_path, monkeypatch):
     for bits in (8, 4):
         student = calibrate(make_student(small_teacher(), make_scheme("deploy", bits=bits)), IMAGES).eval()
